@@ -1,0 +1,55 @@
+"""Coded concepts: each once, with system and display. Never a bare code string elsewhere."""
+
+from dataclasses import dataclass
+
+SNOMED_CT = "http://snomed.info/sct"
+LOINC = "http://loinc.org"
+DICOM_DCM = "http://dicom.nema.org/resources/ontology/DCM"
+UCUM = "http://unitsofmeasure.org"
+OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+V3_OBSERVATION_VALUE = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+RISK_PROBABILITY = "http://terminology.hl7.org/CodeSystem/risk-probability"
+
+# DICOM writes coding schemes by short designators (PS3.16 table 8-1).
+DICOM_SCHEME = {SNOMED_CT: "SCT", LOINC: "LN", DICOM_DCM: "DCM", UCUM: "UCUM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A concept of a code system, in FHIR's words (`Coding.system`, `.code`, `.display`)."""
+
+    system: str
+    code: str
+    display: str
+
+    @property
+    def scheme(self) -> str:
+        """The DICOM coding scheme designator; KeyError when DICOM has none for this system."""
+        return DICOM_SCHEME[self.system]
+
+
+# Findings and where they are
+NODULE_OF_LUNG = Coding(SNOMED_CT, "427359005", "Solitary nodule of lung")
+LUNG = Coding(SNOMED_CT, "39607008", "Lung structure")
+CHEST_IMAGING_STUDY = Coding(LOINC, "18748-4", "Diagnostic imaging study")
+LONG_AXIS = Coding(SNOMED_CT, "103339001", "Long axis")
+SHORT_AXIS = Coding(SNOMED_CT, "103340004", "Short axis")
+AREA = Coding(SNOMED_CT, "42798000", "Area")
+CERTAINTY_OF_FINDING = Coding(DICOM_DCM, "111012", "Certainty of Finding")
+
+# Vital signs and laboratory values that risk models read
+BODY_MASS_INDEX = Coding(LOINC, "39156-5", "Body mass index (BMI) [Ratio]")
+BODY_HEIGHT = Coding(LOINC, "8302-2", "Body height")
+BODY_WEIGHT = Coding(LOINC, "29463-7", "Body weight")
+WAIST_CIRCUMFERENCE = Coding(LOINC, "8280-0", "Waist Circumference at umbilicus by Tape measure")
+BLOOD_PRESSURE_PANEL = Coding(LOINC, "85354-9", "Blood pressure panel with all children optional")
+SYSTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8480-6", "Systolic blood pressure")
+DIASTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8462-4", "Diastolic blood pressure")
+FASTING_GLUCOSE = Coding(LOINC, "1558-6", "Fasting glucose [Mass/volume] in Serum or Plasma")
+FASTING_GLUCOSE_MOLES = Coding(LOINC, "14771-0", "Fasting glucose [Moles/volume] in Serum or Plasma")
+DIABETES_MELLITUS_TYPE_2 = Coding(SNOMED_CT, "44054006", "Diabetes mellitus type 2")
+DIABETES_MELLITUS = Coding(SNOMED_CT, "73211009", "Diabetes mellitus")
+
+# What FHIR puts on resources
+IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")
+AI_ASSERTED = Coding(V3_OBSERVATION_VALUE, "AIAST", "Artificial Intelligence asserted")

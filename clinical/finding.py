@@ -1,0 +1,123 @@
+"""What a model saw in an image. SEG, SR, Observation, report and card are encodings of these values.
+
+Numbers are rounded here, once, so that every encoding shows the same digits (DESIGN promise 3).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinical.codes import Coding
+from clinical.image import PixelSpacing
+
+MILLIMETRE = "mm"  # UCUM
+PIXEL = "{pixel}"  # UCUM annotation: a size that must not be read as a distance
+PROBABILITY_DECIMALS = 3
+LENGTH_DECIMALS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A value with its UCUM unit and what was measured."""
+
+    what: Coding
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model said it. digest: sha256 of the ONNX file in hexadecimal."""
+
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """Name and version as people read them."""
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """The one image (frame) that was read."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    rows: int
+    columns: int
+    spacing: PixelSpacing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One nodule or lesion, in pixels of its source image.
+
+    number: 1 for the most probable; the segment number of the SEG and the number on the card.
+    probability: 0..1, rounded to three decimals: the model's score, calibrated only if its card says so.
+    centroid_px: (row, column) of the centre, in pixels from the centre of the first pixel.
+    box_px: (row0, column0, row1, column1), row1 and column1 exclusive.
+    outline_px: closed outline as (row, column) vertices, the first not repeated.
+    long_axis, short_axis: in mm when the image states its spacing, else in pixels and said so.
+    """
+
+    number: int
+    probability: float
+    centroid_px: tuple[float, float]
+    box_px: tuple[int, int, int, int]
+    outline_px: tuple[tuple[float, float], ...]
+    long_axis: Measurement
+    short_axis: Measurement
+
+    @property
+    def has_length(self) -> bool:
+        """True when the axes are distances, False when only pixels could be counted."""
+        return self.long_axis.unit == MILLIMETRE
+
+
+@dataclass(frozen=True, slots=True)
+class FindingTerms:
+    """What the model's segments mean, from its manifest; there are no defaults for these.
+
+    category, kind: segmented property category and type (PS3.3 C.8.20.2), as codes.
+    observation: what the Observation and the report say was found.
+    body_site: where.
+    label: the word on the card, singular ("lung nodule").
+    """
+
+    category: Coding
+    kind: Coding
+    observation: Coding
+    body_site: Coding
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one model saw in one image: the single source of every result.
+
+    findings: numbered from 1, most probable first; empty when the model looked and saw nothing.
+    threshold: the probability from which something is a finding.
+    """
+
+    image: ImageRef
+    model: ModelRef
+    terms: FindingTerms
+    threshold: float
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingMask:
+    """Which pixels belong to which finding: int16, shape (rows, columns); 0 is none, n is finding n."""
+
+    labels: NDArray[np.int16]
+
+    def of(self, number: int) -> NDArray[np.bool_]:
+        """Return the mask of one finding, shape (rows, columns)."""
+        return np.asarray(self.labels == number)
