@@ -1,0 +1,1 @@
+"""Composition: settings, wiring, the study pipeline, the processes and the command line."""
