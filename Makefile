@@ -1,0 +1,90 @@
+# make demo and make test each install what they need on a machine with Python >= 3.11 and make.
+# EXTRA=cpu (default) or EXTRA=export (adds the training stack: TensorFlow, scikit-learn, onnx; about 2 GB).
+EXTRA ?= cpu
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
+RUN := $(BIN)/python -m
+PACKAGES := cds clinical consilium dicom_node fhir_adapters model_export model_runtime record_store
+
+ifeq ($(filter $(EXTRA),cpu export),)
+$(error EXTRA is '$(EXTRA)'; expected cpu or export)
+endif
+# What a developer's run needs: the training stack includes everything else.
+DEV := $(if $(filter export,$(EXTRA)),$(VENV)/.have-export,$(VENV)/.have-dev)
+SELECT := $(if $(filter export,$(EXTRA)),,-m "not export")
+
+.PHONY: help setup demo test unit check lint types contracts docs bench models run lock clean
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.have-uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Consilium needs Python >= 3.11; say which with: make PYTHON=python3.12"; exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.have-cpu: $(VENV)/.have-uv requirements/cpu.lock pyproject.toml
+	@echo "Installing the server (cpu) ..."
+	@$(INSTALL) -r requirements/cpu.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.have-dev: $(VENV)/.have-cpu requirements/dev.lock
+	@echo "Installing the tools for tests and checks ..."
+	@$(INSTALL) -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.have-export: $(VENV)/.have-cpu requirements/export.lock
+	@echo "Installing the training stack (TensorFlow; this takes a while) ..."
+	@$(INSTALL) -r requirements/export.lock
+	@touch $@ $(VENV)/.have-dev
+
+setup: $(if $(filter export,$(EXTRA)),$(VENV)/.have-export,$(VENV)/.have-cpu) ## Install into .venv (EXTRA=cpu|export)
+
+demo: $(VENV)/.have-cpu ## A radiograph in, findings, SEG, SR, FHIR and a card out
+	@$(BIN)/consilium demo $(ARGS)
+
+run: $(VENV)/.have-cpu ## Serve on loopback with data in ./data
+	@$(BIN)/consilium serve --data-dir data
+
+test: $(DEV) ## All tests (EXTRA=export adds training and export)
+	@$(RUN) pytest -q $(SELECT) $(ARGS)
+
+unit: $(DEV) ## The quick part: nothing that starts processes or trains
+	@$(RUN) pytest -q -m "not slow and not export" $(ARGS)
+
+check: lint types contracts docs ## Format, lint, types, import contracts, documentation
+
+lint: $(DEV)
+	@$(BIN)/ruff format --check --quiet . || { echo "Mend with: .venv/bin/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+
+types: $(DEV)
+	@$(BIN)/mypy --no-error-summary
+
+contracts: $(DEV)
+	@$(BIN)/lint-imports --no-timing > $(VENV)/contracts.txt || { cat $(VENV)/contracts.txt; exit 1; }
+
+docs: $(DEV)
+	@$(RUN) pytest -q tests/docs
+
+bench: $(DEV) ## Figures beside their peers, as ratios in one run
+	@$(RUN) benchmarks.run $(ARGS)
+
+models: $(VENV)/.have-export ## Train and export the shipped models from DATA=../shared/data
+	@$(BIN)/consilium-export train diabetes-risk --data $(or $(DATA),../shared/data)/nhanes_diabetes --out models
+	@$(BIN)/consilium-export train lung-nodule --data $(or $(DATA),../shared/data)/lidc_drr --out models
+
+lock: $(VENV)/.have-uv ## Renew requirements/*.lock from pyproject.toml
+	@for set in "cpu cpu" "gpu gpu" "dev cpu dev" "export cpu dev export"; do \
+	  set -- $$set; out=$$1; shift; \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    $$(printf -- '--extra %s ' $$*) pyproject.toml -o requirements/$$out.lock || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,96 @@
+"""JSON lines by structlog, with an allow-list of fields.
+
+A field that is not listed is dropped and its name noted, so that a patient's data cannot reach a log by
+somebody adding a keyword. Messages of libraries pass only from WARNING up and without their arguments'
+exceptions: a traceback of a validator repeats its input.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import IO, Any
+
+import structlog
+
+# Identifiers here are ones we made (job keys, row ids, digests) or the standards' public words.
+ALLOWED_FIELDS = frozenset(
+    """
+    event level timestamp logger role
+    ae_title attempt attempts bytes calling_ae called_ae category check child count delivery destination dimse_status
+    error exit_code findings hook hook_instance host instances job kind method model model_version object path_template
+    pid port problem problems profile reason restarts result revision route series service signal sop_class state
+    status step study took_ms transfer_syntax version wait_s workers executor dropped_fields skipped
+    """.split()
+)
+
+Event = MutableMapping[str, Any]
+
+
+def allow_listed(_: object, __: str, event: Event) -> Event:
+    """Drop every field that is not on the list, and say which names were dropped."""
+    dropped = sorted(name for name in event if name not in ALLOWED_FIELDS and not name.startswith("_"))
+    for name in dropped:
+        del event[name]
+    if dropped:
+        event["dropped_fields"] = dropped
+    return event
+
+
+def without_traceback(_: object, __: str, event: Event) -> Event:
+    """Keep the exception's class and drop its text: validators repeat what they were given."""
+    info = event.pop("exc_info", None)
+    if info:
+        kind = info[0] if isinstance(info, tuple) else type(info) if isinstance(info, BaseException) else None
+        kind = kind or sys.exc_info()[0]
+        event["error"] = kind.__name__ if kind else "unknown"
+    event.pop("stack_info", None)
+    return event
+
+
+def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
+    """Route structlog and the standard library's logging to one JSON line an event on `stream` (stderr)."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_traceback,
+        _with_role(role),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            allow_listed,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    _quieten_libraries()
+
+
+def _with_role(role: str) -> Any:
+    def add(_: object, __: str, event: Event) -> Event:
+        event["role"] = role
+        return event
+
+    return add
+
+
+# Their INFO and DEBUG lines hold requests, identifiers and SQL; what matters of them is said by our own events.
+LIBRARIES = ("alembic", "asyncio", "dbos", "gunicorn", "httpcore", "httpx", "pydicom", "pynetdicom", "sqlalchemy")
+
+
+def _quieten_libraries() -> None:
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)

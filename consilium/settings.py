@@ -1,0 +1,252 @@
+"""Every setting, read once at start and frozen. One field here is one row of docs/configuration.md.
+
+A variable is `CONSILIUM_` and the field's name in capitals; `CONSILIUM_X_FILE` names a file that holds
+the value (for secrets). A bad value stops start-up with the variable and what was expected, never the value.
+"""
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "CONSILIUM_"
+LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
+AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+
+
+class SettingsError(Exception):
+    """Start-up must stop; each line names a variable and what was expected."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("expected JSON") from None
+
+
+def _ae_title(value: str) -> str:
+    if not AE_TITLE.fullmatch(value):
+        raise ValueError("expected an AE title: 1 to 16 printable characters without a backslash")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise ValueError("expected an absolute http(s) URL without user, query or fragment")
+    return value.rstrip("/")
+
+
+AeTitle = Annotated[str, BeforeValidator(_ae_title)]
+BaseUrl = Annotated[str, BeforeValidator(_origin)]
+
+
+class PacsDestination(BaseModel):
+    """A node that results are sent to by C-STORE."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    host: str
+    port: int = Field(ge=1, le=65535)
+    ae_title: AeTitle
+
+
+class Settings(BaseSettings):
+    """See docs/configuration.md, which a test holds equal to these fields."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    profile: Literal["development", "production"] = "development"
+    data_dir: Path = Path("consilium-data")
+    database_url: SecretStr | None = None
+    blob_url: str | None = None
+    models_dir: Path | None = None
+    secret_key: SecretStr | None = Field(default=None, min_length=32)
+    bearer_token: SecretStr | None = Field(default=None, min_length=32)
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    public_base_url: BaseUrl | None = None
+    tls: Literal["none", "proxy"] = "none"
+    web_workers: int = Field(default=2, ge=1, le=64)
+    web_threads: int = Field(default=8, ge=1, le=256)
+    hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
+    fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
+    link_life_s: int = Field(default=900, ge=30, le=86_400)
+
+    dicom_host: str = "127.0.0.1"
+    dicom_port: int = Field(default=11112, ge=0, le=65535)
+    ae_title: AeTitle = "CONSILIUM"
+    calling_aes: Annotated[dict[AeTitle, tuple[str, ...]], BeforeValidator(_from_json)] = {}
+    storage_classes: Literal["images", "all"] = "images"
+    max_associations: int = Field(default=100, ge=1, le=1000)
+    low_water_mb: int = Field(default=512, ge=0)
+    patient_issuers: Annotated[dict[str, str], BeforeValidator(_from_json)] = {}
+    study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
+
+    pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(_from_json)] = ()
+    delivery_attempts: int = Field(default=8, ge=1, le=100)
+    delivery_first_wait_s: float = Field(default=5.0, gt=0, le=3600)
+
+    worker_slots: int = Field(default=2, ge=1, le=64)
+    executor_id: str = Field(default="worker-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    executor_silence_s: float = Field(default=15.0, ge=1, le=600)
+    model_provider: Literal["auto", "cpu", "cuda"] = "auto"
+    decode_seconds: float = Field(default=30.0, gt=0, le=600)
+    decode_memory_mb: int = Field(default=2048, ge=256)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic-settings calls by name)
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments and the environment; no .env file and no secrets folder by surprise."""
+        return (init_settings, _Environment(settings_cls))
+
+    @model_validator(mode="after")
+    def _not_open_in_production(self) -> Self:
+        if self.profile == "development":
+            if not _is_loopback(self.http_host) or not _is_loopback(self.dicom_host):
+                raise ValueError(
+                    "CONSILIUM_HTTP_HOST, CONSILIUM_DICOM_HOST: expected a loopback address in the development "
+                    "profile, which is open to every caller; set CONSILIUM_PROFILE=production to listen elsewhere"
+                )
+            return self
+        missing = [
+            f"{PREFIX}{name}: expected in the production profile ({why})"
+            for name, given, why in (
+                ("BEARER_TOKEN", self.bearer_token, "hooks, FHIR and metrics refuse callers without it"),
+                ("SECRET_KEY", self.secret_key, "signs page and overlay links"),
+                ("PUBLIC_BASE_URL", self.public_base_url, "the https address that callers use"),
+                ("CALLING_AES", self.calling_aes, "AE titles that may send images"),
+                ("PATIENT_ISSUERS", self.patient_issuers, "joins DICOM issuers to FHIR identifier systems"),
+            )
+            if not given
+        ]
+        if self.tls != "proxy":
+            missing.append(f"{PREFIX}TLS: expected 'proxy', that is a TLS-terminating proxy in front")
+        if self.public_base_url and not self.public_base_url.startswith("https://"):
+            missing.append(f"{PREFIX}PUBLIC_BASE_URL: expected an https address in the production profile")
+        if missing:
+            raise ValueError("\n".join(missing))
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database URL: the setting, or a SQLite file in the data folder."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'consilium.db'}"
+
+    @property
+    def blobs(self) -> str:
+        """The blob store's URL: the setting, or a folder in the data folder."""
+        return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
+
+    @property
+    def models(self) -> Path:
+        """The models folder: the setting, or the shipped one (in a checkout, the one at its top)."""
+        if self.models_dir is not None:
+            return self.models_dir
+        packaged = Path(__file__).parent / "models"
+        return packaged if packaged.is_dir() else Path(__file__).parents[1] / "models"
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """CONSILIUM_X, or the contents of the file that CONSILIUM_X_FILE names."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002  (the base class's signature)
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        name = PREFIX + field_name.upper()
+        direct, from_file = os.environ.get(name), os.environ.get(name + "_FILE")
+        if direct is not None and from_file is not None:
+            raise SettingsError([f"{name}: expected either {name} or {name}_FILE, not both"])
+        if from_file is not None:
+            try:
+                direct = Path(from_file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise SettingsError([f"{name}_FILE: expected the path of a readable text file"]) from None
+        return direct, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        _refuse_unknown(os.environ, self.settings_cls)
+        fields = self.settings_cls.model_fields
+        values = {name: self.get_field_value(field, name)[0] for name, field in fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _refuse_unknown(environ: Mapping[str, str], settings_cls: type[BaseSettings]) -> None:
+    known = {PREFIX + name.upper() for name in settings_cls.model_fields}
+    unknown = [
+        name
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS and name.removesuffix("_FILE") not in known
+    ]
+    if unknown:
+        raise SettingsError([f"{name}: expected a known setting; see docs/configuration.md" for name in unknown])
+
+
+# Variables with our prefix that other parts own: the data sets' folder (training and tests) and the pipe on
+# which a child of `consilium serve` reports to its parent.
+NOT_SETTINGS = {"CONSILIUM_DATASETS_DIR", "CONSILIUM_STATUS_FD", "CONSILIUM_HTTP_FD"}
+
+
+def _is_loopback(host: str) -> bool:
+    if host in LOOPBACK_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings of the environment, with the command line's overrides on top.
+
+    Raises SettingsError naming every bad variable and what was expected, never a value.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # the fields' own validators decide
+    except ValidationError as exc:
+        raise SettingsError(_lines(exc)) from None
+
+
+def _lines(exc: ValidationError) -> list[str]:
+    lines: list[str] = []
+    for problem in exc.errors(include_input=False, include_url=False, include_context=False):
+        text = str(problem["msg"]).removeprefix("Value error, ")
+        if not problem["loc"]:
+            lines.extend(text.splitlines())
+            continue
+        field, *path = problem["loc"]
+        # Keys of a mapping are values that somebody typed; positions and our own field names are not.
+        shown = [str(part) for part in path if isinstance(part, int) or part in PacsDestination.model_fields]
+        where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")
+        lines.append(f"{where}: {text[0].lower()}{text[1:]}")
+    return lines

@@ -1,0 +1,108 @@
+"""Settings: read once, frozen; a bad value stops start-up with its name and never its content."""
+
+import pytest
+from pydantic import ValidationError
+
+from consilium.settings import Settings, SettingsError, load_settings
+
+SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("CONSILIUM_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PORT", "hunter2"),
+        ("HTTP_PORT", "70000"),
+        ("PACS", "hunter2"),
+        ("PACS", '[{"name": "hunter2"}]'),
+        ("CALLING_AES", '{"hunter2\\\\": []}'),
+        ("SECRET_KEY", "hunter2"),
+        ("PROFILE", "hunter2"),
+        ("FHIR_SERVERS", '["ftp://hunter2"]'),
+        ("AE_TITLE", "hunter2 is far too long"),
+        ("STUDY_QUIET_S", "hunter2"),
+    ],
+)
+def test_a_bad_value_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert any(line.startswith(f"CONSILIUM_{name}") for line in stopped.value.lines)
+    assert "hunter2" not in str(stopped.value)
+    assert stopped.value.__cause__ is None
+
+
+def test_a_misspelt_setting_stops_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_HTTP_PROT", "8080")
+    with pytest.raises(SettingsError, match="CONSILIUM_HTTP_PROT: expected a known setting"):
+        load_settings()
+
+
+def test_production_refuses_to_start_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_PROFILE", "production")
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    for name in ("BEARER_TOKEN", "SECRET_KEY", "PUBLIC_BASE_URL", "CALLING_AES", "PATIENT_ISSUERS", "TLS"):
+        assert f"CONSILIUM_{name}:" in str(stopped.value)
+
+
+def test_production_starts_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PROFILE": "production",
+        "BEARER_TOKEN": SECRET,
+        "SECRET_KEY": SECRET,
+        "PUBLIC_BASE_URL": "https://cds.example.org",
+        "CALLING_AES": '{"PACS": ["10.0.0.0/8"]}',
+        "PATIENT_ISSUERS": '{"HOSP": "urn:oid:1.2.3"}',
+        "TLS": "proxy",
+        "HTTP_HOST": "0.0.0.0",
+    }.items():
+        monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    settings = load_settings()
+    assert settings.calling_aes == {"PACS": ("10.0.0.0/8",)}
+    assert SECRET not in repr(settings)
+
+
+def test_development_listens_on_loopback_only() -> None:
+    with pytest.raises(SettingsError, match="loopback"):
+        load_settings(http_host="0.0.0.0")
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "key").write_text(SECRET + "\n")
+    monkeypatch.setenv("CONSILIUM_SECRET_KEY_FILE", str(tmp_path / "key"))
+    settings = load_settings()
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == SECRET
+
+
+def test_an_unreadable_secret_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_SECRET_KEY_FILE", "/nonexistent/hunter2")
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert str(stopped.value) == "CONSILIUM_SECRET_KEY_FILE: expected the path of a readable text file"
+
+
+def test_settings_cannot_be_changed_after_start() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.http_port = 1  # type: ignore[misc]
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_HTTP_PORT", "9000")
+    assert load_settings(http_port=0).http_port == 0
+    assert load_settings().http_port == 9000
+
+
+def test_every_setting_has_a_default_that_starts_a_development_server() -> None:
+    assert Settings().profile == "development"
