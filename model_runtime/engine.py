@@ -1,0 +1,225 @@
+"""Run models by name. `LocalEngine` keeps its sessions in this process.
+
+A broken model is a Fault of that model: the others answer.
+"""
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import structlog
+from numpy.typing import NDArray
+
+from clinical.errors import Busy, Fault
+from model_runtime.library import Library
+from model_runtime.manifest import Manifest
+from model_runtime.session import Device, Session
+
+Array = NDArray[Any]
+log = structlog.get_logger()
+MAX_WAITING = 64  # callers of one model that may wait; more would only time out, later
+
+
+class Engine(Protocol):
+    """What answers for models: in this process, in another, or on another machine."""
+
+    def run(self, model: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None) -> dict[str, Array]:
+        """Return the outputs by name.
+
+        Raises NotFound (no such model), IncorrectInput (an input's name, dtype or shape), Busy (no turn
+        within the time), Fault (the model is broken or its run failed). No message holds a value.
+        """
+        ...
+
+    def manifest(self, model: str) -> Manifest:
+        """Return what the model says of itself. Raises NotFound, or Fault when its manifest is broken."""
+        ...
+
+    def ready(self) -> tuple["ModelState", ...]:
+        """Return the state of every model, for /readyz."""
+        ...
+
+
+class Policy(StrEnum):
+    """Where sessions run. auto: CUDA when a session really starts there, else the CPU."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+class State(StrEnum):
+    """What is known of a model."""
+
+    READY = "ready"
+    UNTRIED = "untried"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model in the report. device: where it runs, once it does; problem: why it is broken."""
+
+    name: str
+    version: str | None
+    state: State
+    device: Device | None = None
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One model's session, made at most once, and the turns to run it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    session: Session | None = None
+    fault: Fault | None = None
+    turns: threading.BoundedSemaphore | None = None
+    waiting: int = 0
+
+
+class LocalEngine:
+    """Sessions in this process, created at first use, once, and after a fork anew."""
+
+    def __init__(self, library: Library, *, policy: Policy = Policy.CPU, cpu_fallback: bool = False) -> None:
+        """policy: where to run. cpu_fallback: with policy `cuda`, permit the CPU when CUDA does not start.
+
+        Opens nothing: the first run of a model, or `warm`, verifies and loads it.
+        """
+        self._library = library
+        self._policy = policy
+        self._cpu_fallback = cpu_fallback
+        self._lock = threading.Lock()
+        self._slots: dict[str, _Slot] = {}
+        # Sessions and their threads do not survive a fork; a CUDA context breaks in it. The hook stays
+        # registered for the life of the process, so it must not keep the engine alive.
+        forget = weakref.WeakMethod(self._forget)
+        os.register_at_fork(after_in_child=lambda: (forget() or _nothing)())
+
+    def manifest(self, model: str) -> Manifest:
+        """See Engine."""
+        return self._library.manifest(model)
+
+    def run(self, model: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None) -> dict[str, Array]:
+        """See Engine.
+
+        timeout_s bounds the wait for a turn. It cannot stop a run that has begun (nothing can be taken
+        back from onnxruntime within one operator), nor the first load of a model: give the run's own
+        duration room in the caller's deadline. None waits for a turn as long as it takes.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        slot = self._slot(model)
+        session = slot.session or self._load(model, slot, deadline)
+        session.check(inputs)
+        with _turn(model, slot, deadline):
+            return session.run(inputs)
+
+    def warm(self, model: str) -> ModelState:
+        """Verify and load a model now and return its state; a fault is in the state and not raised."""
+        with contextlib.suppress(Fault):
+            self._load(model, self._slot(model), None)
+        return self._state(model)
+
+    def ready(self) -> tuple[ModelState, ...]:
+        """Return the state of every model without loading any."""
+        return tuple(self._state(name) for name in self._library.names())
+
+    def _forget(self) -> None:
+        self._lock, self._slots = threading.Lock(), {}
+
+    def _state(self, model: str) -> ModelState:
+        try:
+            version = self.manifest(model).version
+        except Fault as fault:
+            return ModelState(model, None, State.BROKEN, problem=fault.message)
+        slot = self._slot(model)
+        if slot.fault is not None:
+            return ModelState(model, version, State.BROKEN, problem=slot.fault.message)
+        if slot.session is None:
+            return ModelState(model, version, State.UNTRIED)
+        return ModelState(model, version, State.READY, slot.session.device)
+
+    def _slot(self, model: str) -> _Slot:
+        slot = self._slots.get(model)
+        if slot is None:
+            self._library.manifest(model)  # an unknown name must not grow the table
+            with self._lock:
+                slot = self._slots.setdefault(model, _Slot())
+        return slot
+
+    def _load(self, model: str, slot: _Slot, deadline: float | None) -> Session:
+        """Return the session, making it once. A failure is kept: the same bytes would fail again."""
+        if not slot.lock.acquire(timeout=_left(deadline)):
+            raise Busy(f"model {model} is still being loaded")
+        try:
+            if slot.session is None and slot.fault is None:
+                self._fill(model, slot)
+            session, fault = slot.session, slot.fault
+        finally:
+            slot.lock.release()
+        if session is None:
+            raise Fault(fault.message if fault else f"model {model} was not loaded")
+        return session
+
+    def _fill(self, model: str, slot: _Slot) -> None:
+        try:
+            session = self._open(model)
+        except Fault as fault:
+            slot.fault = fault
+            log.error("model is broken", model=model, problem=fault.message)
+            return
+        slot.turns = threading.BoundedSemaphore(_turns(session))
+        slot.session = session
+        log.info("model loaded", model=model, version=session.manifest.version, device=session.device)
+
+    def _open(self, model: str) -> Session:
+        if self._policy is Policy.CPU:
+            return self._library.verify(model, Device.CPU)
+        try:
+            return self._library.verify(model, Device.CUDA)
+        except Fault as fault:
+            if self._policy is Policy.CUDA and not self._cpu_fallback:
+                raise
+            log.warning("model falls back to the cpu", model=model, problem=fault.message)
+            return self._library.verify(model, Device.CPU)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _turns(session: Session) -> int:
+    """Return how many runs of one session may be under way: a CUDA session has one stream."""
+    if session.device is Device.CUDA:
+        return 1
+    return max(1, (os.cpu_count() or 1) // session.manifest.intra_op_threads)
+
+
+def _left(deadline: float | None) -> float:
+    return -1 if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+@contextlib.contextmanager
+def _turn(model: str, slot: _Slot, deadline: float | None) -> Iterator[None]:
+    """Wait for a turn. Raises Busy when too many wait already, or none came within the time."""
+    turns = slot.turns
+    if turns is None:
+        raise Fault(f"model {model} was not loaded")
+    if not turns.acquire(blocking=False):
+        # += on an int is not atomic between threads; the count is a bound, and off by a few is fine.
+        slot.waiting += 1
+        try:
+            if slot.waiting > MAX_WAITING or not turns.acquire(timeout=_left(deadline)):
+                raise Busy(f"model {model} did not become free in time")
+        finally:
+            slot.waiting -= 1
+    try:
+        yield
+    finally:
+        turns.release()
