@@ -1,0 +1,51 @@
+"""Who did what to what. Rows are only ever added.
+
+A subject is an identifier that we made, or a digest of a patient object's UID; never a name or number.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+import orjson
+from sqlalchemy import Connection, insert
+
+from record_store.tables import audit
+from record_store.times import to_text
+
+DIGEST_LENGTH = 12
+
+
+def digest(uid: str) -> str:
+    """Return the short name of a UID in audit rows and logs: the first digits of its sha256.
+
+    Enough to follow one object through a log; it does not lead back to the patient without the archive.
+    """
+    return hashlib.sha256(uid.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def append(
+    conn: Connection,
+    *,
+    at: datetime,
+    action: str,
+    outcome: str,
+    actor: str,
+    subject: str,
+    detail: Mapping[str, str | int | float | bool | None] | None = None,
+) -> None:
+    """Add a row in the caller's transaction, so that an act and its record are both there or neither.
+
+    action: what was done ("instance-received"). outcome: how it ended ("new", "denied").
+    actor: who asked ("ae:PACS", "client:ehr"), at most 128 characters. subject: what it was done to.
+    detail: more, as flat JSON; no patient data.
+    """
+    row = {
+        "at": to_text(at),
+        "action": action,
+        "outcome": outcome,
+        "actor": actor[:128],
+        "subject": subject[:256],
+        "detail": orjson.dumps(dict(detail or {}), option=orjson.OPT_SORT_KEYS).decode(),
+    }
+    conn.execute(insert(audit).values(row))

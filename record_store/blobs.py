@@ -1,0 +1,289 @@
+"""Bytes by their sha256: DICOM objects received and made, label images. A local folder or S3.
+
+A name that is the content's hash makes every write idempotent and every read checkable.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput, NotFound
+
+FaultPoint = Callable[[str], None]  # named points of the write path, for tests that crash there
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 20
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What was stored: the sha256 in hexadecimal, which is its name, and the size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Blobs(Protocol):
+    """A store of immutable bytes.
+
+    staging: local folder where writers make *.part files before `adopt`.
+    """
+
+    @property
+    def staging(self) -> Path:
+        """The folder for *.part files."""
+
+    def adopt(self, part: Path) -> StoredBlob:
+        """Store a finished file durably and take it away from `staging`.
+
+        When this returns, the bytes survive a loss of power. Content that is present already is fine.
+        Raises Busy when the store is full or away, Fault when it fails; the part then stays for `sweep`.
+        """
+
+    def put(self, data: bytes) -> StoredBlob:
+        """Store bytes, with the guarantees of `adopt`."""
+
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes. Raises NotFound when absent, Fault when they are not what was stored."""
+
+    def local_path(self, sha256: str) -> AbstractContextManager[Path]:
+        """Yield a readable file with the bytes, never to be written to; errors as `get`."""
+
+    def free_bytes(self) -> int:
+        """Return the free space of the file system that takes new data."""
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove *.part files that nobody has written to for this long; return how many."""
+
+
+def open_blobs(url: str, staging: Path, fault: FaultPoint = lambda _point: None) -> Blobs:
+    """Return the blob store at `url`, with `staging` made when it is absent.
+
+    url: "file:///absolute/folder" or "s3://bucket/prefix" (credentials as obstore reads them from the
+        environment). A local store and its staging folder must be on one file system, because a rename
+        is atomic only there.
+    fault: called with "after-write", "after-fsync", "after-rename", "after-dirsync" in a local store.
+
+    Raises IncorrectInput for another URL or two file systems.
+    """
+    parts = urlsplit(url)
+    staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if parts.scheme == "s3" and parts.netloc:
+        from obstore.store import from_url  # noqa: PLC0415 - 16 MB that a local store does not need
+
+        return RemoteBlobs(from_url(url), staging)
+    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+        raise IncorrectInput("a blob URL is file:///absolute/folder or s3://bucket/prefix")
+    folder = Path(unquote(parts.path))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_dev != staging.stat().st_dev:
+        raise IncorrectInput("the blob folder and its staging folder must be on one file system")
+    return LocalBlobs(folder, staging, fault)
+
+
+class LocalBlobs:
+    """Blobs in a folder: <folder>/<first two digits>/<sha256>."""
+
+    def __init__(self, folder: Path, staging: Path, fault: FaultPoint) -> None:
+        self._folder = folder
+        self._fault = fault
+        self.staging = staging
+
+    def adopt(self, part: Path) -> StoredBlob:
+        """Hash, fsync(file), rename, fsync(folder): in this order a crash leaves all or nothing."""
+        with _os_errors():
+            self._fault("after-write")
+            with part.open("rb") as file:
+                blob = _hash_of(file)
+                os.fsync(file.fileno())
+            self._fault("after-fsync")
+            target = self._path(blob.sha256)
+            if not target.parent.is_dir():
+                target.parent.mkdir(exist_ok=True, mode=0o700)
+                _sync_folder(self._folder)
+            # A blob that is present is replaced by itself: that also mends one whose bytes have decayed.
+            part.replace(target)
+            self._fault("after-rename")
+            _sync_folder(target.parent)
+            self._fault("after-dirsync")
+            return blob
+
+    def put(self, data: bytes) -> StoredBlob:
+        """Store bytes, by way of a part."""
+        part = self.staging / f"{uuid.uuid4().hex}.part"
+        with _os_errors():
+            part.touch(mode=0o600)
+            part.write_bytes(data)
+        return self.adopt(part)
+
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes after checking them."""
+        with _os_errors():
+            data = self._path(sha256).read_bytes()
+        return _checked(data, sha256)
+
+    @contextmanager
+    def local_path(self, sha256: str) -> Iterator[Path]:
+        """Yield the blob itself after checking it."""
+        path = self._path(sha256)
+        with _os_errors(), path.open("rb") as file:
+            found = _hash_of(file).sha256
+        if found != sha256:
+            raise Fault("an object of the blob store is damaged")
+        yield path
+
+    def free_bytes(self) -> int:
+        """Return the free space of the store's file system."""
+        with _os_errors():
+            return shutil.disk_usage(self._folder).free
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove stale parts."""
+        return _sweep(self.staging, older_than_s)
+
+    def _path(self, sha256: str) -> Path:
+        _check_name(sha256)
+        return self._folder / sha256[:2] / sha256
+
+
+class RemoteBlobs:
+    """Blobs in an object store (obstore: S3, and memory in tests). One conditional write per object."""
+
+    def __init__(self, store: Any, staging: Path) -> None:  # noqa: ANN401 - obstore has no common type
+        self._store = store
+        self.staging = staging
+
+    def adopt(self, part: Path) -> StoredBlob:
+        """Upload and remove the file. The server acknowledges when the object is durable."""
+        with _os_errors():
+            blob = self.put(part.read_bytes())
+            part.unlink()
+        return blob
+
+    def put(self, data: bytes) -> StoredBlob:
+        """Upload; an object that is present already is left as it is."""
+        from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
+
+        blob = StoredBlob(hashlib.sha256(data).hexdigest(), len(data))
+        try:
+            # In one request: a multipart upload cannot be conditional.
+            self._store.put(_key(blob.sha256), data, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            pass
+        except BaseError as exc:
+            raise _away(exc) from None
+        return blob
+
+    def get(self, sha256: str) -> bytes:
+        """Download and check."""
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        _check_name(sha256)
+        try:
+            data = bytes(self._store.get(_key(sha256)).bytes())
+        except FileNotFoundError:  # obstore's NotFoundError is one
+            raise _absent() from None
+        except BaseError as exc:
+            raise _away(exc) from None
+        return _checked(data, sha256)
+
+    @contextmanager
+    def local_path(self, sha256: str) -> Iterator[Path]:
+        """Yield a temporary copy; it carries the suffix that `sweep` looks for."""
+        copy = self.staging / f"{uuid.uuid4().hex}.part"
+        with _os_errors():
+            copy.touch(mode=0o600)
+            copy.write_bytes(self.get(sha256))
+        try:
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the staging folder: it takes an object first."""
+        with _os_errors():
+            return shutil.disk_usage(self.staging).free
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove stale parts."""
+        return _sweep(self.staging, older_than_s)
+
+
+def _hash_of(file: Any) -> StoredBlob:  # noqa: ANN401 - any binary file
+    digest = hashlib.sha256()
+    size = 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return StoredBlob(digest.hexdigest(), size)
+
+
+def _checked(data: bytes, sha256: str) -> bytes:
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Fault("an object of the blob store is damaged")
+    return data
+
+
+def _check_name(sha256: str) -> None:
+    # The name becomes a path; nothing but a hash may.
+    if not _SHA256.fullmatch(sha256):
+        raise _absent()
+
+
+def _key(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256}"
+
+
+def _absent() -> NotFound:
+    return NotFound("no such object in the blob store")
+
+
+def _away(exc: Exception) -> ClinicalError:
+    # obstore names what will not pass: permission, authentication, unknown configuration.
+    if type(exc).__name__ in {"PermissionDeniedError", "UnauthenticatedError", "UnknownConfigurationKeyError"}:
+        return Fault(f"the object store refuses us ({type(exc).__name__})")
+    return Busy("the object store does not answer")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(staging: Path, older_than_s: float) -> int:
+    removed = 0
+    for part in staging.glob("*.part"):
+        try:
+            if part.stat().st_mtime < time.time() - older_than_s:
+                part.unlink()
+                removed += 1
+        except FileNotFoundError:  # its writer has just adopted it
+            continue
+    return removed
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Turn the operating system's errors into ours; their texts hold paths, ours do not."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _absent() from None
+    except OSError as exc:
+        code = errno.errorcode.get(exc.errno or 0, "unknown")
+        if exc.errno in _PASSING:
+            raise Busy(f"the blob store is full or overloaded ({code})") from None
+        raise Fault(f"the blob store failed ({code})") from None

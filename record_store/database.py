@@ -1,0 +1,158 @@
+"""One database, SQLite or PostgreSQL by URL: a snapshot to read in, a transaction to write in.
+
+SQLite runs in WAL mode with synchronous=FULL: with NORMAL the last commits may be lost with the power, and
+a C-STORE was answered with Success for them.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+
+BUSY_TIMEOUT_S = 5.0
+_WRITES = "consilium_writes"
+
+# What will pass: busy, locked, I/O, full, cannot open, locking protocol (sqlite.org/rescode.html).
+_SQLITE_PASSING = {5, 6, 10, 13, 14, 15}
+# Connection, rollback (serialisation, deadlock), resources, operator intervention, system error,
+# lock not available (PostgreSQL, Appendix A).
+_POSTGRES_PASSING = ("08", "40", "53", "57", "58", "55P03")
+
+log = structlog.get_logger()
+
+
+class Database:
+    """A lazily opened database. Safe to carry over a fork: every process makes its own pool.
+
+    dialect: "sqlite" or "postgresql".
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._engines: dict[int, Engine] = {}
+        self.dialect = url.get_backend_name()
+
+    @property
+    def url(self) -> str:
+        """The address, with its password: for opening the same database again, never for a log."""
+        return self._url.render_as_string(hide_password=False)
+
+    def __repr__(self) -> str:
+        return f"Database({self.dialect})"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection that sees one consistent snapshot and refuses to write.
+
+        Raises Busy when the database is away or overloaded, Fault when it refuses a statement.
+        """
+        options: dict[str, Any] = {_WRITES: False}
+        if self.dialect == "postgresql":
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with _translated(), self._engine().connect() as conn:
+            yield conn.execution_options(**options)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction: committed on exit, rolled back when an error leaves.
+
+        SQLite takes its one write lock at the start (BEGIN IMMEDIATE), so that a transaction never fails
+        half way because another one wrote in between.
+
+        Raises Busy when the database is away, locked or full, Fault when it refuses a statement.
+        """
+        with _translated(), self._engine().connect() as conn:
+            conn = conn.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
+            with conn.begin():
+                yield conn
+
+    def dispose(self) -> None:
+        """Close this process's connections; the next use opens new ones."""
+        engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()
+
+    def _engine(self) -> Engine:
+        # No lock, because a lock held by another thread at a fork would stay held in the child. Two
+        # threads may both make an engine; the one that loses has no connection yet and is dropped.
+        # The parent's engine stays referenced in a child, so that its connections are not closed there.
+        pid = os.getpid()
+        return self._engines.get(pid) or self._engines.setdefault(pid, _make_engine(self._url))
+
+
+def open_database(url: str) -> Database:
+    """Return the database at `url`; nothing is opened before its first use.
+
+    url: "sqlite:////absolute/path.db" or "postgresql+psycopg://user:password@host/name".
+
+    Raises IncorrectInput when the URL is neither; the text does not repeat it, it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise IncorrectInput("the database URL cannot be read") from None
+    if parsed.drivername == "sqlite" and parsed.database and Path(parsed.database).is_absolute():
+        return Database(parsed)
+    if parsed.drivername in {"postgresql", "postgresql+psycopg"} and parsed.database:
+        return Database(parsed.set(drivername="postgresql+psycopg"))
+    raise IncorrectInput("a database URL is sqlite:////absolute/path or postgresql+psycopg://host/name")
+
+
+def _make_engine(url: URL) -> Engine:
+    # hide_parameters: values are patients' data and must not reach an exception's text.
+    common: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_TIMEOUT_S, "max_overflow": 20}
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    connect = {"connect_timeout": int(BUSY_TIMEOUT_S), "application_name": "consilium"}
+    return create_engine(url, pool_pre_ping=True, connect_args=connect, **common)
+
+
+def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> None:
+    dbapi_connection.isolation_level = None  # the driver must not begin transactions of its own
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    writes = conn.get_execution_options().get(_WRITES, True)
+    conn.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the drivers' errors into ours. Their texts may quote stored values, so they end here."""
+    try:
+        yield
+    except PoolTimeout:
+        raise Busy("the database has no connection left") from None
+    except DBAPIError as exc:
+        raise _meaning(exc) from None
+
+
+def _meaning(exc: DBAPIError) -> ClinicalError:
+    kind = type(exc.orig).__name__
+    code = getattr(exc.orig, "sqlite_errorcode", None) or getattr(exc.orig, "sqlstate", None)
+    if isinstance(code, int):
+        passing = code & 0xFF in _SQLITE_PASSING  # the low byte is the primary result code
+    elif isinstance(code, str):
+        passing = code.startswith(_POSTGRES_PASSING)
+    else:
+        passing = exc.connection_invalidated or kind in {"OperationalError", "ConnectionTimeout", "InterfaceError"}
+    log.warning("database error", kind=kind, code=code, passing=passing, statement=exc.statement)
+    if passing:
+        return Busy("the database is away, locked or full")
+    return Fault(f"the database refused a statement ({kind} {code})")

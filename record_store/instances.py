@@ -1,0 +1,244 @@
+"""DICOM objects received, and when their study is complete.
+
+C-STORE's Success means "durable and queued": the SCP commits `record_instance` before it answers, and the
+study row is the queue: the worker closes studies that have been quiet and enqueues their jobs.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, Row, select, update
+
+from clinical.identity import PatientKey
+from record_store import audit
+from record_store.sql import insert_once
+from record_store.tables import instance as instance_table
+from record_store.tables import study as study_table
+from record_store.times import from_text, to_text
+
+OPEN, CLOSED, HELD = "open", "closed", "held"
+TWO_PATIENTS = "its images name different patients"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """One object as it arrived. patient: None when it names none. sha256, size: of its blob."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_uid: str
+    series_uid: str
+    modality: str
+    patient: PatientKey | None
+    sha256: str
+    size: int
+    calling_ae: str
+    called_ae: str
+
+
+class Taken(StrEnum):
+    """What became of a received object."""
+
+    NEW = "new"
+    SAME = "same"  # these very bytes were here already
+    DIFFERENT = "different"  # this UID was here with other bytes: the first is kept
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """One stored object, without its patient (that is the study's)."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_uid: str
+    series_uid: str
+    modality: str
+    sha256: str
+    size: int
+    calling_ae: str
+    called_ae: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """One study. state: open, closed or held. revision: 1, and one more whenever it is reopened."""
+
+    study_uid: str
+    patient: PatientKey | None
+    state: str
+    revision: int
+    instances: int
+    last_received_at: datetime
+    hold_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedStudy:
+    """A study that is complete for now.
+
+    content_digest: sha256 over its sorted (SOP instance UID, sha256): the same objects give the same
+        digest in whatever order and however often they arrived.
+    """
+
+    study_uid: str
+    revision: int
+    content_digest: str
+    patient: PatientKey | None
+
+
+def record_instance(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
+    """Write the object, its study and the audit in the caller's transaction; the blob is stored before.
+
+    A new object reopens a closed study (revision + 1). One of another patient holds the study until a
+    person has looked at it: a result must never go to the wrong chart. A repeated one changes nothing.
+    """
+    taken = _take(conn, instance, now)
+    if taken is Taken.NEW:
+        _count_into_study(conn, instance, now)
+    audit.append(
+        conn,
+        at=now,
+        action="instance-received",
+        outcome=taken,
+        actor=f"ae:{instance.calling_ae}",
+        subject=audit.digest(instance.sop_instance_uid),
+        detail={"study": audit.digest(instance.study_uid), "sha256": instance.sha256},
+    )
+    return taken
+
+
+def due_studies(conn: Connection, quiet_before: datetime) -> list[str]:
+    """Return the UIDs of open studies whose last object came before `quiet_before`, longest quiet first."""
+    query = (
+        select(study_table.c.study_uid)
+        .where(study_table.c.state == OPEN, study_table.c.last_received_at < to_text(quiet_before))
+        .order_by(study_table.c.last_received_at)
+    )
+    return list(conn.execute(query).scalars())
+
+
+def close_study(conn: Connection, study_uid: str, quiet_before: datetime) -> ClosedStudy | None:
+    """Close a study that is open and quiet; None when it is not, or when somebody else closed it first.
+
+    The conditional update takes the row's lock, which an arriving object needs as well, so the digest
+    covers exactly the objects that this revision counts. Call it in a write transaction.
+    """
+    statement = (
+        update(study_table)
+        .where(
+            study_table.c.study_uid == study_uid,
+            study_table.c.state == OPEN,
+            study_table.c.last_received_at < to_text(quiet_before),
+        )
+        .values(state=CLOSED)
+    )
+    if conn.execute(statement).rowcount != 1:
+        return None
+    row = study_row(conn, study_uid)
+    if row is None:
+        return None
+    return ClosedStudy(study_uid, row.revision, content_digest(instances_of(conn, study_uid)), row.patient)
+
+
+def content_digest(instances: list[InstanceRow]) -> str:
+    """Return the sha256 that names a study's content (see `ClosedStudy`)."""
+    lines = sorted(f"{row.sop_instance_uid} {row.sha256}\n" for row in instances)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def instances_of(conn: Connection, study_uid: str) -> list[InstanceRow]:
+    """Return a study's objects, ordered by series and UID."""
+    query = (
+        select(instance_table)
+        .where(instance_table.c.study_uid == study_uid)
+        .order_by(instance_table.c.series_uid, instance_table.c.sop_instance_uid)
+    )
+    return [_instance_row(row) for row in conn.execute(query)]
+
+
+def study_row(conn: Connection, study_uid: str) -> StudyRow | None:
+    """Return a study, or None."""
+    row = conn.execute(select(study_table).where(study_table.c.study_uid == study_uid)).first()
+    return None if row is None else _study_row(row)
+
+
+def after_arrival(study: StudyRow, instance: ReceivedInstance, now: datetime) -> StudyRow:
+    """Return the study as a new object leaves it. Pure."""
+    arrived = replace(study, instances=study.instances + 1, last_received_at=max(now, study.last_received_at))
+    if study.state == HELD:
+        return arrived
+    if study.patient != instance.patient:
+        return replace(arrived, state=HELD, hold_reason=TWO_PATIENTS)
+    if study.state == CLOSED:
+        return replace(arrived, state=OPEN, revision=study.revision + 1)
+    return arrived
+
+
+def _take(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
+    values = {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.sop_class_uid,
+        "transfer_syntax_uid": instance.transfer_syntax_uid,
+        "study_uid": instance.study_uid,
+        "series_uid": instance.series_uid,
+        "modality": instance.modality,
+        "sha256": instance.sha256,
+        "size": instance.size,
+        "calling_ae": instance.calling_ae,
+        "called_ae": instance.called_ae,
+        "received_at": to_text(now),
+    }
+    if insert_once(conn, instance_table, values, ["sop_instance_uid"]):
+        return Taken.NEW
+    query = select(instance_table.c.sha256).where(instance_table.c.sop_instance_uid == instance.sop_instance_uid)
+    return Taken.SAME if conn.execute(query).scalar_one() == instance.sha256 else Taken.DIFFERENT
+
+
+def _count_into_study(conn: Connection, instance: ReceivedInstance, now: datetime) -> None:
+    first = StudyRow(instance.study_uid, instance.patient, OPEN, 1, 1, now)
+    if insert_once(conn, study_table, _study_values(first), ["study_uid"]):
+        return
+    # FOR UPDATE (SQLite has its write lock already): two associations may bring one study.
+    locked = select(study_table).where(study_table.c.study_uid == instance.study_uid).with_for_update()
+    before = _study_row(conn.execute(locked).one())
+    after = after_arrival(before, instance, now)
+    conn.execute(
+        update(study_table).where(study_table.c.study_uid == instance.study_uid).values(_study_values(after))
+    )
+
+
+def _study_values(row: StudyRow) -> dict[str, object]:
+    return {
+        "study_uid": row.study_uid,
+        "patient_system": row.patient.system if row.patient else None,
+        "patient_value": row.patient.value if row.patient else None,
+        "state": row.state,
+        "revision": row.revision,
+        "instances": row.instances,
+        "last_received_at": to_text(row.last_received_at),
+        "hold_reason": row.hold_reason,
+    }
+
+
+def _study_row(row: Row[tuple[object, ...]]) -> StudyRow:
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    system, value = values["patient_system"], values["patient_value"]
+    return StudyRow(
+        study_uid=values["study_uid"],
+        patient=PatientKey(system, value) if system and value else None,
+        state=values["state"],
+        revision=values["revision"],
+        instances=values["instances"],
+        last_received_at=from_text(values["last_received_at"]),
+        hold_reason=values["hold_reason"],
+    )
+
+
+def _instance_row(row: Row[tuple[object, ...]]) -> InstanceRow:
+    values = dict(row._mapping)  # noqa: SLF001
+    return InstanceRow(**values | {"received_at": from_text(values["received_at"])})

@@ -1,0 +1,55 @@
+"""Bring a database to the tables of this version. Alembic's scripts are packaged; no alembic.ini is needed."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, text
+
+from record_store.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_LOCK = 0x636F6E73696C  # "consil": one number that all callers of migrate() share
+
+
+def migrate(db: Database) -> tuple[str, ...]:
+    """Apply what is pending, in one transaction, and return the revisions applied (oldest first).
+
+    Simultaneous callers wait for one another: PostgreSQL by an advisory lock, SQLite by its write lock.
+    Raises Busy when the database is away or another writer holds it for longer than the busy timeout.
+    """
+    from alembic import command  # noqa: PLC0415 - 0.2 s that only start-up should pay
+
+    with db.write() as conn:
+        if db.dialect == "postgresql":
+            conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        before = _pending(conn)
+        if before:
+            config = _config()
+            config.attributes["connection"] = conn
+            command.upgrade(config, "head")
+        return before
+
+
+def pending_migrations(db: Database) -> tuple[str, ...]:
+    """Return the revisions that `migrate` would apply, oldest first; empty when the database is current."""
+    with db.read() as conn:
+        return _pending(conn)
+
+
+def _config() -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "record_store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _pending(conn: Connection) -> tuple[str, ...]:
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    done = MigrationContext.configure(conn).get_current_heads()
+    steps = ScriptDirectory.from_config(_config()).iterate_revisions("heads", done or "base")
+    return tuple(reversed([step.revision for step in steps]))

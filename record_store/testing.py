@@ -1,0 +1,126 @@
+"""Databases and blobs for tests: a migrated SQLite file, a PostgreSQL database of one's own, blobs in memory.
+
+Nothing here imports pytest; fixtures of any room use it as `tests/record_store/conftest.py` does.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import text
+
+from clinical.errors import NotFound
+from record_store.blobs import StoredBlob
+from record_store.database import Database, open_database
+from record_store.migrate import migrate
+from record_store.tables import metadata
+
+POSTGRES_SERVER = "postgresql://127.0.0.1:5432"
+_ADMIN_DATABASE = "test"
+
+
+def database(folder: Path) -> Database:
+    """Return a migrated SQLite database in `folder`. The caller disposes of it."""
+    db = open_database(f"sqlite:///{folder.absolute() / 'consilium.db'}")
+    migrate(db)
+    return db
+
+
+@cache
+def postgres_absent() -> str | None:
+    """Return why PostgreSQL cannot be used for tests, or None when it can.
+
+    With CI=true in the environment an absent server is an error and not a reason to skip.
+    """
+    try:
+        psycopg.connect(_admin_url(), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        if os.environ.get("CI") == "true":
+            raise
+        return f"no PostgreSQL at {POSTGRES_SERVER}"
+    return None
+
+
+@contextmanager
+def postgres_url() -> Iterator[str]:
+    """Yield the URL of a new, empty PostgreSQL database; it is dropped afterwards, with its connections."""
+    name = f"consilium_test_{uuid.uuid4().hex}"
+    with psycopg.connect(_admin_url(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    try:
+        yield f"{POSTGRES_SERVER}/{name}".replace("postgresql:", "postgresql+psycopg:")
+    finally:
+        with psycopg.connect(_admin_url(), autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def empty_all_tables(db: Database) -> None:
+    """Delete every row, so that tests can share one database (creating one takes 0.3 s on PostgreSQL)."""
+    with db.write() as conn:
+        if db.dialect == "postgresql":
+            conn.execute(text("TRUNCATE " + ", ".join(metadata.tables) + " RESTART IDENTITY CASCADE"))
+            return
+        for table in reversed(metadata.sorted_tables):
+            conn.execute(table.delete())
+
+
+def _admin_url() -> str:
+    return f"{POSTGRES_SERVER}/{_ADMIN_DATABASE}"
+
+
+class MemoryBlobs:
+    """Blobs in a dictionary, with the behaviour of `record_store.blobs.Blobs`.
+
+    free: what `free_bytes` answers; set it low to test a full disk.
+    """
+
+    def __init__(self, staging: Path, free: int = 1 << 40) -> None:
+        self.staging = staging
+        self.free = free
+        self.stored: dict[str, bytes] = {}
+
+    def adopt(self, part: Path) -> StoredBlob:
+        """Store a file's bytes and remove the file."""
+        blob = self.put(part.read_bytes())
+        part.unlink()
+        return blob
+
+    def put(self, data: bytes) -> StoredBlob:
+        """Store bytes."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.stored[sha256] = data
+        return StoredBlob(sha256, len(data))
+
+    def get(self, sha256: str) -> bytes:
+        """Return the bytes; NotFound when absent."""
+        if sha256 not in self.stored:
+            raise NotFound("no such object in the blob store")
+        return self.stored[sha256]
+
+    @contextmanager
+    def local_path(self, sha256: str) -> Iterator[Path]:
+        """Yield a temporary file with the bytes."""
+        path = self.staging / f"{uuid.uuid4().hex}.read"
+        path.write_bytes(self.get(sha256))
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    def free_bytes(self) -> int:
+        """Return `free`."""
+        return self.free
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove *.part files that nobody has written to for this long."""
+        limit = time.time() - older_than_s
+        parts = [part for part in self.staging.glob("*.part") if part.stat().st_mtime < limit]
+        for part in parts:
+            part.unlink()
+        return len(parts)

@@ -1,0 +1,149 @@
+"""Transactions, their errors, and the tables that migrations make."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, select, text
+
+from clinical.errors import Busy, Fault, IncorrectInput
+from record_store.database import open_database
+from record_store.migrate import migrate, pending_migrations
+from record_store.tables import executor, metadata
+
+
+def row(name):
+    return {"executor_id": name, "beat_at": 1.0}
+
+
+def beat(conn, name):
+    conn.execute(insert(executor).values(row(name)))
+
+
+def names(db):
+    with db.read() as conn:
+        return list(conn.execute(select(executor.c.executor_id).order_by(executor.c.executor_id)).scalars())
+
+
+def test_a_write_is_kept_when_the_block_ends_and_undone_when_an_error_leaves_it(db):
+    with db.write() as conn:
+        beat(conn, "kept")
+    with pytest.raises(Fault), db.write() as conn:
+        conn.execute(insert(executor), [row("undone"), row("undone")])
+    assert names(db) == ["kept"]
+
+
+def test_a_read_sees_one_snapshot_while_others_write(db):
+    with db.read() as conn:
+        before = conn.execute(select(executor)).all()
+        with db.write() as other:
+            beat(other, "later")
+        assert conn.execute(select(executor)).all() == before == []
+    assert names(db) == ["later"]
+
+
+def test_a_read_refuses_to_write_and_the_next_write_is_not_disturbed(db):
+    with pytest.raises(Fault), db.read() as conn:
+        beat(conn, "smuggled")
+    with db.write() as conn:
+        beat(conn, "honest")
+    assert names(db) == ["honest"]
+
+
+def test_a_refused_statement_tells_no_value(db):
+    with pytest.raises(Fault) as caught, db.write() as conn:
+        conn.execute(insert(executor), [row("ZZCANARY-4711"), row("ZZCANARY-4711")])
+    assert "ZZCANARY" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_database_that_is_away_is_busy(tmp_path):
+    for url in (f"sqlite:///{tmp_path}/absent/x.db", "postgresql+psycopg://127.0.0.1:1/nowhere"):
+        db = open_database(url)
+        with pytest.raises(Busy), db.write() as conn:
+            conn.execute(text("SELECT 1"))
+        db.dispose()
+
+
+def test_sqlite_locked_by_another_writer_is_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr("record_store.database.BUSY_TIMEOUT_S", 0.05)
+    db = open_database(f"sqlite:///{tmp_path}/x.db")
+    with db.write(), pytest.raises(Busy), db.write():
+        pass
+    db.dispose()
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///relative.db", "mysql://u:secret@h/x", "nonsense"])
+def test_other_urls_are_refused_without_being_repeated(url):
+    with pytest.raises(IncorrectInput) as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_keeps_commits_over_a_power_loss(tmp_path):
+    db = open_database(f"sqlite:///{tmp_path}/x.db")
+    with db.write() as conn:
+        pragmas = {
+            name: conn.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    db.dispose()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_concurrent_writers_wait_for_one_another(db):
+    def write(number):
+        with db.write() as conn:
+            beat(conn, f"{number:02}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(24)))
+    assert len(names(db)) == 24
+
+
+@pytest.mark.slow
+def test_a_forked_child_uses_connections_of_its_own(db):
+    with db.write() as conn:
+        beat(conn, "parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            with db.write() as conn:
+                beat(conn, "child")
+            db.dispose()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    with db.write() as conn:
+        beat(conn, "parent again")
+    assert names(db) == ["child", "parent", "parent again"]
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(empty_database):
+    migrate(empty_database)
+    with empty_database.read() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_what_is_pending_is_told_and_applied_once(empty_database):
+    assert pending_migrations(empty_database) == ("0001",)
+    assert migrate(empty_database) == ("0001",)
+    assert migrate(empty_database) == ()
+    assert pending_migrations(empty_database) == ()
+
+
+@pytest.mark.slow
+def test_simultaneous_migrations_wait_for_one_another(empty_database):
+    barrier = threading.Barrier(4)
+
+    def run(_):
+        barrier.wait()
+        return migrate(empty_database)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(run, range(4))) == [(), (), (), ("0001",)]
