@@ -99,8 +99,8 @@ class LocalEngine:
         self._slots: dict[str, _Slot] = {}
         # Sessions and their threads do not survive a fork; a CUDA context breaks in it. The hook stays
         # registered for the life of the process, so it must not keep the engine alive.
-        forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: (forget() or _nothing)())
+        engine = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forget(engine()))
 
     def manifest(self, model: str) -> Manifest:
         """See Engine."""
@@ -130,7 +130,8 @@ class LocalEngine:
         """Return the state of every model without loading any."""
         return tuple(self._state(name) for name in self._library.names())
 
-    def _forget(self) -> None:
+    def forget_sessions(self) -> None:
+        """Drop every session; the next run verifies and loads again."""
         self._lock, self._slots = threading.Lock(), {}
 
     def _state(self, model: str) -> ModelState:
@@ -172,7 +173,7 @@ class LocalEngine:
             session = self._open(model)
         except Fault as fault:
             slot.fault = fault
-            log.error("model is broken", model=model, problem=fault.message)
+            log.warning("model is broken", model=model, problem=fault.message)
             return
         slot.turns = threading.BoundedSemaphore(_turns(session))
         slot.session = session
@@ -190,8 +191,9 @@ class LocalEngine:
             return self._library.verify(model, Device.CPU)
 
 
-def _nothing() -> None:
-    return None
+def _forget(engine: LocalEngine | None) -> None:
+    if engine is not None:
+        engine.forget_sessions()
 
 
 def _turns(session: Session) -> int:
