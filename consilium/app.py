@@ -1,0 +1,127 @@
+"""The web application: every door of HTTP over one set of collaborators."""
+
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+import cds.http
+import fhir_adapters.rest
+from cds.http import CdsContext
+from cds.service import Service
+from clinical.errors import ClinicalError, Denied, Fault
+from consilium.health import Readiness
+from consilium.pages import views
+from consilium.pages.views import PagesContext
+from fhir_adapters import outcome
+from fhir_adapters.rest import Fhir
+
+log = structlog.get_logger()
+
+# Without a bearer token one may ask whether we live, and open a link that carries its own signature.
+OPEN_PATHS = ("/livez", "/readyz", "/overlay/", "/static/")
+
+
+@dataclass(frozen=True, slots=True)
+class WebParts:
+    """What the web process is made of; `consilium.wiring` builds it from the settings.
+
+    bearer_token: what callers must show, None in the development profile.
+    observe: told (route, status, seconds) of every answer. metrics: the Prometheus text.
+    """
+
+    services: tuple[Service, ...]
+    cds: CdsContext
+    fhir: Fhir
+    pages: PagesContext
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], bytes]
+    observe: Callable[[str, int, float], None]
+    bearer_token: str | None = None
+    max_body_bytes: int = 5 << 20
+
+
+def create_app(parts: WebParts) -> Flask:
+    """Return the WSGI application. Opens nothing: collaborators open themselves at first use."""
+    app = Flask("consilium", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
+    app.before_request(_start_clock)
+    if parts.bearer_token is not None:
+        app.before_request(_gate(parts.bearer_token))
+    app.after_request(_observer(parts.observe))
+    app.register_error_handler(ClinicalError, _clinical)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+    app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
+    app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
+    app.register_blueprint(views.blueprint(parts.pages))
+    _health_routes(app, parts)
+    return app
+
+
+def _health_routes(app: Flask, parts: WebParts) -> None:
+    @app.get("/livez")
+    def livez() -> Response:
+        return _json({"status": "alive"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        state = parts.readiness()
+        return _json(state.as_json(), HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(parts.metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _start_clock() -> None:
+    g.started = time.perf_counter()
+
+
+def _gate(token: str) -> Callable[[], Response | None]:
+    expected = f"Bearer {token}".encode()
+
+    def gate() -> Response | None:
+        if request.path.startswith(OPEN_PATHS):
+            return None
+        if hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected):
+            return None
+        return outcome.response(Denied("authentication is required", unauthenticated=True))
+
+    return gate
+
+
+def _observer(observe: Callable[[str, int, float], None]) -> Callable[[Response], Response]:
+    def after(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule is not None else "none"
+        observe(route, response.status_code, time.perf_counter() - g.get("started", time.perf_counter()))
+        return response
+
+    return after
+
+
+def _clinical(error: ClinicalError) -> Response:
+    return outcome.response(error)
+
+
+def _http(error: HTTPException) -> Response:
+    headers = dict(error.get_response().headers) if error.code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+    allow = {name: value for name, value in headers.items() if name == "Allow"}
+    return outcome.http_response(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, allow)
+
+
+def _unexpected(error: Exception) -> Response:
+    # The outer edge of the web process: whatever gets here is our fault, and its text may hold anything.
+    log.error("request failed", kind=type(error).__name__, route=str(request.url_rule))
+    return outcome.response(Fault("the server failed; its log says where"))
+
+
+def _json(body: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
+    return Response(orjson.dumps(body), status=status, content_type="application/json")

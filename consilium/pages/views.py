@@ -1,0 +1,121 @@
+"""`/` says how the server is; `/overlay/<reading>` shows an image with what a model outlined in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from sqlalchemy import func, select
+
+from cds.links import LinkSigner
+from clinical.errors import NotFound
+from consilium.health import Readiness
+from consilium.pages.png import encode_png, for_display
+from dicom_node.pixels import Decoder
+from model_runtime.manifest import Manifest
+from record_store.blobs import Blobs
+from record_store.database import Database
+from record_store.instances import instances_of
+from record_store.readings import StoredReading, reading_by_id
+from record_store.tables import delivery, reading, study, study_job
+
+PICTURES_KEPT = 16
+# No script, nothing from elsewhere, not in a frame of somebody else's page.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PagesContext:
+    """What the pages need."""
+
+    db: Database
+    blobs: Blobs
+    decoder: Decoder
+    links: LinkSigner
+    readiness: Callable[[], Readiness]
+    manifests: Callable[[], list[Manifest]]
+    facts: Mapping[str, Any]
+
+
+def blueprint(context: PagesContext) -> Blueprint:
+    """Return the routes of the pages."""
+    pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
+    picture = _picture_reader(context)
+
+    @pages.get("/")
+    def home() -> str:
+        return render_template(
+            "home.html",
+            readiness=context.readiness(),
+            counts=_counts(context.db),
+            models=context.manifests(),
+            **context.facts,
+        )
+
+    @pages.get("/overlay/<reading_id>")
+    def overlay(reading_id: str) -> str:
+        stored = _permitted(context, reading_id)
+        query = request.query_string.decode("ascii", "replace")
+        longest = max(stored.reading.image.rows, stored.reading.image.columns)
+        return render_template(
+            "overlay.html",
+            reading=stored.reading,
+            image_url=f"{reading_id}/image.png?{query}",
+            label_px=longest / 28,
+        )
+
+    @pages.get("/overlay/<reading_id>/image.png")
+    def image(reading_id: str) -> Response:
+        stored = _permitted(context, reading_id)
+        return Response(picture(stored.reading.image.study_uid, stored.reading.image.sop_instance_uid), mimetype="image/png")
+
+    @pages.after_request
+    def secure(response: Response) -> Response:
+        response.headers.update(SECURITY_HEADERS)
+        return response
+
+    return pages
+
+
+def _permitted(context: PagesContext, reading_id: str) -> StoredReading:
+    context.links.check(reading_id, request.args.get("expires", ""), request.args.get("sig", ""))
+    with context.db.read() as conn:
+        stored = reading_by_id(conn, reading_id)
+    if stored is None:
+        raise NotFound("there is no such reading")
+    return stored
+
+
+def _picture_reader(context: PagesContext) -> Callable[[str, str], bytes]:
+    @lru_cache(maxsize=PICTURES_KEPT)
+    def picture(study_uid: str, sop_instance_uid: str) -> bytes:
+        with context.db.read() as conn:
+            rows = [row for row in instances_of(conn, study_uid) if row.sop_instance_uid == sop_instance_uid]
+        if not rows:
+            raise NotFound("the image is no longer here")
+        with context.blobs.local_path(rows[0].sha256) as path:
+            return encode_png(for_display(context.decoder.read(path).image))
+
+    return picture
+
+
+def _counts(db: Database) -> list[tuple[str, str, int]]:
+    with db.read() as conn:
+        found = [
+            (what, str(state), int(count))
+            for what, table in (("studies", study), ("jobs", study_job), ("deliveries", delivery))
+            for state, count in conn.execute(
+                select(table.c.state, func.count()).group_by(table.c.state).order_by(table.c.state)
+            )
+        ]
+        total = conn.execute(select(func.count(), func.sum(reading.c.findings)).select_from(reading)).one()
+    if total[0]:
+        found += [("images read", "done", int(total[0])), ("findings", "reported", int(total[1] or 0))]
+    return found
