@@ -63,6 +63,7 @@ check: lint types contracts docs ## Format, lint, types, import contracts, docum
 lint: $(DEV)
 	@$(BIN)/ruff format --check --quiet . || { echo "Mend with: .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@test ! -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 types: $(DEV)
 	@$(BIN)/mypy --no-error-summary

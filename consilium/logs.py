@@ -7,20 +7,73 @@ exceptions: a traceback of a validator repeats its input.
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import IO, Any
 
 import structlog
 
 # Identifiers here are ones we made (job keys, row ids, digests) or the standards' public words.
 ALLOWED_FIELDS = frozenset(
-    """
-    event level timestamp logger role
-    ae_title attempt attempts bytes calling_ae called_ae category check child count delivery destination dimse_status
-    error exit_code findings hook hook_instance host instances job kind method model model_version object path_template
-    pid port problem problems profile reason restarts result revision route series service signal sop_class state
-    status step study took_ms transfer_syntax version wait_s workers executor dropped_fields skipped
-    """.split()
+    {
+        "ae_title",
+        "attempt",
+        "attempts",
+        "bytes",
+        "called_ae",
+        "calling_ae",
+        "category",
+        "check",
+        "child",
+        "count",
+        "delivery",
+        "destination",
+        "dimse_status",
+        "dropped_fields",
+        "error",
+        "event",
+        "executor",
+        "exit_code",
+        "findings",
+        "hook",
+        "hook_instance",
+        "host",
+        "instances",
+        "job",
+        "kind",
+        "level",
+        "logger",
+        "method",
+        "model",
+        "model_version",
+        "object",
+        "path_template",
+        "pid",
+        "port",
+        "problem",
+        "problems",
+        "profile",
+        "reason",
+        "restarts",
+        "result",
+        "revision",
+        "role",
+        "route",
+        "series",
+        "service",
+        "signal",
+        "skipped",
+        "sop_class",
+        "state",
+        "status",
+        "step",
+        "study",
+        "timestamp",
+        "took_ms",
+        "transfer_syntax",
+        "version",
+        "wait_s",
+        "workers",
+    }
 )
 
 Event = MutableMapping[str, Any]
@@ -70,7 +123,10 @@ def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
         )
     )
     root = logging.getLogger()
@@ -79,7 +135,7 @@ def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     _quieten_libraries()
 
 
-def _with_role(role: str) -> Any:
+def _with_role(role: str) -> Callable[[object, str, Event], Event]:
     def add(_: object, __: str, event: Event) -> Event:
         event["role"] = role
         return event

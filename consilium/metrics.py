@@ -28,12 +28,16 @@ STEP_SECONDS = Histogram(
     ["step"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
 )
-DELIVERIES = Counter("consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"])
+DELIVERIES = Counter(
+    "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
+)
 BLOB_FREE_BYTES = Gauge(
     "consilium_blob_free_bytes", "Free space where new objects are written", multiprocess_mode="mostrecent"
 )
 OLDEST_QUEUED_SECONDS = Gauge(
-    "consilium_oldest_queued_job_seconds", "Age of the oldest study job not finished", multiprocess_mode="mostrecent"
+    "consilium_oldest_queued_job_seconds",
+    "Age of the oldest study job not finished",
+    multiprocess_mode="mostrecent",
 )
 
 

@@ -65,7 +65,11 @@ class Supervisor:
     """Starts the roles, restarts them with a growing delay, and stops them in order."""
 
     def __init__(
-        self, settings: Settings, environ: dict[str, str], out: TextIO, monotonic: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        environ: dict[str, str],
+        out: TextIO,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._environ = environ
@@ -163,12 +167,17 @@ class Supervisor:
         history.last_exit = child.process.returncode
         self._forget(child)
         if not self._announced:
-            self._say(f"consilium {child.role} could not start (exit code {child.process.returncode}); see the lines above")
+            code = child.process.returncode
+            self._say(f"consilium {child.role} could not start (exit code {code}); see the lines above")
             return True
         lived = self._now() - child.started_at
         history.restarts += 1
         history.quick_deaths = 0 if lived > HEALTHY_AFTER_S else history.quick_deaths + 1
-        wait = 0.0 if history.quick_deaths == 0 else min(FIRST_WAIT_S * 2 ** (history.quick_deaths - 1), LONGEST_WAIT_S)
+        wait = (
+            0.0
+            if history.quick_deaths == 0
+            else min(FIRST_WAIT_S * 2 ** (history.quick_deaths - 1), LONGEST_WAIT_S)
+        )
         history.again_at = self._now() + wait
         self._say(
             json.dumps(
@@ -224,6 +233,10 @@ class Supervisor:
     def _say(self, line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def _wait_after(quick_deaths: int) -> float:
+    return 0.0 if quick_deaths == 0 else min(FIRST_WAIT_S * 2.0 ** (quick_deaths - 1), LONGEST_WAIT_S)
 
 
 def _state_of(child: Child | None) -> str:

@@ -74,7 +74,9 @@ def blueprint(context: PagesContext) -> Blueprint:
     @pages.get("/overlay/<reading_id>/image.png")
     def image(reading_id: str) -> Response:
         stored = _permitted(context, reading_id)
-        return Response(picture(stored.reading.image.study_uid, stored.reading.image.sop_instance_uid), mimetype="image/png")
+        return Response(
+            picture(stored.reading.image.study_uid, stored.reading.image.sop_instance_uid), mimetype="image/png"
+        )
 
     @pages.after_request
     def secure(response: Response) -> Response:
