@@ -2,6 +2,7 @@
 
 Making ONNX files needs the `onnx` package (extra `dev` or `export`); everything else here does not.
 """
+# ruff: noqa: ANN401 - documents are JSON, and onnx is untyped
 
 import hashlib
 import io
@@ -239,7 +240,7 @@ def onnx_bytes(nodes: list[Any], initializers: list[Any], document: Mapping[str,
     """Return an ONNX file of these nodes with the inputs and outputs of a manifest document."""
     from onnx import helper  # noqa: PLC0415 - only makers of files need onnx
 
-    def value(spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 - onnx is untyped
+    def value(spec: Mapping[str, Any]) -> Any:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec["dtype"]))
         return helper.make_tensor_value_info(spec["name"], kind, spec["shape"])
 

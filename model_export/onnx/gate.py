@@ -1,0 +1,275 @@
+"""The gate between a trainer and `models/`: a file that does not compute what the trainer computed is not written.
+
+Peers' exporters write files that are invalid (exact GELU) or silently wrong (66 % of decisions flipped for
+boosted trees with categories, 10 % for forests with missing values). So a recipe hands over the model, the
+trainer's own function and rows; what is written has been loaded and compared by the server's own code.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from clinical.errors import ClinicalError
+from model_export.onnx.inspect import boundary_faults, opsets, tensor_spec, wire_faults
+from model_runtime.library import Library
+from model_runtime.manifest import Manifest, parse_manifest
+from model_runtime.session import Device, Session
+from model_runtime.testing import npz_bytes
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+MAX_FOLDER_BYTES = 10_000_000
+BATCHES = (1, 3, 8)
+
+
+class ExportRefused(Exception):
+    """The gate lets nothing through. reasons: every one found at the step that refused."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("export refused: " + "; ".join(reasons))
+        self.reasons = reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """tolerance: largest absolute difference to the trainer; min_rows: fewest rows to compare."""
+
+    tolerance: float
+    min_rows: int
+
+
+TREES = Limits(tolerance=1e-12, min_rows=256)
+NETWORKS = Limits(tolerance=1e-5, min_rows=256)
+IMAGE_NETWORKS = Limits(tolerance=1e-5, min_rows=16)  # a row is a whole image: 16 x 512 x 512 numbers
+
+
+def _itself(values: Array) -> Array:
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a recipe hands to the gate.
+
+    document: manifest.json without what the gate fills in (sha256, opset, inputs, outputs, golden).
+    model: onnx.ModelProto. card: the text of card.md.
+    reference: the trainer's own function, inputs -> outputs, for any batch length.
+    rows: input name -> rows to compare, the same number for each; edge rows among them.
+    golden_rows: how many of the first rows are stored as golden input and output.
+    output: the output that decisions are taken on; decide: its rows -> the numbers that are compared
+        with the thresholds (for a mask: its maximum per image).
+    thresholds: where a decision changes side: `value >= threshold`.
+    """
+
+    document: Mapping[str, Any]
+    model: Any
+    card: str
+    reference: Callable[[Arrays], Arrays]
+    rows: Arrays
+    limits: Limits
+    output: str
+    thresholds: tuple[float, ...]
+    golden_rows: int = 8
+    decide: Callable[[Array], Array] = _itself
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What the comparison found. difference: largest absolute one, over all outputs and batch lengths."""
+
+    rows: int
+    difference: float
+    flips: int
+
+
+def release(candidate: Candidate, out: Path) -> tuple[Path, Parity]:
+    """Check everything, then write `out/<name>/`, replacing an older one; return folder and parity.
+
+    Raises ExportRefused with the reasons; then nothing under `out` has changed.
+    """
+    model = _with_metadata(candidate)
+    check_graph(model)
+    data = model.SerializeToString()
+    golden = npz_bytes(_golden(candidate))
+    document = complete(candidate, model, data, golden)
+    manifest = check_manifest(document)
+    parity = check_parity(candidate, manifest, data)
+    files = {
+        manifest.file: data,
+        manifest.golden.file: golden,
+        manifest.card: candidate.card.encode(),
+        "manifest.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    return _write(files, manifest, out), parity
+
+
+def check_graph(model: Any) -> None:  # noqa: ANN401 - onnx is untyped
+    """Check the graph by itself. Raises ExportRefused."""
+    reasons = wire_faults(model) + boundary_faults(model)
+    if reasons:
+        raise ExportRefused(*reasons)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
+        raise ExportRefused(f"onnx.checker: {str(problem).strip()[:300]}") from problem
+
+
+def check_manifest(document: Mapping[str, Any]) -> Manifest:
+    """Parse the manifest as the server does. Raises ExportRefused."""
+    try:
+        return parse_manifest(json.dumps(document, allow_nan=False).encode(), str(document.get("name")))
+    except (ClinicalError, ValueError) as problem:
+        raise ExportRefused(str(problem)) from problem
+
+
+def check_parity(candidate: Candidate, manifest: Manifest, data: bytes) -> Parity:
+    """Run the file in the server's own session beside the trainer, at batch 1, 3, 8 and all rows.
+
+    Raises ExportRefused when there are too few rows, a number differs by more than the limit, a decision
+    changes side, or a result is not finite.
+    """
+    count = min(rows.shape[0] for rows in candidate.rows.values())
+    if count < candidate.limits.min_rows:
+        raise ExportRefused(f"{count} rows to compare; at least {candidate.limits.min_rows} are needed")
+    try:
+        session = Session(manifest, data, Device.CPU)
+        pieces = _pieces(count)
+        found = [(piece, session.run(_cut(candidate.rows, piece))) for piece in pieces]
+    except ClinicalError as problem:
+        raise ExportRefused(problem.message) from problem
+    parity = Parity(count, 0.0, 0)
+    for piece, results in found:
+        parity = _compare(candidate, parity, results, candidate.reference(_cut(candidate.rows, piece)))
+    reasons = []
+    if not parity.difference <= candidate.limits.tolerance:
+        reasons.append(
+            f"differs from the trainer by {parity.difference:.3g} (limit {candidate.limits.tolerance:g})"
+        )
+    if parity.flips:
+        reasons.append(f"{parity.flips} decisions change side at the threshold")
+    if reasons:
+        raise ExportRefused(*reasons)
+    return parity
+
+
+def _pieces(count: int) -> list[slice]:
+    """Batches 1, 3 and 8 first, then eights: every row once, every batch length seen."""
+    pieces, start = [], 0
+    for length in (*BATCHES, *([BATCHES[-1]] * count)):
+        if start >= count:
+            break
+        pieces.append(slice(start, min(count, start + length)))
+        start += length
+    return pieces
+
+
+def _cut(rows: Arrays, piece: slice) -> dict[str, Array]:
+    return {name: values[piece] for name, values in rows.items()}
+
+
+def _compare(candidate: Candidate, parity: Parity, results: Arrays, wanted: Arrays) -> Parity:
+    difference, flips = parity.difference, parity.flips
+    for name, found in results.items():
+        if name not in wanted or found.shape != wanted[name].shape:
+            raise ExportRefused(f"output {name!r} does not have the trainer's shape")
+        step = np.abs(found.astype(np.float64) - wanted[name].astype(np.float64))
+        # max() of an array with NaN is NaN, and NaN is not <= the limit: a trainer's NaN is refused too.
+        difference = float(np.max(np.append(step.ravel(), difference)))
+    ours, theirs = candidate.decide(results[candidate.output]), candidate.decide(wanted[candidate.output])
+    for threshold in candidate.thresholds:
+        flips += int(np.count_nonzero((ours >= threshold) != (theirs >= threshold)))
+    return replace(parity, difference=difference, flips=flips)
+
+
+def _with_metadata(candidate: Candidate) -> Any:  # noqa: ANN401 - onnx is untyped
+    """Return a copy whose metadata_props name model, version and data, readable without our manifest."""
+    document = candidate.document
+    model = onnx.ModelProto()
+    model.CopyFrom(candidate.model)
+    onnx.helper.set_model_props(
+        model,
+        {
+            "name": str(document["name"]),
+            "version": str(document["version"]),
+            "data_sha256": str(document["training"]["data_sha256"]),
+            "thresholds": json.dumps(candidate.thresholds),
+            "not_for": str(document["not_for"]),
+        },
+    )
+    model.producer_name = "consilium"
+    model.producer_version = str(document["version"])
+    return model
+
+
+def _golden(candidate: Candidate) -> dict[str, Array]:
+    piece = _cut(candidate.rows, slice(0, candidate.golden_rows))
+    outputs = candidate.reference(piece)
+    stored = {f"in_{name}": values for name, values in piece.items()}
+    return stored | {f"out_{name}": values for name, values in outputs.items()}
+
+
+def complete(candidate: Candidate, model: Any, data: bytes, golden: bytes) -> dict[str, Any]:  # noqa: ANN401
+    """Return the manifest document with what only the finished file can say."""
+    return {
+        **candidate.document,
+        "file": "model.onnx",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "opset": opsets(model),
+        "inputs": [tensor_spec(value) for value in model.graph.input],
+        "outputs": [tensor_spec(value) for value in model.graph.output],
+        "golden": {
+            "file": "golden.npz",
+            "sha256": hashlib.sha256(golden).hexdigest(),
+            "tolerance": candidate.limits.tolerance,
+        },
+        "card": "card.md",
+    }
+
+
+def _write(files: Mapping[str, bytes], manifest: Manifest, out: Path) -> Path:
+    """Write beside the target, verify as the server will, then rename into place."""
+    size = sum(map(len, files.values()))
+    if size > MAX_FOLDER_BYTES:
+        raise ExportRefused(f"the folder would hold {size / 1e6:.1f} MB; the limit is {MAX_FOLDER_BYTES / 1e6:g}")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as scratch:
+        folder = Path(scratch) / "new" / manifest.name
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        try:
+            Library(folder.parent).verify(manifest.name)
+        except ClinicalError as problem:
+            raise ExportRefused(problem.message) from problem
+        target = out / manifest.name
+        if target.exists():
+            target.replace(Path(scratch) / "old")
+        shutil.move(folder, target)
+    return target
+
+
+def tabular_rows(
+    low: Array, high: Array, optional: Array, known: Array, *, seed: int, count: int = 2048
+) -> NDArray[np.float64]:
+    """Return rows to compare for a table of numbers: edge rows first, then real rows, then random ones.
+
+    low, high: plausible range of each column. optional: True where NaN may stand. known: rows of the data.
+    Edges: the middle, all at minimum, all at maximum, everything optional missing, each optional one
+    missing alone, and values just outside the range.
+    """
+    rng = np.random.default_rng(seed)
+    middle = (low + high) / 2
+    edges = [middle, low, high, np.where(optional, np.nan, middle), low - 1, high + 1]
+    edges += [np.where(np.arange(len(low)) == column, np.nan, middle) for column in np.flatnonzero(optional)]
+    random = rng.uniform(low, high, (count, len(low)))
+    random[(rng.random(random.shape) < 0.2) & optional] = np.nan
+    return np.concatenate([np.array(edges), known, random]).astype(np.float64)
