@@ -14,4 +14,5 @@ def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: 
     """
     insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
     statement = insert(table).values(dict(values)).on_conflict_do_nothing(index_elements=list(key))
-    return conn.execute(statement).rowcount == 1
+    # RETURNING and not rowcount: for an INSERT the PostgreSQL dialect reports -1 rows.
+    return conn.execute(statement.returning(table.c[key[0]])).first() is not None

@@ -1,0 +1,168 @@
+"""Sending results back: one row per object and destination, claimed, tried again, parked.
+
+A claim is a lease: it moves the next attempt past the lease, so that the delivery of a worker which died is
+due again by itself. Sending twice is harmless, because the object keeps its SOP instance UID.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Row, select, update
+
+from clinical.errors import NotFound
+from record_store.database import Database
+from record_store.sql import insert_once
+from record_store.tables import delivery as table
+from record_store.times import from_text, to_text
+
+PENDING, SENT, DEAD = "pending", "sent", "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object for one destination.
+
+    attempts: claims so far, this one included. last_status: DIMSE status of the last answer, None when
+        there was none.
+    """
+
+    delivery_id: int
+    sop_instance_uid: str
+    destination: str
+    state: str
+    attempts: int
+    next_attempt_at: datetime
+    last_status: int | None
+    last_problem: str | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a delivery is tried: 5 s, 10 s, 20 s ... 1 h, about 9 hours in all.
+
+    jitter: returns 0..1; half of every delay is spread by it, so that what failed together does not come
+        back together.
+    """
+
+    max_attempts: int = 18
+    first_s: float = 5.0
+    ceiling_s: float = 3600.0
+    jitter: Callable[[], float] = random.random
+
+    def delay_s(self, attempts: int) -> float:
+        """Return the pause after this many attempts (at least 1), in seconds."""
+        full = min(self.first_s * 2.0 ** min(attempts - 1, 60), self.ceiling_s)
+        return full * (0.5 + 0.5 * self.jitter())
+
+
+def enqueue(conn: Connection, sop_instance_uid: str, destination: str, now: datetime) -> bool:
+    """Add a delivery that is due at once; False when this object is known for this destination."""
+    values = {
+        "sop_instance_uid": sop_instance_uid,
+        "destination": destination,
+        "state": PENDING,
+        "attempts": 0,
+        "next_attempt_at": to_text(now),
+        "updated_at": to_text(now),
+    }
+    return insert_once(conn, table, values, ["sop_instance_uid", "destination"])
+
+
+def claim_due(db: Database, now: datetime, lease_s: float, limit: int) -> list[Delivery]:
+    """Take up to `limit` due deliveries for `lease_s` seconds, the longest due first.
+
+    Safe with several workers: PostgreSQL passes over rows that another one is taking (SKIP LOCKED), SQLite
+    lets one writer in at a time. Send them and call `record_outcome` before the lease is over.
+    """
+    due = (
+        select(table.c.delivery_id)
+        .where(table.c.state == PENDING, table.c.next_attempt_at <= to_text(now))
+        .order_by(table.c.next_attempt_at, table.c.delivery_id)
+        .limit(limit)
+    )
+    with db.read() as conn:  # an idle poll takes no write lock
+        if conn.execute(due.limit(1)).first() is None:
+            return []
+    with db.write() as conn:
+        ids = list(conn.execute(due.with_for_update(skip_locked=True)).scalars())
+        if not ids:
+            return []
+        conn.execute(
+            update(table)
+            .where(table.c.delivery_id.in_(ids))
+            .values(
+                attempts=table.c.attempts + 1,
+                next_attempt_at=to_text(now + timedelta(seconds=lease_s)),
+                updated_at=to_text(now),
+            )
+        )
+        rows = conn.execute(select(table).where(table.c.delivery_id.in_(ids)))
+        return sorted((_delivery(row) for row in rows), key=lambda taken: ids.index(taken.delivery_id))
+
+
+def record_outcome(
+    conn: Connection,
+    delivery_id: int,
+    *,
+    status: int | None,
+    problem: str | None,
+    now: datetime,
+    retry: RetryPolicy,
+) -> str:
+    """Write down how an attempt ended and return the state: sent, pending (later again) or dead.
+
+    status: DIMSE status of the answer, None when there was none. problem: None exactly when the
+        destination has taken the object (the sender's table knows which statuses mean that); otherwise
+        one sentence without patient data.
+
+    Raises NotFound for an unknown delivery.
+    """
+    row = conn.execute(select(table).where(table.c.delivery_id == delivery_id).with_for_update()).first()
+    if row is None:
+        raise NotFound("no such delivery")
+    before = _delivery(row)
+    taken = problem is None and status is not None
+    if before.state == SENT and not taken:
+        return SENT  # an attempt whose lease ran out reports late
+    state = SENT if taken else DEAD if before.attempts >= retry.max_attempts else PENDING
+    pause = timedelta(seconds=retry.delay_s(max(before.attempts, 1)) if state == PENDING else 0)
+    conn.execute(
+        update(table)
+        .where(table.c.delivery_id == delivery_id)
+        .values(
+            state=state,
+            last_status=status,
+            last_problem=problem,
+            next_attempt_at=to_text(now + pause),
+            updated_at=to_text(now),
+        )
+    )
+    return state
+
+
+def resend(conn: Connection, sop_instance_uid: str, destination: str, now: datetime) -> None:
+    """Make a delivery due again whatever became of it, with all its attempts. Raises NotFound."""
+    statement = (
+        update(table)
+        .where(table.c.sop_instance_uid == sop_instance_uid, table.c.destination == destination)
+        .values(state=PENDING, attempts=0, next_attempt_at=to_text(now), updated_at=to_text(now))
+    )
+    if conn.execute(statement).rowcount != 1:
+        raise NotFound("no such delivery")
+
+
+def deliveries(conn: Connection, state: str | None = None) -> list[Delivery]:
+    """Return the deliveries, of one state or all, in the order they were enqueued."""
+    query = select(table).order_by(table.c.delivery_id)
+    if state is not None:
+        query = query.where(table.c.state == state)
+    return [_delivery(row) for row in conn.execute(query)]
+
+
+def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    times = {name: from_text(values[name]) for name in ("next_attempt_at", "updated_at")}
+    return Delivery(**values | times)

@@ -1,0 +1,222 @@
+"""Study jobs and what they made: readings, and the DICOM objects encoded from them.
+
+Every write is keyed by an id derived from the job, so that a step which is run again changes nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, and_, or_, select, update
+
+from clinical.finding import Reading
+from clinical.identity import PatientKey
+from record_store.reading_json import from_json, to_json
+from record_store.sql import insert_once
+from record_store.tables import reading as reading_table
+from record_store.tables import result_object as result_table
+from record_store.tables import study_job as job_table
+from record_store.times import from_text, to_text
+
+QUEUED, DONE, FAILED = "queued", "done", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One model on one content of a study. state: queued, done or failed; reason: why it failed."""
+
+    job_key: str
+    study_uid: str
+    revision: int
+    content_digest: str
+    model: str
+    model_version: str
+    created_at: datetime
+    state: str = QUEUED
+    reason: str | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """A reading with what belongs to it. mask_sha256: its label image among the blobs."""
+
+    reading_id: str
+    job_key: str
+    reading: Reading
+    patient: PatientKey | None
+    mask_sha256: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A DICOM object that we made. kind: SEG or SR; sha256: of its blob."""
+
+    sop_instance_uid: str
+    job_key: str
+    kind: str
+    sop_class_uid: str
+    study_uid: str
+    sha256: str
+    created_at: datetime
+
+
+def job_key_of(study_uid: str, content_digest: str, model: str, model_version: str) -> str:
+    """Return the name of a job: the same study content, model and version is the same job, for ever."""
+    return hashlib.sha256("\n".join((study_uid, content_digest, model, model_version)).encode()).hexdigest()
+
+
+def add_job(conn: Connection, row: JobRow) -> bool:
+    """Add a job; False when it is known already, which changes nothing."""
+    times = {"created_at": to_text(row.created_at), "finished_at": _optional_text(row.finished_at)}
+    return insert_once(conn, job_table, asdict(row) | times, ["job_key"])
+
+
+def finish_job(conn: Connection, job_key: str, state: str, reason: str | None, now: datetime) -> None:
+    """Set a job to done or failed. A done job stays done, whoever says otherwise later.
+
+    reason: one sentence without patient data, None for done.
+    """
+    conn.execute(
+        update(job_table)
+        .where(job_table.c.job_key == job_key, job_table.c.state != DONE)
+        .values(state=state, reason=reason, finished_at=to_text(now))
+    )
+
+
+def requeue_job(conn: Connection, job_key: str) -> bool:
+    """Set a failed job to queued again (after `JobClient.retry`); False when it is not failed."""
+    statement = (
+        update(job_table)
+        .where(job_table.c.job_key == job_key, job_table.c.state == FAILED)
+        .values(state=QUEUED, reason=None, finished_at=None)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def job(conn: Connection, job_key: str) -> JobRow | None:
+    """Return a job, or None."""
+    row = conn.execute(select(job_table).where(job_table.c.job_key == job_key)).first()
+    return None if row is None else _job_row(row)
+
+
+def queued_jobs(conn: Connection) -> list[JobRow]:
+    """Return the jobs that are not finished, oldest first: the ones to enqueue again after a crash."""
+    query = (
+        select(job_table).where(job_table.c.state == QUEUED).order_by(job_table.c.created_at, job_table.c.job_key)
+    )
+    return [_job_row(row) for row in conn.execute(query)]
+
+
+def jobs_of_study(conn: Connection, study_uid: str) -> list[JobRow]:
+    """Return a study's jobs, oldest first."""
+    query = select(job_table).where(job_table.c.study_uid == study_uid).order_by(job_table.c.created_at)
+    return [_job_row(row) for row in conn.execute(query)]
+
+
+def put_reading(
+    conn: Connection,
+    reading: Reading,
+    *,
+    reading_id: str,
+    job_key: str,
+    patient: PatientKey | None,
+    mask_sha256: str,
+    now: datetime,
+) -> bool:
+    """Store a reading; False when `reading_id` is there already: the first one is kept, it may have been sent."""
+    values = {
+        "reading_id": reading_id,
+        "job_key": job_key,
+        "study_uid": reading.image.study_uid,
+        "sop_instance_uid": reading.image.sop_instance_uid,
+        "patient_system": patient.system if patient else None,
+        "patient_value": patient.value if patient else None,
+        "model": reading.model.name,
+        "model_version": reading.model.version,
+        "findings": len(reading.findings),
+        "body": to_json(reading),
+        "mask_sha256": mask_sha256,
+        "created_at": to_text(now),
+    }
+    return insert_once(conn, reading_table, values, ["reading_id"])
+
+
+def reading_by_id(conn: Connection, reading_id: str) -> StoredReading | None:
+    """Return a reading, or None."""
+    row = conn.execute(select(reading_table).where(reading_table.c.reading_id == reading_id)).first()
+    return None if row is None else _stored_reading(row)
+
+
+def readings_of_job(conn: Connection, job_key: str) -> list[StoredReading]:
+    """Return a job's readings in the order of their ids."""
+    query = select(reading_table).where(reading_table.c.job_key == job_key).order_by(reading_table.c.reading_id)
+    return [_stored_reading(row) for row in conn.execute(query)]
+
+
+def readings_of_patient(conn: Connection, keys: Sequence[PatientKey], limit: int) -> list[StoredReading]:
+    """Return the newest readings of the patient that all these keys name, newest first.
+
+    Matches issuer and value together; no key, no reading.
+    """
+    table = reading_table.c
+    same = [and_(table.patient_system == key.system, table.patient_value == key.value) for key in keys]
+    if not same:
+        return []
+    newest = (table.created_at.desc(), table.reading_id)
+    query = select(reading_table).where(or_(*same)).order_by(*newest).limit(limit)
+    return [_stored_reading(row) for row in conn.execute(query)]
+
+
+def add_result_object(conn: Connection, result: ResultObject) -> bool:
+    """Store what was encoded; False when the UID is there already, which changes nothing."""
+    values = asdict(result) | {"created_at": to_text(result.created_at)}
+    return insert_once(conn, result_table, values, ["sop_instance_uid"])
+
+
+def result_objects(conn: Connection, job_key: str) -> list[ResultObject]:
+    """Return a job's DICOM objects, by kind and UID."""
+    query = (
+        select(result_table)
+        .where(result_table.c.job_key == job_key)
+        .order_by(result_table.c.kind, result_table.c.sop_instance_uid)
+    )
+    return [_result_object(row) for row in conn.execute(query)]
+
+
+def result_object(conn: Connection, sop_instance_uid: str) -> ResultObject | None:
+    """Return one DICOM object that we made, or None (then the UID is not one of ours)."""
+    row = conn.execute(select(result_table).where(result_table.c.sop_instance_uid == sop_instance_uid)).first()
+    return None if row is None else _result_object(row)
+
+
+def _optional_text(at: datetime | None) -> str | None:
+    return None if at is None else to_text(at)
+
+
+def _job_row(row: Row[tuple[object, ...]]) -> JobRow:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    finished = values["finished_at"]
+    values["created_at"] = from_text(values["created_at"])
+    values["finished_at"] = from_text(finished) if finished else None
+    return JobRow(**values)
+
+
+def _stored_reading(row: Row[tuple[object, ...]]) -> StoredReading:
+    values = row._mapping  # noqa: SLF001
+    system, value = values["patient_system"], values["patient_value"]
+    return StoredReading(
+        reading_id=values["reading_id"],
+        job_key=values["job_key"],
+        reading=from_json(bytes(values["body"])),
+        patient=PatientKey(system, value) if system and value else None,
+        mask_sha256=values["mask_sha256"],
+        created_at=from_text(values["created_at"]),
+    )
+
+
+def _result_object(row: Row[tuple[object, ...]]) -> ResultObject:
+    values = dict(row._mapping)  # noqa: SLF001
+    return ResultObject(**values | {"created_at": from_text(values["created_at"])})
