@@ -1,0 +1,165 @@
+"""`consilium`: serve, the three roles one by one, and what an operator asks.
+
+Nothing heavy is imported here: each command imports what it runs, so that `consilium --help` is instant and
+`consilium serve` starts its children before anything else.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from consilium.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+HttpPort = Annotated[int | None, typer.Option(help="HTTP port, 0 to choose a free one (CONSILIUM_HTTP_PORT).")]
+DicomPort = Annotated[int | None, typer.Option(help="DICOM port, 0 to choose a free one (CONSILIUM_DICOM_PORT).")]
+
+
+def _settings(**overrides: object) -> Settings:
+    try:
+        return load_settings(**overrides)
+    except SettingsError as exc:
+        errors.print("[bold red]The settings are not usable:[/]")
+        for line in exc.lines:
+            errors.print(f"  {line}", markup=False)
+        raise typer.Exit(78) from None  # EX_CONFIG of sysexits.h
+
+
+@app.command()
+def serve(data_dir: DataDir = None, http_port: HttpPort = None, dicom_port: DicomPort = None) -> None:
+    """Run web, dicom and worker under one parent; print one JSON line with the ports when ready."""
+    from consilium.supervise import Supervisor  # noqa: PLC0415
+
+    settings = _settings(data_dir=data_dir, http_port=http_port, dicom_port=dicom_port)
+    environ = dict(os.environ) | {
+        "CONSILIUM_DATA_DIR": str(settings.data_dir),
+        "CONSILIUM_HTTP_PORT": str(settings.http_port),
+        "CONSILIUM_DICOM_PORT": str(settings.dicom_port),
+    }
+    raise typer.Exit(Supervisor(settings, environ, sys.stdout).run())
+
+
+@app.command()
+def web(data_dir: DataDir = None, http_port: HttpPort = None) -> None:
+    """Serve CDS Hooks, FHIR and the pages over HTTP."""
+    _role("web", _settings(data_dir=data_dir, http_port=http_port))
+
+
+@app.command()
+def dicom(data_dir: DataDir = None, dicom_port: DicomPort = None) -> None:
+    """Receive images by C-STORE."""
+    _role("dicom", _settings(data_dir=data_dir, dicom_port=dicom_port))
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Read studies with the models, write the results and send them back."""
+    _role("worker", _settings(data_dir=data_dir))
+
+
+def _role(name: str, settings: Settings) -> None:
+    from clinical.errors import ClinicalError  # noqa: PLC0415
+    from consilium import roles  # noqa: PLC0415
+
+    run: Callable[[Settings], int] = roles.ROLES[name]
+    try:
+        raise typer.Exit(run(settings))
+    except ClinicalError as exc:
+        errors.print(f"consilium {name}: {exc.message}", markup=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to this version's schema."""
+    from consilium.wiring import prepare_storage  # noqa: PLC0415
+
+    count = prepare_storage(_settings(data_dir=data_dir))
+    errors.print("The database is up to date." if count == 0 else f"{count} migrations done.")
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
+) -> None:
+    """Say in words what is wrong with the settings, the database, the models and the ports."""
+    from consilium.doctor import examine  # noqa: PLC0415
+
+    findings = examine(_settings(data_dir=data_dir))
+    if as_json:
+        sys.stdout.write(json.dumps({name: problem or "ok" for name, problem in findings.items()}) + "\n")
+    else:
+        for name, problem in findings.items():
+            errors.print(f"{'[red]no[/] ' if problem else '[green]ok[/] '} {name:<12} ", end="")
+            errors.print(problem or "", markup=False)
+    raise typer.Exit(1 if any(findings.values()) else 0)
+
+
+@app.command()
+def deliveries(
+    data_dir: DataDir = None,
+    state: Annotated[str | None, typer.Option(help="pending, sent or dead.")] = None,
+    resend: Annotated[bool, typer.Option("--resend", help="Try the dead ones again.")] = False,
+) -> None:
+    """Show what was sent back to which archive, or send the dead ones again."""
+    from consilium.operator import list_deliveries, resend_dead  # noqa: PLC0415
+
+    settings = _settings(data_dir=data_dir)
+    if resend:
+        errors.print(f"{resend_dead(settings)} deliveries will be tried again.")
+        return
+    _table(list_deliveries(settings, state))
+
+
+@app.command()
+def studies(data_dir: DataDir = None) -> None:
+    """Show the studies received, their state, and why one is held."""
+    from consilium.operator import list_studies  # noqa: PLC0415
+
+    _table(list_studies(_settings(data_dir=data_dir)))
+
+
+@app.command()
+def demo(
+    image: Annotated[
+        Path | None, typer.Option(help="A PNG or DICOM chest radiograph; a phantom without it.")
+    ] = None,
+    patient: Annotated[Path | None, typer.Option(help="A FHIR Bundle (JSON) with the patient's record.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the tables.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and its folder when done.")] = False,
+) -> None:
+    """Send a chest radiograph through the whole house and show what comes out."""
+    from consilium.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo(image=image, patient=patient, as_json=as_json, keep=keep))
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    if not rows:
+        errors.print("Nothing there.")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="consilium")

@@ -1,0 +1,217 @@
+"""The worker: closes quiet studies, runs their jobs, sends the results back.
+
+Three loops beside the job engine, each over rows that any worker may take. Whatever a loop meets, it says so,
+waits and goes on: the rows are still there.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from clinical.clock import Clock
+from clinical.errors import ClinicalError
+from dicom_node.scu import Destination, SendOutcome
+from model_runtime.engine import Engine
+from model_runtime.manifest import Manifest
+from record_store import deliveries, readings
+from record_store.audit import append as append_audit
+from record_store.audit import digest
+from record_store.blobs import Blobs
+from record_store.database import Database
+from record_store.deliveries import Delivery, RetryPolicy
+from record_store.instances import ClosedStudy, close_study, due_studies, hold_study, instances_of
+from record_store.jobs import JobClient
+
+log = structlog.get_logger()
+
+CLOSER_POLL_S = 0.1
+DELIVERY_POLL_S = 0.1
+RECONCILE_S = 5.0
+DELIVERY_LEASE_S = 120.0
+DELIVERY_BATCH = 16
+AFTER_ERROR_S = 1.0
+NO_PATIENT = "its images name no patient, so no result could be filed"
+
+Send = Callable[[list[Path], Destination, str], list[SendOutcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """When a study is complete and which models read it."""
+
+    db: Database
+    jobs: JobClient
+    manifests: tuple[Manifest, ...]
+    quiet_s: float
+    now: Clock
+
+    def once(self) -> int:
+        """Close what has been quiet, add its jobs in the same transaction, then enqueue; return how many."""
+        quiet_before = self.now() - timedelta(seconds=self.quiet_s)
+        with self.db.read() as conn:
+            due = due_studies(conn, quiet_before)
+        for study_uid in due:
+            with self.db.write() as conn:
+                closed = close_study(conn, study_uid, quiet_before)
+                keys = [] if closed is None else self._add_jobs(conn, closed)
+            for key in keys:
+                self.jobs.enqueue(key, {})
+        return len(due)
+
+    def reconcile(self) -> int:
+        """Enqueue jobs whose row was committed and whose enqueueing a crash prevented; repeats are no-ops."""
+        with self.db.read() as conn:
+            queued = [job.job_key for job in readings.queued_jobs(conn)]
+        for key in queued:
+            self.jobs.enqueue(key, {})
+        return len(queued)
+
+    def _add_jobs(self, conn: Connection, closed: ClosedStudy) -> list[str]:
+        now = self.now()
+        if closed.patient is None:
+            hold_study(conn, closed.study_uid, NO_PATIENT)
+            self._audit(conn, closed, "study-held", "no-patient", 0)
+            return []
+        modalities = {row.modality for row in instances_of(conn, closed.study_uid)}
+        keys = []
+        for manifest in self.manifests:
+            if manifest.segmentation is None or not modalities & set(manifest.segmentation.image.modalities):
+                continue
+            key = readings.job_key_of(closed.study_uid, closed.content_digest, manifest.name, manifest.version)
+            row = readings.JobRow(
+                job_key=key,
+                study_uid=closed.study_uid,
+                revision=closed.revision,
+                content_digest=closed.content_digest,
+                model=manifest.name,
+                model_version=manifest.version,
+                created_at=now,
+            )
+            if readings.add_job(conn, row):
+                keys.append(key)
+        self._audit(conn, closed, "study-closed", "queued" if keys else "nothing-to-do", len(keys))
+        log.info("study closed", study=digest(closed.study_uid), revision=closed.revision, count=len(keys))
+        return keys
+
+    def _audit(self, conn: Connection, closed: ClosedStudy, action: str, outcome: str, jobs: int) -> None:
+        append_audit(
+            conn,
+            at=self.now(),
+            action=action,
+            outcome=outcome,
+            actor="worker",
+            subject=digest(closed.study_uid),
+            detail={"revision": closed.revision, "jobs": jobs},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivering:
+    """Sends results to the archives and writes down what each said of each object."""
+
+    db: Database
+    blobs: Blobs
+    destinations: Mapping[str, Destination]
+    calling_ae: str
+    retry: RetryPolicy
+    now: Clock
+    send: Send
+    observe: Callable[[str, str], None]
+
+    def once(self) -> int:
+        """Send what is due; return how many objects were tried."""
+        claimed = deliveries.claim_due(self.db, self.now(), DELIVERY_LEASE_S, DELIVERY_BATCH)
+        by_destination: dict[str, list[Delivery]] = {}
+        for delivery in claimed:
+            by_destination.setdefault(delivery.destination, []).append(delivery)
+        for name, wanted in by_destination.items():
+            self._send(name, wanted)
+        return len(claimed)
+
+    def _send(self, name: str, wanted: list[Delivery]) -> None:
+        destination = self.destinations.get(name)
+        if destination is None:
+            outcomes = [SendOutcome(d.sop_instance_uid, None, "this destination is no longer configured") for d in wanted]
+        else:
+            outcomes = self._transfer(destination, wanted)
+        said = {outcome.sop_instance_uid: outcome for outcome in outcomes}
+        for delivery in wanted:
+            outcome = said.get(delivery.sop_instance_uid) or SendOutcome(
+                delivery.sop_instance_uid, None, "the association ended before this object was answered"
+            )
+            self._record(delivery, outcome)
+
+    def _transfer(self, destination: Destination, wanted: list[Delivery]) -> list[SendOutcome]:
+        from contextlib import ExitStack  # noqa: PLC0415
+
+        with self.db.read() as conn:
+            objects = {d.sop_instance_uid: readings.result_object(conn, d.sop_instance_uid) for d in wanted}
+        with ExitStack() as stack:
+            paths = [stack.enter_context(self.blobs.local_path(o.sha256)) for o in objects.values() if o is not None]
+            return self.send(paths, destination, self.calling_ae)
+
+    def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
+        with self.db.write() as conn:
+            state = deliveries.record_outcome(
+                conn,
+                delivery.delivery_id,
+                status=outcome.status,
+                problem=outcome.problem,
+                now=self.now(),
+                retry=self.retry,
+            )
+            append_audit(
+                conn,
+                at=self.now(),
+                action="result-delivery",
+                outcome=state,
+                actor=f"ae:{self.calling_ae}",
+                subject=digest(delivery.sop_instance_uid),
+                detail={"destination": delivery.destination, "attempt": delivery.attempts, "status": outcome.status},
+            )
+        self.observe(delivery.destination, state)
+        log.info(
+            "result delivery",
+            destination=delivery.destination,
+            result=state,
+            attempt=delivery.attempts,
+            dimse_status=outcome.status,
+            problem=outcome.problem,
+        )
+
+
+class Loop:
+    """Calls `work` again and again in a thread; a ClinicalError is logged and the work is tried later."""
+
+    def __init__(self, name: str, work: Callable[[], int], poll_s: float) -> None:
+        self._name = name
+        self._work = work
+        self._poll_s = poll_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask to end and wait for the work in hand."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._stop.wait(self._poll_s if self._try() else AFTER_ERROR_S)
+
+    def _try(self) -> bool:
+        try:
+            self._work()
+        except ClinicalError as error:
+            log.warning("work is put off", step=self._name, category=error.category, problem=error.message)
+            return False
+        return True

@@ -1,0 +1,26 @@
+"""docs/configuration.md says what the settings are: each one, with its default."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from consilium.settings import PREFIX, Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+ROWS = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| (.+?) \|", PAGE.read_text(encoding="utf-8"), re.M))
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    assert set(ROWS) == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_the_documented_default_is_the_default(name: str) -> None:
+    default = Settings.model_fields[name].default
+    shown = ROWS[name.upper()]
+    if default is None:
+        assert not shown.startswith("`")
+    else:
+        expected = {(): "[]"}.get(default, str(default)) if isinstance(default, tuple) else str(default)
+        assert shown == f"`{expected}`"
