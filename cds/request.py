@@ -1,0 +1,141 @@
+"""The body of a hook call, checked as CDS Hooks 3.0 ("HTTP request") says, as a frozen value.
+
+What is wrong is named by its JSON path and by what was expected; a value that was sent is never repeated.
+Unknown fields and `extension` objects are let through anywhere: clients in the field send both.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from cds.hooks import HOOKS, Hook
+from clinical.errors import IncorrectInput
+
+JsonObject = Mapping[str, object]
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TOKEN = re.compile(r"[!-~]{1,16384}")  # visible ASCII: anything else could end the header it is sent in
+_NOTHING: JsonObject = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What `fhirAuthorization` grants for this one call. The token is never stored, shared or logged."""
+
+    access_token: str = field(repr=False)
+    expires_in_s: int
+    scope: str
+    subject: str
+    patient_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """One call of a service.
+
+    hook_instance: the client's UUID of this occurrence, in lower case. context: everything that was sent in
+    it, checked as the hook asks. prefetch: as sent, its values not yet looked at (`cds.prefetch` does).
+    """
+
+    hook: Hook
+    hook_instance: str
+    context: JsonObject = field(repr=False)
+    patient_id: str = field(repr=False)
+    fhir_server: str | None
+    authorization: Authorization | None
+    prefetch: JsonObject = field(repr=False)
+
+
+def parse_request(body: JsonObject) -> HookRequest:
+    """Return the call in a decoded body.
+
+    Raises IncorrectInput with the JSON path of the first thing that is wrong (HTTP 400).
+    """
+    _object(body, "extension", "extension")
+    hook = HOOKS.get(_text(body, "hook", "hook"))
+    if hook is None:
+        raise _wrong("hook", "expected the name of a hook that this server knows")
+    instance = _text(body, "hookInstance", "hookInstance")
+    if not _UUID.fullmatch(instance):
+        raise _wrong("hookInstance", "expected a UUID")
+    context = _context(body, hook)
+    request = HookRequest(
+        hook=hook,
+        hook_instance=instance.lower(),
+        context=context,
+        patient_id=str(context["patientId"]),
+        fhir_server=_server(body),
+        authorization=_authorization(body),
+        prefetch=_object(body, "prefetch", "prefetch"),
+    )
+    granted = request.authorization
+    if granted is not None and request.fhir_server is None:
+        raise _wrong("fhirServer", "required when fhirAuthorization is sent")
+    if granted is not None and granted.patient_id not in (None, request.patient_id):
+        raise _wrong("fhirAuthorization.patient", "expected the patient of context.patientId")
+    return request
+
+
+def _wrong(path: str, expected: str) -> IncorrectInput:
+    return IncorrectInput(f"{path}: {expected}", expression=[path])
+
+
+def _text(parent: JsonObject, key: str, path: str) -> str:
+    value = parent.get(key)
+    if not isinstance(value, str) or not value:
+        raise _wrong(path, "required, a string that is not empty")
+    return value
+
+
+def _object(parent: JsonObject, key: str, path: str, *, required: bool = False) -> JsonObject:
+    if key not in parent and not required:
+        return _NOTHING
+    value = parent.get(key)
+    if not isinstance(value, dict):
+        raise _wrong(path, "expected a JSON object")
+    return value
+
+
+def _context(body: JsonObject, hook: Hook) -> JsonObject:
+    context = _object(body, "context", "context", required=True)
+    _object(context, "extension", "context.extension")
+    for rule in hook.fields:
+        if rule.name not in context:
+            if rule.required:
+                raise _wrong(f"context.{rule.name}", f"required by {hook.name}, {rule.expected}")
+        elif not rule.good(context[rule.name]):
+            raise _wrong(f"context.{rule.name}", f"expected {rule.expected}")
+    return context
+
+
+def _server(body: JsonObject) -> str | None:
+    """Return `fhirServer` as sent. Whether we talk to it is the allow-list's matter, not this one's."""
+    if "fhirServer" not in body:
+        return None
+    address = _text(body, "fhirServer", "fhirServer")
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.netloc or len(address) > 2048:
+        raise _wrong("fhirServer", "expected an absolute http or https URL")
+    return address
+
+
+def _authorization(body: JsonObject) -> Authorization | None:
+    if "fhirAuthorization" not in body:
+        return None
+    path = "fhirAuthorization"
+    granted = _object(body, path, path)
+    token = _text(granted, "access_token", f"{path}.access_token")
+    if not _TOKEN.fullmatch(token):
+        raise _wrong(f"{path}.access_token", "expected visible ASCII characters")
+    if _text(granted, "token_type", f"{path}.token_type") != "Bearer":
+        raise _wrong(f"{path}.token_type", "expected Bearer")
+    life = granted.get("expires_in")
+    if not isinstance(life, int) or isinstance(life, bool) or life < 0:
+        raise _wrong(f"{path}.expires_in", "required, a whole number of seconds")
+    patient = _text(granted, "patient", f"{path}.patient") if "patient" in granted else None
+    scope, subject = (_text(granted, key, f"{path}.{key}") for key in ("scope", "subject"))
+    return Authorization(token, life, scope, subject, patient)
