@@ -1,0 +1,167 @@
+"""What a received data set says about itself, read without trusting a byte of it.
+
+A walk over element headers up to the pixel data: no recursion, no value read but the few that are wanted, no
+allocation from a declared length. So 50,000 nested sequences, a 4 GiB length or a deflate bomb end in
+IncorrectInput, and a whole header is known to hang together before a C-STORE is answered with Success.
+"""
+
+import mmap
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from clinical.errors import IncorrectInput
+
+_WANTED = {
+    0x00080005: "character_set",
+    0x00080016: "sop_class_uid",
+    0x00080018: "sop_instance_uid",
+    0x00080060: "modality",
+    0x00100020: "patient_id",
+    0x00100021: "issuer_of_patient_id",
+    0x0020000D: "study_uid",
+    0x0020000E: "series_uid",
+}
+_PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_UNDEFINED = 0xFFFFFFFF
+MAXIMUM_DEPTH = 2 * 64  # a sequence and its item are a level each
+_MAXIMUM_VALUE = 4096
+_INFLATED = 4 * 1024 * 1024
+_MALFORMED = "the data set is malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The attributes that a store is keyed by; "" where the data set has none. UIDs are not yet checked."""
+
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    modality: str = ""
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+
+
+def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
+    """Read the header of the data set that begins at `offset` of a file in a transfer syntax.
+
+    Raises IncorrectInput when the data set does not hang together, or nests deeper than 64 sequences.
+    """
+    with _bytes_of(path, offset, transfer_syntax == DeflatedExplicitVRLittleEndian) as (data, start, cut):
+        found: dict[str, bytes] = {}
+        walk = _Walk(
+            data, start, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
+        )
+        for tag, position, length in walk.top_level(cut=cut):
+            name = _WANTED.get(tag)
+            if name and length <= _MAXIMUM_VALUE:
+                found.setdefault(name, bytes(data[position : position + length]))
+    texts = _texts(found)
+    return Header(**texts)
+
+
+@contextmanager
+def _bytes_of(path: Path, offset: int, deflated: bool) -> Iterator[tuple[bytes | mmap.mmap, int, bool]]:
+    """Yield (bytes, where the data set begins, whether the end may be missing)."""
+    with path.open("rb") as file:
+        if deflated:
+            file.seek(offset)
+            try:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_INFLATED), _INFLATED)
+            except zlib.error:
+                raise IncorrectInput("the deflated data set is damaged") from None
+            yield data, 0, len(data) == _INFLATED or path.stat().st_size - offset > _INFLATED
+            return
+        if path.stat().st_size <= offset:
+            raise IncorrectInput("the data set is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped, offset, False
+
+
+class _Walk:
+    """Goes from element to element; sequences of undefined length are entered, defined ones stepped over."""
+
+    def __init__(self, data: bytes | mmap.mmap, start: int, implicit: bool, big: bool) -> None:
+        self._data, self._position, self._size = data, start, len(data)
+        self._tag = struct.Struct(">HH" if big else "<HH")
+        self._short = struct.Struct(">H" if big else "<H")
+        self._long = struct.Struct(">L" if big else "<L")
+        self._implicit = [implicit]  # one entry for each open level
+
+    def top_level(self, *, cut: bool) -> Iterator[tuple[int, int, int]]:
+        """Yield (tag, position of the value, length) of each top-level element before the pixel data."""
+        while self._position < self._size:
+            if cut and self._size - self._position < _MAXIMUM_VALUE:
+                return
+            tag, vr, length = self._element()
+            if len(self._implicit) == 1:
+                if tag in _PIXELS:
+                    return
+                if tag >> 16 == 0xFFFE:
+                    raise IncorrectInput(_MALFORMED)
+            if tag in {_ITEM_END, _SEQUENCE_END}:
+                self._implicit.pop()
+            elif length == _UNDEFINED:
+                self._open(vr)
+            elif self._position + length > self._size:
+                if cut:
+                    return
+                raise IncorrectInput(_MALFORMED)
+            else:
+                if len(self._implicit) == 1:
+                    yield tag, self._position, length
+                self._position += length
+        if len(self._implicit) > 1:
+            raise IncorrectInput(_MALFORMED)
+
+    def _element(self) -> tuple[int, bytes, int]:
+        """Return tag, VR and length of the element here and step to its value."""
+        data, position = self._data, self._position
+        try:
+            group, element = self._tag.unpack_from(data, position)
+            tag = group << 16 | element
+            if self._implicit[-1] or group == 0xFFFE:
+                self._position = position + 8
+                return tag, b"", self._long.unpack_from(data, position + 4)[0]
+            vr = bytes(data[position + 4 : position + 6])
+            if not vr.isalpha() or not vr.isupper():
+                raise IncorrectInput(_MALFORMED)
+            if vr in _LONG:
+                self._position = position + 12
+                return tag, vr, self._long.unpack_from(data, position + 8)[0]
+            self._position = position + 8
+            return tag, vr, self._short.unpack_from(data, position + 6)[0]
+        except struct.error:
+            raise IncorrectInput(_MALFORMED) from None
+
+    def _open(self, vr: bytes) -> None:
+        if len(self._implicit) > MAXIMUM_DEPTH:
+            raise IncorrectInput("the data set nests too deeply")
+        # UN of undefined length holds implicit VR items whatever the transfer syntax (PS3.5 6.2.2).
+        self._implicit.append(self._implicit[-1] or vr == b"UN")
+
+
+def _texts(found: dict[str, bytes]) -> dict[str, str]:
+    declared = [one.strip().decode("ascii", "replace") for one in found.pop("character_set", b"").split(b"\\")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
+        try:
+            encodings = convert_encodings(declared)
+        except LookupError:
+            encodings = ["iso8859"]
+        return {name: _text(value, encodings) for name, value in found.items()}
+
+
+def _text(value: bytes, encodings: list[str]) -> str:
+    text = value.decode("ascii") if value.isascii() else decode_bytes(value, encodings, set())
+    return text.strip("\0 ")

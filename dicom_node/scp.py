@@ -1,0 +1,332 @@
+"""The Storage SCP: Success means that the object is durable and its study is queued (DESIGN promise 2).
+
+From the wire to a `*.part` file on the store's file system (upper_layer.py), header read (header.py), UIDs
+checked, content-addressed blob (fsync, rename, fsync of the folder), one committed transaction with instance,
+study and audit; only then 0x0000. No file name comes from the wire.
+"""
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import (
+    BreastTomosynthesisImageStorage,
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    MRImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    Verification,
+)
+
+from clinical.clock import Clock
+from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+from clinical.identity import IssuerTable
+from dicom_node.header import Header, read_header
+from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
+from dicom_node.uids import checked_uid, uid_digest
+from dicom_node.upper_layer import BoundedEntity, Bounds, ReceivedDataSet, StorageServer, serve_in_background
+from record_store import audit
+from record_store.blobs import Blobs
+from record_store.database import Database
+from record_store.instances import ReceivedInstance, Taken, record_instance
+
+IMAGE_CLASSES = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    MRImageStorage,
+    EnhancedMRImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    SecondaryCaptureImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+_REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03  # PS3.8 9.3.4
+_STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScpSettings:
+    """How the node presents itself.
+
+    port: 0 lets the system choose. calling: AE title -> addresses or CIDR ranges it may call from (none:
+    from anywhere); an empty table lets every AE call. storage_classes: "images" is IMAGE_CLASSES.
+    low_water_bytes: below this much free space objects are refused with 0xA700.
+    """
+
+    ae_title: str = "CONSILIUM"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    calling: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    storage_classes: Literal["images", "all"] = "images"
+    low_water_bytes: int = 1024**3
+    bounds: Bounds = field(default_factory=Bounds)
+    acse_timeout_s: float = 5.0
+    dimse_timeout_s: float = 30.0
+    network_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSeen:
+    """One C-STORE answered. outcome: "new", "same", "different", or the error's category."""
+
+    calling_ae: str
+    outcome: str
+    status: int
+    size: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationSeen:
+    """What became of an association: "accepted", "rejected", "released" or "aborted"."""
+
+    calling_ae: str
+    outcome: str
+
+
+Observer = Callable[[StoreSeen | AssociationSeen], None]
+
+
+def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[PresentationContext]:
+    """Return what the node offers: Verification and the storage classes, every standard transfer syntax.
+
+    Deflated data is taken as well: its header is read from a bounded prefix (header.py).
+    """
+    known = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    classes = IMAGE_CLASSES if storage_classes == "images" else known
+    return [build_context(Verification), *(build_context(one, ALL_TRANSFER_SYNTAXES) for one in classes)]
+
+
+class StorageScp:
+    """A Storage and Verification SCP over one database and one blob store.
+
+    observe: called after each answer and association event (metrics). fault: called with the named points
+    "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
+    """
+
+    def __init__(
+        self,
+        settings: ScpSettings,
+        *,
+        db: Database,
+        blobs: Blobs,
+        issuers: IssuerTable,
+        now: Clock,
+        observe: Observer = lambda _seen: None,
+        fault: Callable[[str], None] = lambda _point: None,
+    ) -> None:
+        self._settings = settings
+        self._db, self._blobs, self._issuers, self._now = db, blobs, issuers, now
+        self._observe, self._fault = observe, fault
+        self._networks = {
+            title: tuple(ip_network(one, strict=False) for one in ranges)
+            for title, ranges in settings.calling.items()
+        }
+        self._server: StorageServer | None = None
+
+    def start(self) -> int:
+        """Listen, in threads of our own, and return the port. OSError when the address is taken."""
+        settings = self._settings
+        _keep_identifiers_out_of_logs()
+        ae = BoundedEntity(ae_title=settings.ae_title)
+        ae.maximum_pdu_size = 0  # unlimited: a PDU is streamed and never kept
+        ae.maximum_associations = settings.bounds.associations
+        ae.require_called_aet = True
+        ae.acse_timeout = settings.acse_timeout_s
+        ae.dimse_timeout = settings.dimse_timeout_s
+        ae.network_timeout = settings.network_timeout_s
+        self._server = StorageServer(
+            ae,
+            (settings.host, settings.port),
+            settings.ae_title,
+            presentation_contexts(settings.storage_classes),
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_STORE, self._on_store),
+                (evt.EVT_ACCEPTED, self._on_association, ["accepted"]),
+                (evt.EVT_REJECTED, self._on_association, ["rejected"]),
+                (evt.EVT_RELEASED, self._on_association, ["released"]),
+                (evt.EVT_ABORTED, self._on_association, ["aborted"]),
+            ],
+            bounds=settings.bounds,
+            accepts=self._room,
+            folder=self._blobs.staging,
+        )
+        serve_in_background(self._server)
+        port = int(self._server.server_address[1])
+        log.info("dicom listening", ae_title=settings.ae_title, port=port)
+        return port
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Stop listening and end the associations; a C-STORE being written is finished or not answered."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        open_now = self._server.active_associations
+        for association in open_now:
+            association.abort(block=False)
+        deadline = time.monotonic() + grace_s
+        for association in open_now:
+            association.join(max(0.0, deadline - time.monotonic()))
+        self._server = None
+
+    def _room(self) -> str:
+        """Return why no object can be taken now, or nothing."""
+        try:
+            return "the store is almost full" if self._blobs.free_bytes() < self._settings.low_water_bytes else ""
+        except ClinicalError:
+            return "the store is away"
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Refuse calling AEs that the table does not know, or knows from elsewhere."""
+        if not self._networks:
+            return
+        title = _calling(event)
+        ranges = self._networks.get(title)
+        address = ip_address(event.assoc.requestor.address)
+        if ranges is not None and (not ranges or any(address in one for one in ranges)):
+            return
+        log.warning("association refused", calling_ae=title, why="calling AE or its address is not in the table")
+        event.assoc.acse.send_reject(_REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE)
+        evt.trigger(event.assoc, evt.EVT_REJECTED, {})
+        event.assoc.kill()
+
+    def _on_association(self, event: evt.Event, outcome: str) -> None:
+        title = _calling(event)
+        log.debug("association", calling_ae=title, outcome=outcome)
+        self._observe(AssociationSeen(title, outcome))
+
+    def _on_store(self, event: evt.Event) -> int:
+        """Answer one C-STORE request: the outer edge, where every error becomes a status."""
+        started = time.monotonic()
+        received: ReceivedDataSet = event.request.received
+        path = received.take()
+        size = 0
+        try:
+            size = path.stat().st_size if path else 0
+            taken = self._store(event, path, received)
+            outcome, status = str(taken), _STATUS_OF[taken]
+        except ClinicalError as error:
+            outcome, status = str(error.category), DIMSE_STATUS[error.category]
+            self._refused(event, outcome, error.message)
+        except Exception as error:  # noqa: BLE001 - the association handler's edge: never an empty success
+            outcome, status = "fault", CANNOT_UNDERSTAND
+            self._refused(event, outcome, f"{type(error).__name__} at {_where(error)}")
+        finally:
+            if path is not None:
+                path.unlink(missing_ok=True)  # it was adopted, or it is refused
+        self._observe(StoreSeen(_calling(event), outcome, status, size, time.monotonic() - started))
+        self._fault("before-response")
+        return status
+
+    def _store(self, event: evt.Event, path: Path | None, received: ReceivedDataSet) -> Taken:
+        if path is None:
+            raise Busy(received.refused or "the object could not be kept")
+        self._fault("after-receive")
+        syntax = str(event.context.transfer_syntax)
+        header = read_header(path, received.offset, syntax)
+        _check(header, event.request)
+        blob = self._blobs.adopt(path)
+        instance = ReceivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=syntax,
+            study_uid=header.study_uid,
+            series_uid=header.series_uid,
+            modality=header.modality[:16],
+            patient=self._issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
+            sha256=blob.sha256,
+            size=blob.size,
+            calling_ae=_calling(event),
+            called_ae=self._settings.ae_title,
+        )
+        with self._db.write() as conn:
+            taken = record_instance(conn, instance, self._now())
+            self._fault("before-commit")
+        self._fault("after-commit")
+        log.info(
+            "instance received",
+            instance=uid_digest(header.sop_instance_uid),
+            study=uid_digest(header.study_uid),
+            outcome=str(taken),
+            size=blob.size,
+        )
+        return taken
+
+    def _refused(self, event: evt.Event, outcome: str, why: str) -> None:
+        """Record what was not taken: nothing is lost without a trace."""
+        instance = uid_digest(str(event.request.AffectedSOPInstanceUID))
+        log.warning("instance refused", instance=instance, calling_ae=_calling(event), outcome=outcome, why=why)
+        try:
+            with self._db.write() as conn:
+                audit.append(
+                    conn,
+                    at=self._now(),
+                    action="instance-refused",
+                    outcome=outcome,
+                    actor=f"ae:{_calling(event)}",
+                    subject=instance,
+                    detail={"why": why},
+                )
+        except (Busy, Fault):
+            log.warning("refusal not audited", instance=instance)
+
+
+def _check(header: Header, request: Any) -> None:  # noqa: ANN401 - pynetdicom's C_STORE
+    """Raise IncorrectInput unless the data set's UIDs are UIDs and those of the command (PS3.7 9.1.1.1)."""
+    checked_uid(header.study_uid, "Study Instance UID")
+    checked_uid(header.series_uid, "Series Instance UID")
+    instance = checked_uid(header.sop_instance_uid, "SOP Instance UID")
+    sop_class = checked_uid(header.sop_class_uid, "SOP Class UID")
+    if instance != str(request.AffectedSOPInstanceUID) or sop_class != str(request.AffectedSOPClassUID):
+        raise IncorrectInput("the data set is not the instance that the command names")
+
+
+def _calling(event: evt.Event) -> str:
+    requestor = event.assoc.requestor
+    title = requestor.primitive.calling_ae_title if requestor.primitive else requestor.ae_title
+    return str(title or "").strip()[:16]
+
+
+def _where(error: Exception) -> str:
+    """Return file and line of an error: its text may quote the object, so that is left out."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119 - a name, not a path
+
+
+def _keep_identifiers_out_of_logs() -> None:
+    _config.LOG_HANDLER_LEVEL = "none"
+    _config.LOG_REQUEST_IDENTIFIERS = False
+    _config.LOG_RESPONSE_IDENTIFIERS = False
+    # Its remaining messages quote values of command sets and exceptions of decoders; ours say the same.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
