@@ -136,7 +136,9 @@ class Delivering:
     def _send(self, name: str, wanted: list[Delivery]) -> None:
         destination = self.destinations.get(name)
         if destination is None:
-            outcomes = [SendOutcome(d.sop_instance_uid, None, "this destination is no longer configured") for d in wanted]
+            outcomes = [
+                SendOutcome(d.sop_instance_uid, None, "this destination is no longer configured") for d in wanted
+            ]
         else:
             outcomes = self._transfer(destination, wanted)
         said = {outcome.sop_instance_uid: outcome for outcome in outcomes}
@@ -152,7 +154,9 @@ class Delivering:
         with self.db.read() as conn:
             objects = {d.sop_instance_uid: readings.result_object(conn, d.sop_instance_uid) for d in wanted}
         with ExitStack() as stack:
-            paths = [stack.enter_context(self.blobs.local_path(o.sha256)) for o in objects.values() if o is not None]
+            paths = [
+                stack.enter_context(self.blobs.local_path(o.sha256)) for o in objects.values() if o is not None
+            ]
             return self.send(paths, destination, self.calling_ae)
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
@@ -172,7 +176,11 @@ class Delivering:
                 outcome=state,
                 actor=f"ae:{self.calling_ae}",
                 subject=digest(delivery.sop_instance_uid),
-                detail={"destination": delivery.destination, "attempt": delivery.attempts, "status": outcome.status},
+                detail={
+                    "destination": delivery.destination,
+                    "attempt": delivery.attempts,
+                    "status": outcome.status,
+                },
             )
         self.observe(delivery.destination, state)
         log.info(

@@ -1,0 +1,137 @@
+"""What the demonstration sends: a radiograph and the record of the same patient."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from consilium.demo.server import DemoFailed
+from dicom_node.testing import dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
+
+PNG_SIGNATURE = b"\x89PNG"
+PHANTOM_SEED = 7
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A DICOM file and the record. truth: (row, column, diameter in mm) of each nodule put in, if it is known.
+
+    issuer: Issuer of Patient ID as the image states it. system, value: the patient's identifier in the record.
+    """
+
+    file: Path
+    study_uid: str
+    sop_instance_uid: str
+    described: str
+    record: Json
+    issuer: str
+    system: str
+    value: str
+    truth: tuple[tuple[float, float, float], ...] | None
+
+    def resources(self, kind: str) -> list[Json]:
+        """Return the record's resources of one type."""
+        found = [entry["resource"] for entry in self.record["entry"]]
+        return [resource for resource in found if resource["resourceType"] == kind]
+
+    @property
+    def patient(self) -> Json:
+        """The record's patient."""
+        return self.resources("Patient")[0]
+
+
+def prepare_material(folder: Path, image: Path | None, patient: Path | None) -> Material:
+    """Make or read the radiograph and the record. Raises DemoFailed with what to do."""
+    record = _record(patient)
+    identifier = next(
+        (item for item in _patient(record).get("identifier", []) if item.get("system") and item.get("value")), None
+    )
+    if identifier is None:
+        raise DemoFailed("the bundle's Patient needs an identifier with a system and a value")
+    truth = None
+    if image is None:
+        pixels, known = radiograph_phantom(PHANTOM_SEED)
+        ds: Dataset = dx_dataset(pixels, spacing_mm=known.spacing_mm, seed=str(PHANTOM_SEED))
+        truth = tuple((n.row_px, n.column_px, n.diameter_mm) for n in known.nodules)
+        described = f"synthetic phantom with {len(truth)} nodule{'' if len(truth) == 1 else 's'}"
+    else:
+        ds = _read_image(image)
+        described = image.name
+    if image is None or not _is_dicom(image):
+        _name_patient(ds, _patient(record), identifier["value"])
+    elif str(ds.get("PatientID", "")) != identifier["value"]:
+        if patient is not None:
+            raise DemoFailed("the image and the bundle are of different patients: their identifiers differ")
+        identifier["value"] = str(ds.get("PatientID", "")) or _missing_id()
+    return Material(
+        file=write_dicom(ds, folder / "sent.dcm"),
+        study_uid=str(ds.StudyInstanceUID),
+        sop_instance_uid=str(ds.SOPInstanceUID),
+        described=described,
+        record=record,
+        issuer=str(ds.get("IssuerOfPatientID", "")),
+        system=identifier["system"],
+        value=identifier["value"],
+        truth=truth,
+    )
+
+
+def _record(path: Path | None) -> Json:
+    try:
+        text = (
+            path.read_text("utf-8")
+            if path
+            else resources.files("consilium.demo").joinpath("patient.json").read_text()
+        )
+        record: Json = json.loads(text)
+    except (OSError, ValueError):
+        raise DemoFailed(f"{path} is not a readable JSON file") from None
+    _patient(record)
+    return record
+
+
+def _patient(record: Json) -> Json:
+    entries = record.get("entry") if isinstance(record, dict) else None
+    found = [
+        entry["resource"]
+        for entry in entries or []
+        if isinstance(entry, dict) and entry.get("resource", {}).get("resourceType") == "Patient"
+    ]
+    if len(found) != 1:
+        raise DemoFailed("the bundle must hold exactly one Patient, as entry.resource")
+    patient: Json = found[0]
+    return patient
+
+
+def _is_dicom(image: Path) -> bool:
+    with image.open("rb") as file:
+        return file.read(4) != PNG_SIGNATURE
+
+
+def _read_image(image: Path) -> Dataset:
+    try:
+        if _is_dicom(image):
+            return dcmread(image)
+        seed = hashlib.sha256(image.read_bytes()).hexdigest()[:16]
+        return dicom_from_png(image, seed=seed)
+    except (OSError, InvalidDicomError):
+        raise DemoFailed(f"{image} is neither a readable PNG nor a DICOM file") from None
+
+
+def _name_patient(ds: Dataset, patient: Json, value: str) -> None:
+    name = (patient.get("name") or [{}])[0]
+    ds.PatientID = value
+    ds.PatientName = f"{name.get('family', '')}^{' '.join(name.get('given', []))}"
+    ds.PatientBirthDate = str(patient.get("birthDate", "")).replace("-", "")
+    ds.PatientSex = {"female": "F", "male": "M"}.get(str(patient.get("gender")), "O")
+
+
+def _missing_id() -> str:
+    raise DemoFailed("the image names no patient (Patient ID 0010,0020 is empty), so no result could be filed")

@@ -1,0 +1,73 @@
+"""Run the demonstration and show it."""
+
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from consilium.demo.agreement import agreement
+from consilium.demo.material import prepare_material
+from consilium.demo.server import DemoFailed, running_server
+from consilium.demo.show import as_json_object, show_cards, show_summary
+from consilium.demo.stages import Stages
+from dicom_node.testing import listening_ae
+
+QUIET_S = "1.0"
+
+
+def run_demo(*, image: Path | None, patient: Path | None, as_json: bool, keep: bool) -> int:
+    """Send one radiograph through the house; return the exit code.
+
+    Progress goes to standard error; what came out goes to standard output, as tables or one JSON object.
+    """
+    progress = Console(stderr=True, highlight=False)
+    try:
+        return _run(image, patient, as_json, keep, progress)
+    except DemoFailed as exc:
+        progress.print("[bold red]The demonstration failed:[/] ", end="")
+        progress.print(str(exc), markup=False)
+        return 1
+
+
+def _run(image: Path | None, patient: Path | None, as_json: bool, keep: bool, progress: Console) -> int:
+    with ExitStack() as stack:
+        if keep:
+            folder = Path(tempfile.mkdtemp(prefix="consilium-demo-"))
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consilium-demo-")))
+        material = prepare_material(folder, image, patient)
+        archive = stack.enter_context(listening_ae(ae_title="ARCHIVE"))
+        settings = {
+            "STUDY_QUIET_S": QUIET_S,
+            "PATIENT_ISSUERS": json.dumps({material.issuer: material.system}),
+            "PACS": json.dumps(
+                [{"name": "archive", "host": "127.0.0.1", "port": archive.port, "ae_title": "ARCHIVE"}]
+            ),
+            "WEB_WORKERS": "1",
+        }
+        with progress.status("starting the server …") as status:
+            server = stack.enter_context(running_server(folder, settings, keep=keep))
+            progress.print(
+                f"server ready: {server.base_url}, DICOM port {server.dicom_port} ({server.started_ms} ms)"
+            )
+
+            def say(line: str) -> None:
+                progress.print(f"[green]✓[/] {line}")
+                status.update("…")
+
+            outcome = Stages(server, archive, material, say).run()
+        agreed = agreement(outcome, material)
+        if as_json:
+            sys.stdout.write(json.dumps(as_json_object(outcome, agreed)) + "\n")
+        else:
+            console = Console()
+            show_cards(console, outcome.cards)
+            show_summary(console, outcome, agreed)
+        if keep:
+            progress.print(
+                f"The server goes on at {server.base_url} (process {server.pid}); its folder is {folder}"
+            )
+        return 0 if agreed.agrees else 1

@@ -1,0 +1,116 @@
+"""The three processes: what each opens, and how each ends."""
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from consilium import logs
+from consilium.settings import Settings
+from consilium.supervise import report_ready
+from consilium.wiring import STALE_PART_S, House
+from record_store.migrate import migrate_if_needed
+
+log = structlog.get_logger()
+
+
+def _prepare(settings: Settings, role: str) -> House:
+    logs.configure(settings.log_level, role=role)
+    _metrics_folder(settings.data_dir)
+    house = House(settings)
+    migrate_if_needed(house.db)
+    return house
+
+
+def _metrics_folder(data_dir: Path) -> None:
+    # Read by prometheus_client when it is imported, which happens after this.
+    folder = data_dir.resolve() / "run" / "metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
+
+
+def empty_metrics_folder(data_dir: Path) -> None:
+    """Forget the counters of an earlier run; done once, before any process counts."""
+    shutil.rmtree(data_dir / "run" / "metrics", ignore_errors=True)
+
+
+def run_web(settings: Settings) -> int:
+    """Serve HTTP with gunicorn until SIGTERM."""
+    house = _prepare(settings, "web")
+    from consilium.web import WebServer  # noqa: PLC0415
+
+    WebServer(house, os.environ).run()
+    return 0
+
+
+def run_dicom(settings: Settings) -> int:
+    """Receive images until SIGTERM."""
+    house = _prepare(settings, "dicom")
+    from consilium import metrics  # noqa: PLC0415
+    from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
+    from dicom_node.upper_layer import Bounds  # noqa: PLC0415
+
+    def observe(seen: StoreSeen | AssociationSeen) -> None:
+        if isinstance(seen, StoreSeen):
+            metrics.INSTANCES.labels(f"0x{seen.status:04X}").inc()
+            metrics.INSTANCE_BYTES.inc(seen.size)
+
+    house.blobs.sweep(STALE_PART_S)
+    scp = StorageScp(
+        ScpSettings(
+            ae_title=settings.ae_title,
+            host=settings.dicom_host,
+            port=settings.dicom_port,
+            calling=settings.calling_aes,
+            storage_classes=settings.storage_classes,
+            low_water_bytes=house.low_water_bytes,
+            bounds=Bounds(associations=settings.max_associations),
+        ),
+        db=house.db,
+        blobs=house.blobs,
+        issuers=house.issuers,
+        now=house.now,
+        observe=observe,
+    )
+    try:
+        port = scp.start()
+    except OSError as exc:
+        log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)
+        return 1
+    report_ready(dict(os.environ), port=port)
+    _until_told_to_stop()
+    scp.stop()
+    house.db.dispose()
+    return 0
+
+
+def run_worker(settings: Settings) -> int:
+    """Read studies until SIGTERM."""
+    house = _prepare(settings, "worker")
+    from consilium.worker_role import build_worker  # noqa: PLC0415
+
+    running = build_worker(house)
+    running.start()
+    report_ready(dict(os.environ))
+    _until_told_to_stop()
+    running.stop()
+    house.db.dispose()
+    return 0
+
+
+def _until_told_to_stop() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = os.getppid()
+    # A parent that was killed cannot tell us; then this process has another parent.
+    while not stop.wait(1.0):
+        if "CONSILIUM_STATUS_FD" in os.environ and os.getppid() != parent:
+            return
+
+
+ROLES: Mapping[str, Callable[[Settings], int]] = {"web": run_web, "dicom": run_dicom, "worker": run_worker}

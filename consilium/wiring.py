@@ -1,0 +1,91 @@
+"""From settings to collaborators: the one place that knows how the house is put together.
+
+Each function builds what one process needs and imports only that; nothing here runs at import.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from clinical.clock import Clock, utc_now
+from clinical.identity import IssuerTable, PatientKey
+from consilium.keys import derived_key, master_key
+from consilium.settings import Settings
+from record_store.blobs import Blobs, open_blobs
+from record_store.database import Database, open_database
+from record_store.migrate import migrate_if_needed
+
+LOW_WATER_UNIT = 1 << 20
+STALE_PART_S = 3600.0
+
+
+@dataclass(frozen=True)
+class House:
+    """What every process shares, opened at first use."""
+
+    settings: Settings
+    now: Clock = utc_now
+
+    @cached_property
+    def db(self) -> Database:
+        """The database."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return open_database(self.settings.database)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """Images, label images and result objects."""
+        return open_blobs(self.settings.blobs, self.staging)
+
+    @property
+    def staging(self) -> Path:
+        """Where objects are written before they are adopted: on the blob folder's file system."""
+        return self.settings.data_dir.resolve() / "incoming"
+
+    @cached_property
+    def issuers(self) -> IssuerTable:
+        """DICOM issuers joined to FHIR identifier systems."""
+        return IssuerTable(dict(self.settings.patient_issuers))
+
+    @cached_property
+    def key(self) -> bytes:
+        """The server's secret."""
+        return master_key(self.settings)
+
+    @property
+    def low_water_bytes(self) -> int:
+        """Free space below which nothing is taken."""
+        return self.settings.low_water_mb * LOW_WATER_UNIT
+
+    @property
+    def base_url(self) -> str:
+        """The URL that callers use, without a trailing slash."""
+        host = self.settings.http_host
+        shown = f"[{host}]" if ":" in host else host
+        return self.settings.public_base_url or f"http://{shown}:{self.settings.http_port}"
+
+    def patient_id(self, key: PatientKey) -> str:
+        """Return the FHIR id of a patient that we add: keyed, so that it cannot be guessed from the number."""
+        import hashlib  # noqa: PLC0415
+        import hmac  # noqa: PLC0415
+
+        message = f"{key.system}\x1f{key.value}".encode()
+        return hmac.digest(derived_key(self.key, "patient-id"), message, hashlib.sha256).hex()[:40]
+
+
+def prepare_storage(settings: Settings) -> int:
+    """Bring the database to this version's schema; return how many migrations that took."""
+    house = House(settings)
+    try:
+        return len(migrate_if_needed(house.db))
+    finally:
+        house.db.dispose()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
