@@ -1,0 +1,218 @@
+"""FHIR resources: bytes, versions, and the narrow index rows that searches read (`resource_search`).
+
+What a row means (which element is a `date`, what a token matches) is decided in `fhir_adapters/search`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, delete, insert, select, text, update
+
+from clinical.errors import Busy
+from record_store.tables import resource, resource_history, sp_date, sp_reference, sp_string, sp_token
+
+# A b-tree entry of PostgreSQL holds 2,704 bytes, and the columns 512 characters.
+MAX_INDEXED_BYTES = 512
+MAX_HOT_CODE_BYTES = 256
+_PUBLISH_LOCK = 0x6668697270756273  # "fhirpubs": one number for all writers that look before they write
+
+
+class TokenRow(NamedTuple):
+    """A code, identifier or boolean; system is "" when there is none."""
+
+    param: str
+    system: str
+    code: str
+
+
+class StringRow(NamedTuple):
+    """A normalised text."""
+
+    param: str
+    value: str
+
+
+class DateRow(NamedTuple):
+    """The first and the last microsecond of a date, as `times.to_text` writes them."""
+
+    param: str
+    lo: str
+    hi: str
+
+
+class ReferenceRow(NamedTuple):
+    """A reference; target_type is "" and target_id the whole URL when it is not one of ours."""
+
+    param: str
+    target_type: str
+    target_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRows:
+    """What of one resource can be searched."""
+
+    tokens: tuple[TokenRow, ...] = ()
+    strings: tuple[StringRow, ...] = ()
+    dates: tuple[DateRow, ...] = ()
+    references: tuple[ReferenceRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewResource:
+    """One version to store.
+
+    version: 1 for a new resource, else the stored one plus 1. updated: `times.to_text`.
+    patient: id of the Patient it is about. code: `hot_code` when it has exactly one coding, else None.
+    date_lo: start of its main date. These three are the hot columns; they must agree with the index.
+    """
+
+    type: str
+    id: str
+    version: int
+    updated: str
+    body: bytes
+    index: IndexRows
+    patient: str | None = None
+    code: str | None = None
+    date_lo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """One version as it is served; body is exactly what was stored."""
+
+    type: str
+    id: str
+    version: int
+    updated: str
+    body: bytes
+
+
+STORED = (resource.c.type, resource.c.id, resource.c.version, resource.c.updated, resource.c.body)
+_ALIVE = resource.c.deleted == 0
+
+
+def lock_writers(conn: Connection) -> None:
+    """Make this transaction the only one that looks and then writes (upsert) until it ends.
+
+    SQLite's write transaction is exclusive already; PostgreSQL takes an advisory lock.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PUBLISH_LOCK})
+
+
+def put(conn: Connection, new: NewResource) -> None:
+    """Store one version in the caller's transaction; as `put_all`."""
+    put_all(conn, [new])
+
+
+def put_all(conn: Connection, news: Sequence[NewResource]) -> None:
+    """Store versions in the caller's transaction: first ones are inserted, later ones replace.
+
+    Superseded versions move to the history. Raises Busy when another writer was quicker with a version.
+    """
+    for new in news:
+        if new.version > 1:
+            _replace(conn, new)
+    first = [_resource_row(new) for new in news if new.version == 1]
+    if first:
+        conn.execute(insert(resource), first)
+    for table, rows in (
+        (sp_token, [_token_row(new, row) for new in news for row in dict.fromkeys(new.index.tokens)]),
+        (sp_string, [_string_row(new, row) for new in news for row in dict.fromkeys(new.index.strings)]),
+        (sp_date, [_date_row(new, row) for new in news for row in dict.fromkeys(new.index.dates)]),
+        (sp_reference, [_reference_row(new, row) for new in news for row in dict.fromkeys(new.index.references)]),
+    ):
+        if rows:
+            conn.execute(insert(table), rows)
+
+
+def read(conn: Connection, resource_type: str, resource_id: str) -> StoredResource | None:
+    """Return the current version, or None."""
+    row = conn.execute(
+        select(*STORED).where(resource.c.type == resource_type, resource.c.id == resource_id, _ALIVE)
+    ).first()
+    return None if row is None else StoredResource(*row)
+
+
+def read_version(conn: Connection, resource_type: str, resource_id: str, version: int) -> StoredResource | None:
+    """Return one version, current or superseded, or None."""
+    current = read(conn, resource_type, resource_id)
+    if current is not None and current.version == version:
+        return current
+    past = resource_history.c
+    row = conn.execute(
+        select(past.type, past.id, past.version, past.updated, past.body).where(
+            past.type == resource_type, past.id == resource_id, past.version == version, past.deleted == 0
+        )
+    ).first()
+    return None if row is None else StoredResource(*row)
+
+
+def _replace(conn: Connection, new: NewResource) -> None:
+    own = and_(resource.c.type == new.type, resource.c.id == new.id, resource.c.version == new.version - 1)
+    names = ["type", "id", "version", "updated", "deleted", "body"]
+    past = select(*(resource.c[name] for name in names)).where(own)
+    conn.execute(insert(resource_history).from_select(names, past))
+    if conn.execute(update(resource).where(own).values(_resource_row(new))).rowcount != 1:
+        raise Busy("another writer changed this resource first", retry_after_s=1)
+    for table in (sp_token, sp_string, sp_date, sp_reference):
+        conn.execute(delete(table).where(table.c.type == new.type, table.c.id == new.id))
+
+
+def _resource_row(new: NewResource) -> dict[str, Any]:
+    return {
+        "type": new.type,
+        "id": new.id,
+        "version": new.version,
+        "updated": new.updated,
+        "patient": new.patient,
+        "code": new.code,
+        "date_lo": new.date_lo or "",
+        "body": new.body,
+    }
+
+
+def _token_row(new: NewResource, row: TokenRow) -> dict[str, str]:
+    return _owner(new, row.param) | {"system": fit(row.system), "code": fit(row.code)}
+
+
+def _string_row(new: NewResource, row: StringRow) -> dict[str, str]:
+    return _owner(new, row.param) | {"value": cut(row.value)}
+
+
+def _date_row(new: NewResource, row: DateRow) -> dict[str, str]:
+    return _owner(new, row.param) | {"lo": row.lo, "hi": row.hi}
+
+
+def _reference_row(new: NewResource, row: ReferenceRow) -> dict[str, str]:
+    return _owner(new, row.param) | {"target_type": row.target_type, "target_id": fit(row.target_id)}
+
+
+def _owner(new: NewResource, param: str) -> dict[str, str]:
+    return {"type": new.type, "id": new.id, "param": param}
+
+
+def hot_code(system: str | None, code: str | None) -> str | None:
+    """Return what the hot code column holds for a coding, or None when it cannot hold it unmistakably."""
+    if not system or code is None or "|" in system:
+        return None
+    joined = f"{system}|{code}"
+    return joined if len(joined.encode()) <= MAX_HOT_CODE_BYTES else None
+
+
+def fit(value: str) -> str:
+    """Return an indexed value within the column: itself, or its digest when it is too long.
+
+    Rows and questions pass through this same door, so a longer value still equals itself.
+    """
+    data = value.encode()
+    return value if len(data) <= MAX_INDEXED_BYTES else f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def cut(value: str) -> str:
+    """Return the start of an indexed text that fits the column."""
+    return value.encode()[:MAX_INDEXED_BYTES].decode(errors="ignore")
