@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from record_store.database import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+# The newest revision, said here so that a process that finds it in the database need not load Alembic to start;
+# a test holds it equal to the scripts.
+HEAD = "0001"
 _LOCK = 0x636F6E73696C  # "consil": one number that all callers of migrate() share
 
 
@@ -31,8 +34,22 @@ def migrate(db: Database) -> tuple[str, ...]:
         return before
 
 
+def migrate_if_needed(db: Database) -> tuple[str, ...]:
+    """Do what `migrate` does, and nothing at all when the database is at this version already."""
+    return () if _is_at_head(db) else migrate(db)
+
+
+def _is_at_head(db: Database) -> bool:
+    with db.read() as conn:
+        if not inspect(conn).has_table("alembic_version"):
+            return False
+        return list(conn.execute(text("SELECT version_num FROM alembic_version")).scalars()) == [HEAD]
+
+
 def pending_migrations(db: Database) -> tuple[str, ...]:
     """Return the revisions that `migrate` would apply, oldest first; empty when the database is current."""
+    if _is_at_head(db):
+        return ()
     with db.read() as conn:
         return _pending(conn)
 
