@@ -113,11 +113,11 @@ def _unknown(resource_type: str, name: str) -> IncorrectInput:
 
 def _criterion(resource_type: str, name: str, value: str, base_url: str) -> Criterion | None:
     bare, _, modifier = name.partition(":")
-    values = (
-        _split(name, value) if bare in {"_id", "_lastUpdated"} or bare in TYPES[resource_type].parameters else []
-    )
-    if not values:
+    search = TYPES[resource_type]
+    parameter = search.parameters.get(bare)
+    if parameter is None and bare not in {"_id", "_lastUpdated"}:
         return None
+    values = _split(bare, value)
     if bare == "_id" and not modifier:
         return IdIn(tuple(_unescaped(each) for each in values))
     if bare == "_lastUpdated" and not modifier:
