@@ -53,3 +53,28 @@ DIABETES_MELLITUS = Coding(SNOMED_CT, "73211009", "Diabetes mellitus")
 # What FHIR puts on resources
 IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")
 AI_ASSERTED = Coding(V3_OBSERVATION_VALUE, "AIAST", "Artificial Intelligence asserted")
+
+# Family history, as risk models read it
+ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
+ICD_10 = "http://hl7.org/fhir/sid/icd-10"
+V3_ROLE_CODE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
+DIABETES_MELLITUS_TYPE_1 = Coding(SNOMED_CT, "46635009", "Diabetes mellitus type 1")
+NO_FAMILY_HISTORY_OF_DIABETES = Coding(SNOMED_CT, "160274005", "No family history of diabetes mellitus")
+FAMILY_HISTORY_OF_DIABETES = Coding(SNOMED_CT, "160303001", "Family history of diabetes mellitus")
+
+# Why a card was not followed (CDS Hooks 3.0 ballot, override reasons)
+NON_ADHERENCE_REASON = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+PATIENT_INELIGIBLE = Coding(
+    NON_ADHERENCE_REASON, "patient-ineligible", "Patient does not meet eligibility for recommended action"
+)
+ACTION_COMPLETED = Coding(NON_ADHERENCE_REASON, "action-completed", "Recommended action was already completed")
+ACTION_NOT_PRIORITY = Coding(
+    NON_ADHERENCE_REASON,
+    "action-not-priority",
+    "Recommended action is not relevant or a priority in current state of health",
+)
+RECIPIENT_DOES_NOT_TRUST = Coding(
+    NON_ADHERENCE_REASON,
+    "recipient-does-not-trust",
+    "Recipient does not agree with or trust the recommended action",
+)

@@ -1,0 +1,116 @@
+"""The newest usable value of a kind of Observation, in the unit that a model wants.
+
+Never guessed: an unknown unit, a value outside the plausible range or a date in the future makes the input
+missing, with the reason, although an older value may exist - the newest is what a clinician would look at.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from clinical.codes import LOINC, Coding
+from fhir_adapters.features.elements import (
+    Quantity,
+    Resource,
+    effective,
+    has_code,
+    objects,
+    quantity,
+    reference_to,
+)
+
+# UCUM -> factor into the unit of the model.
+CENTIMETRES: Mapping[str, float] = MappingProxyType({"cm": 1, "m": 100, "mm": 0.1, "[in_i]": 2.54})
+KILOGRAMS: Mapping[str, float] = MappingProxyType({"kg": 1, "g": 0.001, "[lb_av]": 0.45359237})
+BODY_MASS_INDEX_UNITS: Mapping[str, float] = MappingProxyType({"kg/m2": 1})
+MILLIMETRES_OF_MERCURY: Mapping[str, float] = MappingProxyType({"mm[Hg]": 1})
+GLUCOSE_MG_DL: Mapping[str, float] = MappingProxyType({"mg/dL": 1, "mmol/L": 18.016})
+
+_NOT_A_RESULT = {"entered-in-error", "cancelled", "registered", "unknown"}
+# A bare day may be tomorrow here and today where it was written (UTC+14), and local times get written as UTC.
+_AHEAD = timedelta(hours=14)
+
+NOT_RECORDED = "none recorded"
+UNIT_UNKNOWN = "the newest value has no unit that is understood"
+NO_DATE = "no value has a full date"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One value in the model's unit, with what a clinician needs to check it."""
+
+    value: float
+    shown: str
+    taken_at: datetime | None
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why there is no value, in words without patient data."""
+
+    reason: str
+
+
+Reading = Measured | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    taken_at: datetime
+    updated: str
+    quantity: Quantity
+    source: str | None
+
+    @property
+    def order(self) -> tuple[datetime, str, str]:
+        return (self.taken_at, self.updated, self.source or "")
+
+
+def newest(
+    observations: Iterable[Resource], codes: Iterable[Coding], units: Mapping[str, float], now: datetime
+) -> Reading:
+    """Return the newest value among Observations (or components of them) with one of the LOINC codes."""
+    wanted = frozenset(code.code for code in codes if code.system == LOINC)
+    found = list(_candidates(observations, wanted))
+    dated = [candidate for candidate in found if isinstance(candidate, _Candidate)]
+    past = [candidate for candidate in dated if candidate.taken_at <= now + _AHEAD]
+    if not past:
+        return Missing(NO_DATE if found and not dated else NOT_RECORDED)
+    best = max(past, key=lambda candidate: candidate.order)
+    factor = units.get(best.quantity.unit or "")
+    if factor is None:
+        return Missing(UNIT_UNKNOWN)
+    return _converted(best, factor)
+
+
+def _candidates(observations: Iterable[Resource], wanted: frozenset[str]) -> Iterator[_Candidate | None]:
+    """Yield a candidate for every value; None for one whose date is absent or names no day."""
+    for observation in observations:
+        if observation.get("resourceType") != "Observation" or observation.get("status") in _NOT_A_RESULT:
+            continue
+        for part in (observation, *objects(observation, "component")):
+            amount = quantity(part.get("valueQuantity")) if has_code(part.get("code"), LOINC, wanted) else None
+            if amount is None:
+                continue
+            taken_at = effective(observation)
+            meta = observation.get("meta")
+            updated = str(meta.get("lastUpdated", "")) if isinstance(meta, dict) else ""
+            if taken_at is None:
+                yield None
+                continue
+            yield _Candidate(taken_at, updated, amount, reference_to(observation))
+
+
+def _converted(candidate: _Candidate, factor: float) -> Measured:
+    value = candidate.quantity.value * factor
+    shown = brief(value)
+    if factor != 1:
+        shown += f" (sent as {brief(candidate.quantity.value)} {candidate.quantity.unit})"
+    return Measured(value, shown, candidate.taken_at, candidate.source)
+
+
+def brief(value: float) -> str:
+    """Return a number with one decimal, or none when that is zero."""
+    return f"{value:.1f}".removesuffix(".0")
