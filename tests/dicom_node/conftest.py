@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dicom_node.testing import PhantomTruth, radiograph_phantom
 
+
 @pytest.fixture
 def program():
     """Return the path of a peer's program, or skip with the reason (with CI=true: fail)."""

@@ -1,0 +1,105 @@
+"""The decoder's child process: `python -m dicom_node.decode_child FD`.
+
+Reads one JSON request a line from standard input; answers on the file descriptor FD with a JSON line and the
+bytes that it announces. Codecs are C code reading hostile input: here they may run out of memory or time, or
+crash, and nothing else ends with them. Limits are set before the first request is read.
+"""
+
+import io
+import json
+import os
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+import pydicom.config
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from clinical.errors import ClinicalError, IncorrectInput, Unsupported
+from dicom_node.grey import check_declared, grey_of, spacing_of
+
+_HEADER_GROUPS = frozenset((0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040))
+_HEADER_VALUE = 1024
+# A poison object may raise anything at all inside pydicom or a codec; the parent decides by these words.
+_UNREADABLE = "the image cannot be decoded"
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    warnings.simplefilter("ignore")  # pydicom's warnings quote values
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
+    with os.fdopen(int(sys.argv[1]), "wb") as answers:
+        for line in sys.stdin:
+            _answer(json.loads(line), answers)
+
+
+def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
+    _limit(request["cpu_s"], request["memory_bytes"])
+    try:
+        head, parts = _decode(Path(request["path"]), request["max_pixels"])
+    except ClinicalError as error:
+        head, parts = {"error": error.category, "message": error.message}, []
+    except NotImplementedError:
+        head, parts = {"error": Unsupported.category, "message": "no decoder for this transfer syntax"}, []
+    except Exception:  # noqa: BLE001 - the outer edge of a process made to contain what codecs do
+        head, parts = {"error": IncorrectInput.category, "message": _UNREADABLE}, []
+    answers.write(json.dumps(head | {"lengths": [len(part) for part in parts]}).encode() + b"\n")
+    for part in parts:
+        answers.write(part)
+    answers.flush()
+
+
+def _limit(cpu_s: float, memory_bytes: int) -> None:
+    """Bound this request: memory of the process, and processor time from now on."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soonest = int(usage.ru_utime + usage.ru_stime + cpu_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soonest, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
+    ds = pydicom.dcmread(path)
+    check_declared(ds, max_pixels)
+    stored = ds.pixel_array
+    if stored.shape != (ds.Rows, ds.Columns):
+        raise IncorrectInput("the decoded image has another size than it declares")
+    grey = grey_of(stored, ds)
+    spacing = spacing_of(ds)
+    head = {
+        "rows": int(ds.Rows),
+        "columns": int(ds.Columns),
+        "window": grey.window,
+        "spacing": spacing and [spacing[0], spacing[1], spacing[2].value],
+        "padding": grey.padding is not None,
+    }
+    padding = b"" if grey.padding is None else np.packbits(grey.padding).tobytes()
+    return head, [grey.pixels.tobytes(), padding, _header_of(ds)]
+
+
+def _header_of(ds: Dataset) -> bytes:
+    """Return the flat, short attributes of the standard groups as a Part 10 file: safe to read elsewhere."""
+    kept = Dataset()
+    for element in ds:
+        short = element.VR != "SQ" and len(str(element.value)) <= _HEADER_VALUE
+        if element.tag.group in _HEADER_GROUPS and short and element.VR not in {"OB", "OW", "UN"}:
+            kept.add(element)
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.file_meta.MediaStorageSOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    kept.file_meta = meta
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, kept, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""From stored values to grey values (PS3.3 C.7.6.3, C.11.1, C.11.2). Runs in the decoder's child process.
+
+Arrays and a parsed header in, arrays out; every step is tested against values worked out by hand.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from clinical.errors import IncorrectInput, Unsupported
+from clinical.image import SpacingOrigin
+
+_Whole = NDArray[np.signedinteger[Any]]
+_LOSSLESS_NATIVE = frozenset(
+    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grey:
+    """pixels: float32 (rows, columns), larger is brighter. padding: bool (rows, columns) or None."""
+
+    pixels: NDArray[np.float32]
+    window: tuple[float, float] | None
+    padding: NDArray[np.bool_] | None
+
+
+def check_declared(ds: Dataset, max_pixels: int) -> None:
+    """Refuse what this reader does not read, from the header alone, before anything is allocated.
+
+    Raises Unsupported with the reason; IncorrectInput when the declaration contradicts itself or is too big.
+    """
+    if not any(name in ds for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise Unsupported("the object holds no pixel data")
+    if "PixelData" not in ds:
+        raise Unsupported("floating point pixel data is not read")
+    if _integer(ds, "NumberOfFrames", 1) > 1:
+        raise Unsupported("multi-frame images are not read yet")
+    if _integer(ds, "SamplesPerPixel", 1) != 1:
+        raise Unsupported("colour images are not read")
+    if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
+        raise Unsupported("only MONOCHROME1 and MONOCHROME2 images are read")
+    rows, columns = _integer(ds, "Rows", 0), _integer(ds, "Columns", 0)
+    if rows < 1 or columns < 1:
+        raise IncorrectInput("the image declares no rows or no columns")
+    if rows * columns > max_pixels:
+        raise IncorrectInput("the image declares more pixels than are allowed")
+    allocated, stored = _integer(ds, "BitsAllocated", 0), _integer(ds, "BitsStored", 0)
+    if allocated not in {8, 16, 32}:
+        raise Unsupported("images of 8, 16 or 32 bits allocated are read")
+    if not 1 <= stored <= allocated or not stored - 1 <= _integer(ds, "HighBit", stored - 1) < allocated:
+        raise IncorrectInput("Bits Stored or High Bit contradicts Bits Allocated")
+    if ds.file_meta.TransferSyntaxUID in _LOSSLESS_NATIVE and len(ds.PixelData) < rows * columns * allocated // 8:
+        raise IncorrectInput("the pixel data is shorter than its declared size")
+
+
+def grey_of(stored: NDArray[np.generic], ds: Dataset) -> Grey:
+    """Return what a reader sees of a decoded frame of shape (rows, columns), before any window."""
+    values = _values(stored, ds)
+    padding = _padding(values, ds)
+    pixels, low, high = _modality(values, ds)
+    window, function = _window(ds)
+    if window is None and ds.get("VOILUTSequence"):
+        pixels, low, high = _looked_up(values, pixels, ds.VOILUTSequence[0], ds)
+        window, function = ((low + high + 1) / 2, high - low + 1), "LINEAR"
+    if ds.PhotometricInterpretation == "MONOCHROME1":
+        pixels = np.float32(low + high) - pixels
+        if window is not None:
+            # The linear function is centred half a step below its centre (PS3.3 C.11.2.1.2.1).
+            window = (low + high - window[0] + (1 if function == "LINEAR" else 0), window[1])
+    return Grey(np.ascontiguousarray(pixels, np.float32), window, padding)
+
+
+def spacing_of(ds: Dataset) -> tuple[float, float, SpacingOrigin] | None:
+    """Return (row mm, column mm, where it was read), or None when the image states none that is usable.
+
+    Pixel Spacing first: in a projection it has been calibrated (PS3.3 10.7.1.3); Imager Pixel Spacing is
+    at the detector and magnified. Neither is ever guessed from anything else.
+    """
+    for keyword, origin in (
+        ("PixelSpacing", SpacingOrigin.PIXEL_SPACING),
+        ("ImagerPixelSpacing", SpacingOrigin.IMAGER_PIXEL_SPACING),
+    ):
+        pair = _numbers(ds, keyword)
+        if len(pair) == 2 and all(0 < one < 100 for one in pair):
+            return pair[0], pair[1], origin
+    return None
+
+
+def _values(stored: NDArray[np.generic], ds: Dataset) -> _Whole:
+    """Return stored values as numbers: overlay bits dropped, sign restored, lossy overshoot clipped."""
+    bits = _integer(ds, "BitsStored", 16)
+    signed = _integer(ds, "PixelRepresentation", 0) == 1
+    values: _Whole = np.asarray(stored).astype(np.int64 if stored.dtype.itemsize > 2 else np.int32)
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if ds.file_meta.TransferSyntaxUID not in _LOSSLESS_NATIVE:
+        return np.clip(values, low, high)
+    if bits == stored.dtype.itemsize * 8:
+        return values
+    shifted = (values >> (_integer(ds, "HighBit", bits - 1) + 1 - bits)) & ((1 << bits) - 1)
+    return np.where(shifted > high, shifted - (1 << bits), shifted) if signed else shifted
+
+
+def _padding(values: _Whole, ds: Dataset) -> NDArray[np.bool_] | None:
+    """Return where Pixel Padding Value .. Pixel Padding Range Limit stands (PS3.3 C.7.5.1.1.2)."""
+    first = _sample(ds, "PixelPaddingValue")
+    if first is None:
+        return None
+    limit = _sample(ds, "PixelPaddingRangeLimit")
+    last = first if limit is None else limit
+    mask = (values >= min(first, last)) & (values <= max(first, last))
+    return mask if mask.any() else None
+
+
+def _modality(values: _Whole, ds: Dataset) -> tuple[NDArray[np.float32], float, float]:
+    """Return (values after the modality transform, the lowest and the highest one possible)."""
+    if ds.get("ModalityLUTSequence"):
+        return _looked_up(values, values.astype(np.float32), ds.ModalityLUTSequence[0], ds)
+    slope = (_numbers(ds, "RescaleSlope") or [1.0])[0] or 1.0
+    intercept = (_numbers(ds, "RescaleIntercept") or [0.0])[0]
+    low, high = _range(ds)
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return values.astype(np.float32) * np.float32(slope) + np.float32(intercept), ends[0], ends[1]
+
+
+def _range(ds: Dataset) -> tuple[int, int]:
+    bits = _integer(ds, "BitsStored", 16)
+    signed = _integer(ds, "PixelRepresentation", 0) == 1
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _looked_up(
+    values: _Whole, pixels: NDArray[np.float32], item: Dataset, ds: Dataset
+) -> tuple[NDArray[np.float32], float, float]:
+    """Apply a look-up table (PS3.3 C.11.1.1, C.11.2.1.1); a VOI table is indexed by modality values."""
+    try:
+        count, first, bits = (int(one) for one in item.LUTDescriptor)
+        data = item.LUTData
+        table = np.asarray(np.frombuffer(data, "<u2") if isinstance(data, bytes) else data, np.float32)
+    except (AttributeError, TypeError, ValueError):
+        raise IncorrectInput("a look-up table is malformed") from None
+    count = count or 65536
+    if len(table) < count or not 1 <= bits <= 16:
+        raise IncorrectInput("a look-up table is malformed")
+    if _range(ds)[0] < 0 and first > 32767:
+        first -= 65536
+    index = np.rint(pixels).astype(np.int64) if values.shape == pixels.shape else values
+    return table[np.clip(index - first, 0, count - 1)], 0.0, float((1 << bits) - 1)
+
+
+def _window(ds: Dataset) -> tuple[tuple[float, float] | None, str]:
+    centres, widths = _numbers(ds, "WindowCenter"), _numbers(ds, "WindowWidth")
+    function = str(ds.get("VOILUTFunction") or "LINEAR")
+    if not centres or not widths or widths[0] < (1 if function == "LINEAR" else 1e-9):
+        return None, function
+    return (centres[0], widths[0]), function
+
+
+def _numbers(ds: Dataset, keyword: str) -> list[float]:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return []
+    try:
+        several = [float(one) for one in (value if not isinstance(value, (str, int, float)) else [value])]
+    except (TypeError, ValueError):
+        return []
+    return several if all(math.isfinite(one) for one in several) else []
+
+
+def _integer(ds: Dataset, keyword: str, otherwise: int) -> int:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return otherwise
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise IncorrectInput(f"{keyword} is not a number") from None
+
+
+def _sample(ds: Dataset, keyword: str) -> int | None:
+    """Return a value that is written like a pixel: US or SS by Pixel Representation, often confused."""
+    if ds.get(keyword) in (None, ""):
+        return None
+    value = _integer(ds, keyword, 0)
+    low, high = _range(ds)
+    span = 1 << 16
+    return value + span if value < low and low == 0 else value - span if value > high and low < 0 else value

@@ -1,0 +1,238 @@
+"""Decode an image within a budget: in a child process that may die instead of us.
+
+A `Decoder` keeps one child ready (its imports cost a third of a second) and starts another when it has died.
+"""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from select import select
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from clinical.errors import Busy, Category, Fault, IncorrectInput, Unsupported
+from clinical.finding import ImageRef
+from clinical.image import GreyImage, PixelSpacing, SpacingOrigin
+
+_ERRORS = {one.category: one for one in (IncorrectInput, Unsupported, Fault)}
+_CHUNK = 1 << 20
+_ANSWER_LINE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """The budget of one image.
+
+    seconds: processor time of the child. wall_seconds: how long we wait for it on a busy machine.
+    memory_bytes: its address space. max_pixels: rows times columns, checked before decoding.
+    """
+
+    seconds: float = 20.0
+    wall_seconds: float = 60.0
+    memory_bytes: int = 4 * 1024**3
+    max_pixels: int = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A frame with its geometry, which image it is, and the flat part of its header (no sequences)."""
+
+    image: GreyImage
+    ref: ImageRef
+    header: Dataset
+
+
+def read_grey_image(path: Path, *, limits: DecodeLimits | None = None) -> DecodedImage:
+    """Decode one single-frame grey image in a child process of its own; errors as `Decoder.read`."""
+    with Decoder(limits) as decoder:
+        return decoder.read(path)
+
+
+class Decoder:
+    """Decodes images one after the other in a child process. Safe to share between threads."""
+
+    def __init__(self, limits: DecodeLimits | None = None) -> None:
+        self._limits = limits or DecodeLimits()
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the child now, so that the first image does not wait for its imports."""
+        with self._lock:
+            self._ready()
+
+    def read(self, path: Path) -> DecodedImage:
+        """Return the image of a Part 10 file: grey values, brighter is larger (MONOCHROME1 is inverted).
+
+        Raises Unsupported (with the reason) for what is not a single grey frame or has no decoder,
+        IncorrectInput when it cannot be decoded within the limits or stops the decoder, Busy when the
+        machine was too busy to decode it in time.
+        """
+        limits = self._limits
+        request = {
+            "path": str(path.absolute()),
+            "cpu_s": limits.seconds,
+            "memory_bytes": limits.memory_bytes,
+            "max_pixels": limits.max_pixels,
+        }
+        with self._lock:
+            child = self._ready()
+            try:
+                head, parts = child.ask(request, time.monotonic() + limits.wall_seconds)
+            except _ChildDied:
+                self._discard()
+                raise IncorrectInput("the image stopped its decoder (memory, time or a crash)") from None
+            except TimeoutError:
+                self._discard()
+                raise Busy("the image was not decoded in time") from None
+        if "error" in head:
+            raise _ERRORS.get(Category(head["error"]), Fault)(head["message"])
+        return _decoded(head, parts)
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._discard()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        child = self._child
+        return child.process.pid if child else None
+
+    def _ready(self) -> "_Child":
+        if self._child is None or self._child.process.poll() is not None:
+            self._discard()
+            self._child = _Child()
+        return self._child
+
+    def _discard(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+
+class _ChildDied(Exception):
+    """The child ended without an answer."""
+
+
+class _Child:
+    def __init__(self) -> None:
+        reads, writes = os.pipe()
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
+            "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space that counts against the limit
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dicom_node.decode_child", str(writes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[writes],
+                env=environment,
+            )
+        except OSError:
+            os.close(reads)
+            raise Busy("no process for decoding") from None
+        finally:
+            os.close(writes)
+        self._answers = reads
+
+    def ask(self, request: dict[str, Any], deadline: float) -> tuple[dict[str, Any], list[bytearray]]:
+        """Send a request and return the answer; _ChildDied or TimeoutError when there is none."""
+        stdin = self.process.stdin
+        try:
+            if stdin is None:
+                raise _ChildDied
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+        except OSError:
+            raise _ChildDied from None
+        rest = bytearray()
+        while b"\n" not in rest:
+            rest += self._more(_ANSWER_LINE, deadline)
+        line, _, begun = bytes(rest).partition(b"\n")
+        head = json.loads(line)
+        parts = []
+        for length in head["lengths"]:
+            part = bytearray(begun[:length])
+            begun = begun[length:]
+            while len(part) < length:
+                part += self._more(min(_CHUNK, length - len(part)), deadline)
+            parts.append(part)
+        return head, parts
+
+    def _more(self, count: int, deadline: float) -> bytes:
+        ready, _, _ = select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        data = os.read(self._answers, count)
+        if not data:
+            raise _ChildDied
+        return data
+
+    def kill(self) -> None:
+        self.process.kill()
+        with contextlib.suppress(OSError):
+            if self.process.stdin:
+                self.process.stdin.close()
+        self.process.wait()
+        os.close(self._answers)
+
+
+def _decoded(head: dict[str, Any], parts: list[bytearray]) -> DecodedImage:
+    shape = (head["rows"], head["columns"])
+    try:
+        header = pydicom.dcmread(io.BytesIO(bytes(parts[2])))
+        spacing = _spacing(head["spacing"])
+        image = GreyImage(
+            pixels=np.frombuffer(parts[0], np.float32).reshape(shape),
+            spacing=spacing,
+            window=tuple(head["window"]) if head["window"] else None,
+            padding=_unpacked(parts[1], shape) if head["padding"] else None,
+        )
+        ref = ImageRef(
+            study_uid=str(header.StudyInstanceUID),
+            series_uid=str(header.SeriesInstanceUID),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            sop_class_uid=str(header.SOPClassUID),
+            modality=str(header.get("Modality") or ""),
+            rows=shape[0],
+            columns=shape[1],
+            spacing=spacing,
+        )
+    except (AttributeError, ValueError):
+        raise IncorrectInput("the image's header is incomplete") from None
+    return DecodedImage(image, ref, header)
+
+
+def _spacing(stated: tuple[float, float, str] | None) -> PixelSpacing | None:
+    return None if stated is None else PixelSpacing(stated[0], stated[1], SpacingOrigin(stated[2]))
+
+
+def _unpacked(bits: bytearray, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    count = shape[0] * shape[1]
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool).reshape(shape)
