@@ -14,8 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 import cds.http
 import fhir_adapters.rest
-from cds.http import CdsContext
-from cds.service import Service
+from cds.service import CdsContext, Service
 from clinical.errors import ClinicalError, Denied, Fault
 from consilium.health import Readiness
 from consilium.pages import views

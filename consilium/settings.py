@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     web_threads: int = Field(default=8, ge=1, le=256)
     hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
+    fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
 
     dicom_host: str = "127.0.0.1"

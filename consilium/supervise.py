@@ -22,8 +22,8 @@ from consilium.settings import Settings
 
 ROLES = ("web", "dicom", "worker")
 STOP_WITHIN_S = 8.0  # the promise to the operator is 10 s
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 30.0
-HEALTHY_AFTER_S = 60.0  # a child that lived this long starts again without delay
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+HEALTHY_AFTER_S = 5.0  # a child that served this long starts again without delay
 
 
 @dataclass(slots=True)
@@ -33,9 +33,8 @@ class Child:
     role: str
     process: subprocess.Popen[bytes]
     status_fd: int
-    started_at: float
+    ready_at: float | None = None
     port: int | None = None
-    ready: bool = False
     unread: bytes = b""
 
 
@@ -131,7 +130,7 @@ class Supervisor:
         )
         os.close(write_fd)
         os.set_blocking(read_fd, False)
-        self._children[role] = Child(role, process, read_fd, self._now())
+        self._children[role] = Child(role, process, read_fd)
         self._selector.register(read_fd, selectors.EVENT_READ, role)
         self._write_state()
 
@@ -143,14 +142,14 @@ class Supervisor:
         *lines, child.unread = (child.unread + data).split(b"\n")
         for line in lines:
             report = json.loads(line)
-            child.ready = True
+            child.ready_at = child.ready_at or self._now()
             if child.role == "dicom":
                 child.port = self._history["dicom"].ports["port"] = int(report["port"])
         self._write_state()
         self._announce()
 
     def _announce(self) -> None:
-        if self._announced or not all(self._children[role].ready for role in ROLES):
+        if self._announced or any(self._children[role].ready_at is None for role in ROLES):
             return
         self._announced = True
         ready = {
@@ -170,9 +169,9 @@ class Supervisor:
             code = child.process.returncode
             self._say(f"consilium {child.role} could not start (exit code {code}); see the lines above")
             return True
-        lived = self._now() - child.started_at
+        served = 0.0 if child.ready_at is None else self._now() - child.ready_at
         history.restarts += 1
-        history.quick_deaths = 0 if lived > HEALTHY_AFTER_S else history.quick_deaths + 1
+        history.quick_deaths = 0 if served > HEALTHY_AFTER_S else history.quick_deaths + 1
         wait = (
             0.0
             if history.quick_deaths == 0
@@ -242,7 +241,7 @@ def _wait_after(quick_deaths: int) -> float:
 def _state_of(child: Child | None) -> str:
     if child is None:
         return "restarting"
-    return "ready" if child.ready else "starting"
+    return "starting" if child.ready_at is None else "ready"
 
 
 def children_state(data_dir: Path) -> dict[str, dict[str, object]] | None:

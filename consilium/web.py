@@ -1,15 +1,17 @@
 """The web process: gunicorn with threads, each worker building its collaborators after the fork."""
 
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 import cds.services
-from cds.http import CdsContext
 from cds.links import LinkSigner
+from cds.service import CdsContext
 from consilium import health, metrics
 from consilium.app import WebParts, create_app
 from consilium.keys import derived_key
@@ -17,6 +19,8 @@ from consilium.pages.views import PagesContext
 from consilium.supervise import report_ready
 from consilium.wiring import House, is_loopback
 from dicom_node.pixels import Decoder
+from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.library import Library
@@ -76,7 +80,7 @@ def build_parts(house: House) -> WebParts:
     """Return the web process's collaborators."""
     settings = house.settings
     engine = LocalEngine(Library(settings.models))
-    decoder = Decoder(seconds=settings.decode_seconds, memory_bytes=settings.decode_memory_mb << 20)
+    decoder = Decoder(house.decode_limits)
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
     ready = _readiness(house, engine)
     return WebParts(
@@ -99,13 +103,30 @@ def build_parts(house: House) -> WebParts:
         ),
         readiness=ready,
         metrics=metrics.exposition,
-        observe=lambda route, status, seconds: _observe(route, status, seconds),
+        observe=_observe,
         bearer_token=None if settings.bearer_token is None else settings.bearer_token.get_secret_value(),
     )
 
 
 def _cds_context(house: House, engine: LocalEngine, links: LinkSigner) -> CdsContext:
-    raise NotImplementedError
+    servers = [_allowed(house, base) for base in house.settings.fhir_servers]
+    return CdsContext(
+        engine=engine,
+        db=house.db,
+        now=house.now,
+        links=links,
+        new_uuid=lambda: str(uuid.uuid4()),
+        fhir=FhirClient(servers) if servers else None,
+        budget_s=house.settings.hook_budget_ms / 1000,
+        observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
+    )
+
+
+def _allowed(house: House, base: str) -> AllowedServer:
+    development = house.settings.profile == "development"
+    if development and is_loopback(urlsplit(base).hostname or ""):
+        return AllowedServer(base, Network.LOOPBACK)
+    return AllowedServer(base, Network(house.settings.fhir_network))
 
 
 def _readiness(house: House, engine: LocalEngine) -> Callable[[], health.Readiness]:
@@ -123,5 +144,5 @@ def _model_problems(engine: LocalEngine) -> dict[str, str | None]:
     return {state.name: state.problem if state.state is State.BROKEN else None for state in engine.ready()}
 
 
-def _observe(route: str, status: int, seconds: float) -> None:
+def _observe(route: str, status: int, _seconds: float) -> None:
     metrics.HTTP_REQUESTS.labels(route, str(status)).inc()

@@ -3,10 +3,13 @@
 Each function builds what one process needs and imports only that; nothing here runs at import.
 """
 
+import hashlib
+import hmac
 import ipaddress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clinical.clock import Clock, utc_now
 from clinical.identity import IssuerTable, PatientKey
@@ -15,6 +18,9 @@ from consilium.settings import Settings
 from record_store.blobs import Blobs, open_blobs
 from record_store.database import Database, open_database
 from record_store.migrate import migrate_if_needed
+
+if TYPE_CHECKING:
+    from dicom_node.pixels import DecodeLimits
 
 LOW_WATER_UNIT = 1 << 20
 STALE_PART_S = 3600.0
@@ -65,11 +71,19 @@ class House:
         shown = f"[{host}]" if ":" in host else host
         return self.settings.public_base_url or f"http://{shown}:{self.settings.http_port}"
 
+    @property
+    def decode_limits(self) -> "DecodeLimits":
+        """The budget of decoding one image."""
+        from dicom_node.pixels import DecodeLimits  # noqa: PLC0415
+
+        return DecodeLimits(
+            seconds=self.settings.decode_seconds,
+            wall_seconds=3 * self.settings.decode_seconds,
+            memory_bytes=self.settings.decode_memory_mb << 20,
+        )
+
     def patient_id(self, key: PatientKey) -> str:
         """Return the FHIR id of a patient that we add: keyed, so that it cannot be guessed from the number."""
-        import hashlib  # noqa: PLC0415
-        import hmac  # noqa: PLC0415
-
         message = f"{key.system}\x1f{key.value}".encode()
         return hmac.digest(derived_key(self.key, "patient-id"), message, hashlib.sha256).hex()[:40]
 

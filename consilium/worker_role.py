@@ -1,0 +1,95 @@
+"""The worker process: its loops, its job engine, its models, put together and started in order."""
+
+from dataclasses import dataclass
+
+from consilium import __version__, metrics
+from consilium.study import StudySteps
+from consilium.wiring import House
+from consilium.worker import CLOSER_POLL_S, DELIVERY_POLL_S, RECONCILE_S, Closing, Delivering, Loop
+from dicom_node.pixels import Decoder
+from dicom_node.scu import Destination, send
+from model_runtime.engine import LocalEngine, Policy
+from model_runtime.library import Library
+from record_store.deliveries import RetryPolicy
+from record_store.jobs import JobClient, JobEngine
+
+DRAIN_S = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Everything that runs in a worker."""
+
+    engine: JobEngine
+    loops: tuple[Loop, ...]
+    decoder: Decoder
+    jobs: JobClient
+
+    def start(self) -> None:
+        """Start the job engine first: it recovers what this worker left running."""
+        self.decoder.start()
+        self.engine.start()
+        for loop in self.loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Take nothing new, let the running jobs end for a while, then close."""
+        for loop in self.loops:
+            loop.stop(DRAIN_S)
+        self.engine.stop(DRAIN_S)
+        self.jobs.close()
+        self.decoder.close()
+
+
+def build_worker(house: House) -> Worker:
+    """Return the worker's parts; nothing has been started."""
+    settings = house.settings
+    models = LocalEngine(Library(settings.models), policy=Policy(settings.model_provider))
+    decoder = Decoder(house.decode_limits)
+    steps = StudySteps(
+        db=house.db,
+        blobs=house.blobs,
+        engine=models,
+        decoder=decoder,
+        now=house.now,
+        destinations=tuple(one.name for one in settings.pacs),
+        patient_id=house.patient_id,
+        software_version=__version__,
+        observe=lambda step, seconds: metrics.STEP_SECONDS.labels(step).observe(seconds),
+    )
+    engine = JobEngine(
+        house.db,
+        settings.executor_id,
+        steps.in_order(),
+        steps.failed,
+        slots=settings.worker_slots,
+        silence_s=settings.executor_silence_s,
+    )
+    jobs = JobClient(house.db)
+    return Worker(engine, _loops(house, models, jobs), decoder, jobs)
+
+
+def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ...]:
+    settings = house.settings
+    closing = Closing(
+        db=house.db,
+        jobs=jobs,
+        manifests=tuple(models.manifest(state.name) for state in models.ready() if state.version),
+        quiet_s=settings.study_quiet_s,
+        now=house.now,
+    )
+    delivering = Delivering(
+        db=house.db,
+        blobs=house.blobs,
+        destinations={one.name: Destination(one.name, one.host, one.port, one.ae_title) for one in settings.pacs},
+        calling_ae=settings.ae_title,
+        retry=RetryPolicy(max_attempts=settings.delivery_attempts, first_s=settings.delivery_first_wait_s),
+        now=house.now,
+        send=send,
+        observe=lambda destination, state: metrics.DELIVERIES.labels(destination, state).inc(),
+    )
+    return (
+        Loop("close", closing.once, CLOSER_POLL_S),
+        Loop("reconcile", closing.reconcile, RECONCILE_S),
+        Loop("deliver", delivering.once, DELIVERY_POLL_S),
+    )
