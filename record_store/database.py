@@ -59,7 +59,7 @@ class Database:
         options: dict[str, Any] = {_WRITES: False}
         if self.dialect == "postgresql":
             options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with _translated(), self._engine().connect() as conn:
+        with translated(), self._engine().connect() as conn:
             yield conn.execution_options(**options)
 
     @contextmanager
@@ -71,7 +71,7 @@ class Database:
 
         Raises Busy when the database is away, locked or full, Fault when it refuses a statement.
         """
-        with _translated(), self._engine().connect() as conn:
+        with translated(), self._engine().connect() as conn:
             conn = conn.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
             with conn.begin():
                 yield conn
@@ -133,7 +133,7 @@ def _begin_sqlite(conn: Connection) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn the drivers' errors into ours. Their texts may quote stored values, so they end here."""
     try:
         yield

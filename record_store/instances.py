@@ -145,6 +145,26 @@ def close_study(conn: Connection, study_uid: str, quiet_before: datetime) -> Clo
     return ClosedStudy(study_uid, row.revision, content_digest(instances_of(conn, study_uid)), row.patient)
 
 
+def hold_study(conn: Connection, study_uid: str, reason: str) -> None:
+    """Set a study aside until a person has looked at it; an unknown one is left alone.
+
+    reason: one sentence without patient data.
+    """
+    table = study_table.c
+    conn.execute(update(study_table).where(table.study_uid == study_uid).values(state=HELD, hold_reason=reason))
+
+
+def release_study(conn: Connection, study_uid: str) -> bool:
+    """Let a held study go on as a new revision, after a person has looked at it; False when it is not held."""
+    table = study_table.c
+    statement = (
+        update(study_table)
+        .where(table.study_uid == study_uid, table.state == HELD)
+        .values(state=OPEN, hold_reason=None, revision=table.revision + 1)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
 def content_digest(instances: list[InstanceRow]) -> str:
     """Return the sha256 that names a study's content (see `ClosedStudy`)."""
     lines = sorted(f"{row.sop_instance_uid} {row.sha256}\n" for row in instances)

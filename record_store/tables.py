@@ -190,11 +190,21 @@ delivery = Table(
     Index("delivery_due", "state", "next_attempt_at"),
 )
 
+# Workers that run jobs. A silent one's jobs are taken over.
 executor = Table(
     "executor",
     metadata,
     Column("executor_id", String(64), primary_key=True),
-    Column("beat_at", Float, nullable=False),  # seconds since the epoch
+    Column("beat_at", Float, nullable=False),  # seconds since the epoch, by the database's clock
+)
+
+# How often a job's present step was begun without an end: a job that kills its worker is parked.
+job_start = Table(
+    "job_start",
+    metadata,
+    Column("job_key", String(64), primary_key=True),
+    Column("step", String(32), nullable=False),
+    Column("starts", Integer, nullable=False),
 )
 
 # ---------------------------------------------------------------- audit

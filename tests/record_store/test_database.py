@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, text
 
 from clinical.errors import Busy, Fault, IncorrectInput
 from record_store.database import open_database
-from record_store.migrate import migrate, pending_migrations
+from record_store.migrate import HEAD, migrate, migrate_if_needed, pending_migrations
 from record_store.tables import executor, metadata
 
 
@@ -133,7 +133,9 @@ def test_migrations_make_exactly_the_tables_of_the_code(empty_database):
 def test_what_is_pending_is_told_and_applied_once(empty_database):
     assert pending_migrations(empty_database) == ("0001",)
     assert migrate(empty_database) == ("0001",)
-    assert migrate(empty_database) == ()
+    assert migrate(empty_database) == migrate_if_needed(empty_database) == ()
+    with empty_database.read() as conn:
+        assert conn.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
     assert pending_migrations(empty_database) == ()
 
 

@@ -17,8 +17,10 @@ from record_store.instances import (
     Taken,
     close_study,
     due_studies,
+    hold_study,
     instances_of,
     record_instance,
+    release_study,
     study_row,
 )
 from record_store.tables import audit
@@ -121,6 +123,19 @@ def test_a_study_with_images_of_two_patients_is_held(db, now, other):
     assert close(db, now) is None
     receive(db, now, replace(SECOND, sop_instance_uid="1.2.3.3"))
     assert study(db).state == HELD
+
+
+def test_a_held_study_is_read_only_after_a_person_released_it(db, now):
+    receive(db, now, FIRST)
+    with db.write() as conn:
+        hold_study(conn, "1.2.3", "its images name no patient")
+    assert study(db).hold_reason == "its images name no patient"
+    assert close(db, now) is None
+    with db.write() as conn:
+        assert release_study(conn, "1.2.3")
+        assert not release_study(conn, "1.2.3")
+    assert (study(db).state, study(db).hold_reason) == (OPEN, None)
+    assert close(db, now).revision == 2
 
 
 def test_a_late_object_reopens_the_study_as_a_new_revision(db, now):

@@ -62,6 +62,13 @@ def upgrade() -> None:
     )
     op.create_index("instance_study", "instance", ["study_uid", "series_uid"], unique=False)
     op.create_table(
+        "job_start",
+        sa.Column("job_key", sa.String(length=64), nullable=False),
+        sa.Column("step", sa.String(length=32), nullable=False),
+        sa.Column("starts", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("job_key"),
+    )
+    op.create_table(
         "reading",
         sa.Column("reading_id", sa.String(length=64), nullable=False),
         sa.Column("job_key", sa.String(length=64), nullable=False),
