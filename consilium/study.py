@@ -208,3 +208,83 @@ class StudySteps:
                 }
             )
         return objects
+
+    def _context(self, job: JobRow, reading: Reading, kind: str) -> ResultContext:
+        raise NotImplementedError
+
+    def _publish_reading(
+        self, conn: Connection, job: JobRow, item: Json, objects: Sequence[Json], patient: PatientKey, patient_id: str
+    ) -> None:
+        reading = from_json(item["reading"].encode())
+        reading_id = item["reading_id"]
+        readings.put_reading(
+            conn,
+            reading,
+            reading_id=reading_id,
+            job_key=job.job_key,
+            patient=patient,
+            mask_sha256=item["mask"],
+            now=job.created_at,
+        )
+        evidence = [
+            Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
+            for made in objects
+            if made["reading_id"] == reading_id
+        ]
+        resources = results_of(
+            reading,
+            ids=result_ids(reading, reading_id=reading_id),
+            tracking_uids=[tracking_uid(reading_id, finding.number) for finding in reading.findings],
+            patient_id=patient_id,
+            issued=job.created_at,
+            study=StudyFacts(started=item["started"], description=None),
+            evidence=evidence,
+        )
+        publish(conn, resources, self.now())
+
+    def _publish_object(self, conn: Connection, job: JobRow, item: Json) -> None:
+        row = ResultObject(
+            sop_instance_uid=item["sop"],
+            job_key=job.job_key,
+            kind=item["kind"],
+            sop_class_uid=item["sop_class"],
+            study_uid=job.study_uid,
+            sha256=item["sha256"],
+            created_at=job.created_at,
+        )
+        readings.add_result_object(conn, row)
+        for destination in self.destinations:
+            deliveries.enqueue(conn, item["sop"], destination, self.now())
+
+
+def tracking_uid(reading_id: str, number: int) -> str:
+    """Return the Tracking UID of a finding: in the SEG, the SR and the Observation alike."""
+    return derived_uid("tracking", reading_id, str(number))
+
+
+def _job(conn: Connection, job_key: str) -> JobRow:
+    job = readings.job(conn, job_key)
+    if job is None:
+        raise Fault("the job has no row in the record store")
+    return job
+
+
+def _derived(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def _packed(mask: ReadingMask) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, labels=mask.labels)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> ReadingMask:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return ReadingMask(stored["labels"])
+
+
+def _part10(ds: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
