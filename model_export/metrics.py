@@ -61,21 +61,21 @@ def summary(truth: Truth, probability: Probability, *, threshold: float, seed: i
     """Return every metric with its 95 % interval, the majority class and the decisions at a threshold."""
     result: dict[str, Any] = {"rows": len(truth), "positives": int(truth.sum())}
     for name, metric in METRICS.items():
-        result[name] = _round(metric(truth, probability))
+        result[name] = rounded(metric(truth, probability))
         result[f"{name}_ci95"] = interval(metric, truth, probability, seed=seed)
-    result["majority"] = _round(max(float(truth.mean()), 1 - float(truth.mean())))
+    result["majority"] = rounded(max(float(truth.mean()), 1 - float(truth.mean())))
     result["at_threshold"] = decisions(truth, probability, threshold)
     return result
 
 
 def interval(
     metric: Metric, truth: Truth, probability: Probability, *, seed: int, resamples: int = RESAMPLES
-) -> list[float]:
+) -> list[float | None]:
     """Return the 95 % bootstrap interval (percentiles; rows drawn with replacement)."""
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, len(truth), len(truth)) for _ in range(resamples))
     values = [metric(truth[rows], probability[rows]) for rows in draws]
-    return [_round(float(np.nanpercentile(values, level))) for level in (2.5, 97.5)]
+    return [rounded(float(np.nanpercentile(values, level))) for level in (2.5, 97.5)]
 
 
 def decisions(truth: Truth, probability: Probability, threshold: float) -> dict[str, Any]:
@@ -104,17 +104,18 @@ def subgroup(truth: Truth, probability: Probability, *, threshold: float) -> dic
     return {
         "rows": len(truth),
         "positives": int(truth.sum()),
-        "auroc": _round(auroc(truth, probability)),
-        "observed": _round(float(truth.mean())),
-        "predicted": _round(float(probability.mean())),
+        "auroc": rounded(auroc(truth, probability)),
+        "observed": rounded(float(truth.mean())),
+        "predicted": rounded(float(probability.mean())),
         "sensitivity": at["sensitivity"],
         "specificity": at["specificity"],
     }
 
 
 def _share(part: int, whole: int) -> float | None:
-    return _round(part / whole) if whole else None
+    return rounded(part / whole) if whole else None
 
 
-def _round(value: float) -> float:
-    return round(value, DECIMALS)
+def rounded(value: float) -> float | None:
+    """Return the figure as the card shows it; None for NaN, which JSON does not have."""
+    return None if np.isnan(value) else round(value, DECIMALS)

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from clinical.codes import DIABETES_MELLITUS
 from model_export.datasets import nhanes_diabetes as nhanes
-from model_export.metrics import auroc, brier, decisions, subgroup, summary
+from model_export.metrics import auroc, brier, decisions, rounded, subgroup, summary
 from model_export.onnx.gate import TREES, Candidate, release, tabular_rows
 from model_export.onnx.tree_ensemble import forest_model
 from model_export.recipe import Progress, Recipe
@@ -193,7 +193,7 @@ def _undiagnosed(judge: nhanes.Persons, no_lab: Array) -> dict[str, Any]:
     glucose = judge.features[:, GLUCOSE]
     asked = ~judge.diagnosed & ~np.isnan(glucose)
     high = glucose[asked] >= nhanes.UNDIAGNOSED_GLUCOSE_MG_DL
-    return {"rows": int(asked.sum()), "positives": int(high.sum()), "auroc": round(auroc(high, no_lab[asked]), 4)}
+    return {"rows": int(asked.sum()), "positives": int(high.sum()), "auroc": rounded(auroc(high, no_lab[asked]))}
 
 
 def importance(predict: Predict, judge: nhanes.Persons, seed: int, repeats: int = 5) -> dict[str, float]:
