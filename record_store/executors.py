@@ -45,7 +45,7 @@ def count_start(conn: Connection, job_key: str, step: str) -> int:
         return 1
     same = sa.case((job_start.c.step == step, job_start.c.starts + 1), else_=1)
     conn.execute(update(job_start).where(job_start.c.job_key == job_key).values(starts=same, step=step))
-    return conn.execute(select(job_start.c.starts).where(job_start.c.job_key == job_key)).scalar_one()
+    return int(conn.execute(select(job_start.c.starts).where(job_start.c.job_key == job_key)).scalar_one())
 
 
 def forget_starts(conn: Connection, job_key: str) -> None:
