@@ -1,0 +1,150 @@
+"""A reading as a TID 1500 Measurement Report in a Comprehensive SR (PS3.16 TID 1500, TID 1410).
+
+Every number is the Reading's, digit for digit. The document is PRELIMINARY and UNVERIFIED: a person has not
+looked at it.
+"""
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from clinical.codes import CERTAINTY_OF_FINDING, CHEST_IMAGING_STUDY, DICOM_DCM, SNOMED_CT, UCUM, Coding
+from clinical.errors import Unsupported
+from clinical.finding import Finding, Measurement, Reading, ReadingMask
+from dicom_node.results.context import ResultContext, tracking_identifier
+from dicom_node.results.finish import finish
+from dicom_node.results.source import normalise_source
+from dicom_node.uids import derived_uid
+
+RATIO = "{ratio}"
+PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
+ABSENT = Coding(SNOMED_CT, "272519000", "Absent")  # PS3.16 CID 240
+_UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", RATIO: "ratio"}
+
+
+def encode_structured_report(
+    reading: Reading, mask: ReadingMask, source: Dataset, context: ResultContext
+) -> Dataset:
+    """Return the report: one group for each finding, or one statement that there is none.
+
+    A group holds the outline on the source image, tracking identifier and UID (those of the segment and of
+    the Observation), the finding and its site, long and short axis in the Reading's unit, the probability
+    as Certainty of Finding in {ratio}, and the algorithm (TID 4019).
+
+    Raises Unsupported when the image cannot be referred to.
+    """
+    del mask  # the outlines are in the findings
+    header = normalise_source(source)
+    groups = [_group(reading, one, context) for one in reading.findings]
+    report = hd.sr.MeasurementReport(
+        observation_context=_observer(reading, context),
+        procedure_reported=_concept(CHEST_IMAGING_STUDY),
+        imaging_measurements=groups or [_nothing_found(reading, context)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    try:
+        made = hd.sr.ComprehensiveSR(
+            evidence=[header],
+            content=report[0],
+            series_instance_uid=context.series_instance_uid,
+            series_number=context.series_number,
+            sop_instance_uid=context.sop_instance_uid,
+            instance_number=1,
+            manufacturer=context.manufacturer,
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+        )
+    except (AttributeError, KeyError) as problem:
+        raise Unsupported("the image's header cannot be referred to by a report") from problem
+    ds = finish(made, header, reading, context, "report")
+    ds.SoftwareVersions = context.software_version
+    ds.DeviceSerialNumber = context.device_serial
+    return ds
+
+
+def _group(
+    reading: Reading, finding: Finding, context: ResultContext
+) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    terms = reading.terms
+    image = hd.sr.SourceImageForRegion(
+        referenced_sop_class_uid=reading.image.sop_class_uid,
+        referenced_sop_instance_uid=reading.image.sop_instance_uid,
+    )
+    certainty = Measurement(CERTAINTY_OF_FINDING, finding.probability, RATIO)
+    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=context.tracking_uids[finding.number], identifier=tracking_identifier(reading, finding.number)
+        ),
+        referenced_region=hd.sr.ImageRegion(
+            graphic_type=hd.sr.GraphicTypeValues.POLYLINE, graphic_data=_outline(finding), source_image=image
+        ),
+        finding_category=_concept(terms.category),
+        finding_type=_concept(terms.observation),
+        finding_sites=[hd.sr.FindingSite(_concept(terms.body_site))],
+        algorithm_id=_algorithm(reading),
+        measurements=[_number(one) for one in (finding.long_axis, finding.short_axis, certainty)],
+    )
+
+
+def _nothing_found(reading: Reading, context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Say that the model looked at this image and that what it looks for is absent (TID 1501)."""
+    image = hd.sr.SourceImageForMeasurementGroup(
+        referenced_sop_class_uid=reading.image.sop_class_uid,
+        referenced_sop_instance_uid=reading.image.sop_instance_uid,
+    )
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=derived_uid(context.sop_instance_uid, "nothing found"), identifier=f"no {reading.terms.label}"
+        ),
+        source_images=[image],
+        finding_type=_concept(reading.terms.observation),
+        finding_sites=[hd.sr.FindingSite(_concept(reading.terms.body_site))],
+        algorithm_id=_algorithm(reading),
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=_concept(PRESENCE), value=_concept(ABSENT))],
+    )
+
+
+def _algorithm(reading: Reading) -> hd.sr.AlgorithmIdentification:
+    return hd.sr.AlgorithmIdentification(
+        name=reading.model.name, version=reading.model.version, family=codes.cid7162.ArtificialIntelligence
+    )
+
+
+def _outline(finding: Finding) -> NDArray[np.float64]:
+    """Return the closed outline as (column, row) in image coordinates.
+
+    DICOM counts from the corner of the first pixel, whose centre is (0.5, 0.5) (PS3.3 C.18.6.1.1); ours
+    counts from its centre. An outline of fewer than three vertices becomes the finding's box.
+    """
+    vertices = [(column + 0.5, row + 0.5) for row, column in finding.outline_px]
+    if len(vertices) < 3:
+        top, left, bottom, right = finding.box_px
+        vertices = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return np.asarray([*vertices, vertices[0]], np.float64)
+
+
+def _number(measurement: Measurement) -> hd.sr.Measurement:
+    unit = Coding(UCUM, measurement.unit, _UNIT_MEANING.get(measurement.unit, measurement.unit))
+    return hd.sr.Measurement(name=_concept(measurement.what), value=measurement.value, unit=_concept(unit))
+
+
+def _observer(reading: Reading, context: ResultContext) -> hd.sr.ObservationContext:
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=context.device_uid,
+        name=reading.model.label,
+        manufacturer_name=context.manufacturer,
+        model_name=reading.model.name,
+        serial_number=context.device_serial,
+    )
+    return hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
+    )
+
+
+def _concept(coding: Coding) -> hd.sr.CodedConcept:
+    return hd.sr.CodedConcept(coding.code, coding.scheme, coding.display)
