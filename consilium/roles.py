@@ -79,7 +79,7 @@ def run_dicom(settings: Settings) -> int:
     try:
         port = scp.start()
     except OSError as exc:
-        log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)
+        log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)  # noqa: TRY400
         return 1
     report_ready(dict(os.environ), port=port)
     _until_told_to_stop()

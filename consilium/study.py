@@ -8,6 +8,7 @@ a repeated step writes the same identities again.
 import hashlib
 import io
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,13 @@ from clinical.finding import Reading, ReadingMask
 from clinical.identity import PatientKey
 from clinical.measure import findings_from_probability
 from dicom_node.pixels import DecodedImage, Decoder
-from dicom_node.results import ENCODERS, ResultContext
+from dicom_node.results import ENCODERS, Encoder, ResultContext
 from dicom_node.series import choose_images
 from dicom_node.uids import derived_uid
 from fhir_adapters.publish import find_or_add_patient, publish
-from fhir_adapters.resources.reading import results_of
+from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
+from fhir_adapters.resources.patient import GENDER, Demographics
+from fhir_adapters.resources.reading import result_ids, results_of
 from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 from model_runtime.transforms import prepare, restore
@@ -40,6 +43,18 @@ from record_store.database import Database
 from record_store.instances import instances_of, study_row
 from record_store.reading_json import from_json, to_json
 from record_store.readings import JobRow, ResultObject
+
+MANUFACTURER = "Consilium"
+HEADER_TAGS = (
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "TimezoneOffsetFromUTC",
+    "SpecificCharacterSet",
+)
 
 log = structlog.get_logger()
 Json = dict[str, Any]
@@ -63,6 +78,7 @@ class StudySteps:
     destinations: tuple[str, ...]
     patient_id: Callable[[PatientKey], str]
     software_version: str
+    device_serial: str
     observe: Callable[[str, float], None]
     model_timeout_s: float = 120.0
 
@@ -107,9 +123,11 @@ class StudySteps:
             row = study_row(conn, job.study_uid)
             if row is None or row.patient is None:
                 raise PreconditionMissing("the study no longer names its patient")
-            patient = find_or_add_patient(conn, row.patient, self.patient_id(row.patient), now)
             for item in before["readings"]:
-                self._publish_reading(conn, job, item, before["objects"], row.patient, patient)
+                evidence = [
+                    _instance(made) for made in before["objects"] if made["reading_id"] == item["reading_id"]
+                ]
+                self._publish_reading(conn, job, item, evidence, row.patient)
             for item in before["objects"]:
                 self._publish_object(conn, job, item)
             readings.finish_job(conn, job_key, readings.DONE, None, now)
@@ -172,9 +190,7 @@ class StudySteps:
     def _infer(self, manifest: Manifest, decoded: DecodedImage) -> tuple[Reading, ReadingMask]:
         part = manifest.require_segmentation()
         tensor, placement = prepare(decoded.image, part.image)
-        outputs = self.engine.run(
-            manifest.name, {manifest.inputs[0].name: tensor}, timeout_s=self.model_timeout_s
-        )
+        outputs = self.engine.run(manifest.name, {manifest.inputs[0].name: tensor}, timeout_s=self.model_timeout_s)
         probability = restore(outputs[manifest.outputs[0].name][0, :, :, 0], placement)
         findings, mask = findings_from_probability(
             probability,
@@ -190,33 +206,42 @@ class StudySteps:
         reading = from_json(item["reading"].encode())
         mask = _unpacked(self.blobs.get(item["mask"]))
         with self.blobs.local_path(item["image"]) as path:
-            source = dcmread(path)
+            source = dcmread(path, stop_before_pixels=True)
         objects = []
-        for kind, encode in ENCODERS.items():
-            encoded = encode(reading, mask, source, self._context(job, reading, kind))
-            if encoded is None:
-                continue
-            stored = self.blobs.put(_part10(encoded))
-            objects.append(
-                {
-                    "kind": kind,
-                    "reading_id": item["reading_id"],
-                    "sop": str(encoded.SOPInstanceUID),
-                    "sop_class": str(encoded.SOPClassUID),
-                    "series": str(encoded.SeriesInstanceUID),
-                    "sha256": stored.sha256,
-                }
-            )
+        for encoder in ENCODERS:
+            context = self._context(job, reading, item["reading_id"], encoder)
+            made = encoder.encode(reading, mask, source, context)
+            if made is not None:
+                objects.append(self._stored(encoder.kind, item["reading_id"], made))
         return objects
 
-    def _context(self, job: JobRow, reading: Reading, kind: str) -> ResultContext:
-        raise NotImplementedError
+    def _stored(self, kind: str, reading_id: str, made: Dataset) -> Json:
+        return {
+            "kind": kind,
+            "reading_id": reading_id,
+            "sop": str(made.SOPInstanceUID),
+            "sop_class": str(made.SOPClassUID),
+            "series": str(made.SeriesInstanceUID),
+            "sha256": self.blobs.put(_part10(made)).sha256,
+        }
+
+    def _context(self, job: JobRow, reading: Reading, reading_id: str, encoder: Encoder) -> ResultContext:
+        return ResultContext(
+            sop_instance_uid=derived_uid(encoder.kind, reading_id),
+            series_instance_uid=derived_uid(encoder.kind, "series", reading_id),
+            series_number=encoder.series_number,
+            tracking_uids={one.number: tracking_uid(reading_id, one.number) for one in reading.findings},
+            manufacturer=MANUFACTURER,
+            software_version=self.software_version,
+            device_serial=self.device_serial,
+            created=job.created_at,
+        )
 
     def _publish_reading(
-        self, conn: Connection, job: JobRow, item: Json, objects: Sequence[Json], patient: PatientKey, patient_id: str
+        self, conn: Connection, job: JobRow, item: Json, evidence: Sequence[Instance], patient: PatientKey
     ) -> None:
-        reading = from_json(item["reading"].encode())
-        reading_id = item["reading_id"]
+        reading_id, reading = item["reading_id"], from_json(item["reading"].encode())
+        header = self._header(item["image"])
         readings.put_reading(
             conn,
             reading,
@@ -226,21 +251,22 @@ class StudySteps:
             mask_sha256=item["mask"],
             now=job.created_at,
         )
-        evidence = [
-            Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
-            for made in objects
-            if made["reading_id"] == reading_id
-        ]
         resources = results_of(
             reading,
             ids=result_ids(reading, reading_id=reading_id),
             tracking_uids=[tracking_uid(reading_id, finding.number) for finding in reading.findings],
-            patient_id=patient_id,
+            patient_id=find_or_add_patient(
+                conn, patient, self.patient_id(patient), self.now(), demographics_of(header)
+            ),
             issued=job.created_at,
-            study=StudyFacts(started=item["started"], description=None),
+            study=study_facts_of(header),
             evidence=evidence,
         )
         publish(conn, resources, self.now())
+
+    def _header(self, sha256: str) -> Dataset:
+        with self.blobs.local_path(sha256) as path:
+            return dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
 
     def _publish_object(self, conn: Connection, job: JobRow, item: Json) -> None:
         row = ResultObject(
@@ -262,6 +288,32 @@ def tracking_uid(reading_id: str, number: int) -> str:
     return derived_uid("tracking", reading_id, str(number))
 
 
+def demographics_of(header: Dataset) -> Demographics:
+    """Return what an image says about its patient besides the identifier."""
+    name = header.get("PatientName")
+    born = date_time(str(header.get("PatientBirthDate", "")))
+    return Demographics(
+        family=str(name.family_name) or None if name else None,
+        given=str(name.given_name) or None if name else None,
+        birth_date=born,
+        gender=GENDER.get(str(header.get("PatientSex", ""))),
+    )
+
+
+def study_facts_of(header: Dataset) -> StudyFacts:
+    """Return when the study was made and what it is called."""
+    started = date_time(
+        str(header.get("StudyDate", "")),
+        str(header.get("StudyTime", "")),
+        str(header.get("TimezoneOffsetFromUTC", "")),
+    )
+    return StudyFacts(started=started, description=str(header.get("StudyDescription", "")) or None)
+
+
+def _instance(made: Json) -> Instance:
+    return Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
+
+
 def _job(conn: Connection, job_key: str) -> JobRow:
     job = readings.job(conn, job_key)
     if job is None:
@@ -274,14 +326,14 @@ def _derived(*parts: str) -> str:
 
 
 def _packed(mask: ReadingMask) -> bytes:
+    # Not np.savez: its archive holds the time of day, and the same mask must be the same blob.
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, labels=mask.labels)
-    return buffer.getvalue()
+    np.save(buffer, mask.labels, allow_pickle=False)
+    return zlib.compress(buffer.getvalue())
 
 
 def _unpacked(data: bytes) -> ReadingMask:
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return ReadingMask(stored["labels"])
+    return ReadingMask(np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False))
 
 
 def _part10(ds: Dataset) -> bytes:

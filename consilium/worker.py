@@ -5,18 +5,18 @@ waits and goes on: the rows are still there.
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import ClinicalError
 from dicom_node.scu import Destination, SendOutcome
-from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 from record_store import deliveries, readings
 from record_store.audit import append as append_audit
@@ -149,8 +149,6 @@ class Delivering:
             self._record(delivery, outcome)
 
     def _transfer(self, destination: Destination, wanted: list[Delivery]) -> list[SendOutcome]:
-        from contextlib import ExitStack  # noqa: PLC0415
-
         with self.db.read() as conn:
             objects = {d.sop_instance_uid: readings.result_object(conn, d.sop_instance_uid) for d in wanted}
         with ExitStack() as stack:

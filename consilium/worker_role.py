@@ -55,6 +55,7 @@ def build_worker(house: House) -> Worker:
         destinations=tuple(one.name for one in settings.pacs),
         patient_id=house.patient_id,
         software_version=__version__,
+        device_serial=settings.ae_title,
         observe=lambda step, seconds: metrics.STEP_SECONDS.labels(step).observe(seconds),
     )
     engine = JobEngine(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from consilium.demo.material import Json, Material
@@ -86,6 +87,6 @@ def _truth_found(outcome: Outcome, material: Material) -> tuple[int, int] | None
     if outcome.seg is None:
         return 0, len(material.truth)
     frames = outcome.seg.pixel_array
-    anywhere = frames.any(axis=0) if frames.ndim == 3 else frames.astype(bool)
+    anywhere = np.any(frames.reshape(-1, *frames.shape[-2:]), axis=0)
     hits = sum(bool(anywhere[round(row), round(column)]) for row, column, _ in material.truth)
     return hits, len(material.truth)

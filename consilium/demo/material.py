@@ -90,7 +90,9 @@ def _record(path: Path | None) -> Json:
             if path
             else resources.files("consilium.demo").joinpath("patient.json").read_text()
         )
-        record: Json = json.loads(text)
+        record = json.loads(text)
+        if not isinstance(record, dict):
+            raise ValueError("not a Bundle")  # noqa: TRY301, TRY004
     except (OSError, ValueError):
         raise DemoFailed(f"{path} is not a readable JSON file") from None
     _patient(record)
@@ -98,11 +100,9 @@ def _record(path: Path | None) -> Json:
 
 
 def _patient(record: Json) -> Json:
-    entries = record.get("entry") if isinstance(record, dict) else None
+    entries = record.get("entry")
     found = [
-        entry["resource"]
-        for entry in entries or []
-        if isinstance(entry, dict) and entry.get("resource", {}).get("resourceType") == "Patient"
+        entry["resource"] for entry in entries or [] if entry.get("resource", {}).get("resourceType") == "Patient"
     ]
     if len(found) != 1:
         raise DemoFailed("the bundle must hold exactly one Patient, as entry.resource")
