@@ -91,6 +91,11 @@ def operating_point(images: Sequence[Marked], threshold: float, margin_px: float
     return (float((found >= threshold).mean()) if found.size else float("nan")), false / len(judged)
 
 
+def hits(images: Sequence[Marked], threshold: float, margin_px: float = 3.0) -> list[bool]:
+    """Return for every wanted box, in order, whether a mark from this score on lies on it."""
+    return [bool(score >= threshold) for image in images for score in _judge(image, margin_px)[0]]
+
+
 def threshold_for(images: Sequence[Marked], false_marks: float, margin_px: float = 3.0) -> float:
     """Return the lowest score that keeps false marks at or below `false_marks` per image."""
     return _threshold([_judge(image, margin_px) for image in images], false_marks)

@@ -5,10 +5,14 @@ exact GELU becomes `Erfc`, which ONNX lacks; UpSampling2D becomes chains of Tile
 Loop; batch axes get invented names. The gate (model_export/onnx/gate.py) must see the file afterwards.
 """
 
-from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from tf2onnx.utils import make_name
 
 Network = Any  # a Keras model; neither TensorFlow nor onnx carries types
 Graph = Any
@@ -17,40 +21,58 @@ OPSET = 18  # the newest that tf2onnx 1.17 writes
 BATCH_AXIS = "batch"
 
 
-def resize_layer(factor: int, *, smooth: bool = False) -> Network:
-    """Return a Keras layer that enlarges (batch, rows, columns, channels) by `factor` in one operation.
+@keras.saving.register_keras_serializable("consilium")
+class Enlarge(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
+    """Enlarge (batch, rows, columns, channels) by a whole factor in one operation.
 
-    smooth: bilinear, else nearest neighbour. Identical to keras.layers.UpSampling2D in its result.
+    smooth: bilinear, else nearest neighbour. The result is that of keras.layers.UpSampling2D; rows and
+    columns must be known when the model is built.
     """
-    return _resize_class()(factor=factor, smooth=smooth)
+
+    def __init__(self, factor: int, smooth: bool = False, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.factor, self.smooth = factor, smooth
+
+    def call(self, x: Graph) -> Graph:
+        size = [self.factor * x.shape[1], self.factor * x.shape[2]]
+        if self.smooth:
+            return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=True)
+        # half_pixel_centers=True would become a mode that ONNX has deprecated; for whole factors the
+        # numbers are the same.
+        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, half_pixel_centers=False)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        rows, columns = (None if n is None else self.factor * n for n in shape[1:3])
+        return shape[0], rows, columns, shape[3]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor, "smooth": self.smooth}
 
 
-def export_keras(model: Network, path: Path, *, opset: int = OPSET) -> None:
-    """Write a Keras model with one output as ONNX; input names are kept, axis 0 is called `batch`.
+def keras_model(model: Network, *, opset: int = OPSET) -> Graph:
+    """Return a Keras model with one output as onnx.ModelProto, checked.
 
-    The output takes the name of the model's last layer. Raises ValueError when the graph still holds an
-    operation that ONNX Runtime lacks or that is known to be slow (Loop, Tile, Erfc).
+    Input names are kept, the output takes the name of the last layer, axis 0 is called `batch`.
+    Raises ValueError when the graph still holds an operation that should have been rewritten.
     """
-    import onnx
-    import tensorflow as tf
-    import tf2onnx
-
     signature = [
         tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=tensor.name) for tensor in model.inputs
     ]
     name = model.layers[-1].name
 
-    @tf.function(input_signature=signature)
     def serve(*tensors: Graph) -> Graph:
         return {name: model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)}
 
     graph, _ = tf2onnx.convert.from_function(
-        serve, input_signature=signature, opset=opset, custom_op_handlers={"Erfc": (_erfc, [])}
+        tf.function(serve, input_signature=signature),
+        input_signature=signature,
+        opset=opset,
+        custom_op_handlers={"Erfc": (_erfc, [])},
     )
     name_batch_axis(graph)
     refuse_leftovers(graph)
     onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, str(path))
+    return graph
 
 
 def name_batch_axis(graph: Graph) -> None:
@@ -71,48 +93,9 @@ def refuse_leftovers(graph: Graph, names: frozenset[str] = frozenset({"Loop", "T
 
 def _erfc(context: Graph, node: Graph, name: str, _args: Graph) -> None:
     """Write TensorFlow's Erfc (from exact GELU) as 1 - Erf(x)."""
-    from tf2onnx.utils import make_name
-
     shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
     source, outputs = node.input[0], node.output
     context.remove_node(node.name)
     one = context.make_const(make_name("one"), np.array(1, np.float32)).output[0]
     erf = context.make_node("Erf", [source], dtypes=[dtype], shapes=[shape]).output[0]
     context.make_node("Sub", [one, erf], outputs=outputs, name=name, dtypes=[dtype], shapes=[shape])
-
-
-_CLASS: list[Any] = []
-
-
-def _resize_class() -> Any:
-    """Make the layer class on first use: TensorFlow is not imported before somebody trains."""
-    if _CLASS:
-        return _CLASS[0]
-    import keras
-    import tensorflow as tf
-
-    @keras.saving.register_keras_serializable("consilium")
-    class Enlarge(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
-        """Enlarge by a whole factor; needs rows and columns known when the model is built."""
-
-        def __init__(self, factor: int, smooth: bool = False, **kwargs: object) -> None:
-            super().__init__(**kwargs)
-            self.factor, self.smooth = factor, smooth
-
-        def call(self, x: Graph) -> Graph:
-            size = [self.factor * x.shape[1], self.factor * x.shape[2]]
-            if self.smooth:
-                return tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=True)
-            # half_pixel_centers=True would become a mode that ONNX has deprecated; for whole factors the
-            # numbers are the same.
-            return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, half_pixel_centers=False)
-
-        def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-            rows, columns = (None if n is None else self.factor * n for n in shape[1:3])
-            return shape[0], rows, columns, shape[3]
-
-        def get_config(self) -> dict[str, Any]:
-            return {**super().get_config(), "factor": self.factor, "smooth": self.smooth}
-
-    _CLASS.append(Enlarge)
-    return Enlarge

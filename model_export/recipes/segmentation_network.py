@@ -1,4 +1,4 @@
-"""The light U-Net of the image models and how it learns. TensorFlow is imported when a function runs."""
+"""The light U-Net of the image models and how it learns."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,8 +7,12 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
+
+from model_export.onnx.keras_network import Enlarge
 
 Float = NDArray[np.float32]
 Batch = tuple[Float, Float]
@@ -34,12 +38,8 @@ def unet(size: int, channels: int, widths: tuple[int, ...] = WIDTHS) -> Network:
     """Return a Keras model (batch, size, size, channels) -> `probability` (batch, size, size, 1).
 
     The stem halves the picture, so the features of a 512 px radiograph are 256 px wide; the answer is
-    brought back by one bilinear resize. Resizing is a layer of one operation (keras_network.resize_layer).
+    brought back by one bilinear resize. Resizing is a layer of one operation (`keras_network.Enlarge`).
     """
-    import keras
-
-    from model_export.onnx.keras_network import resize_layer
-
     layers = keras.layers
 
     def convolve(x: Tensor, width: int, stride: int = 1) -> Tensor:
@@ -53,11 +53,11 @@ def unet(size: int, channels: int, widths: tuple[int, ...] = WIDTHS) -> Network:
         skips.append(x)
         x = convolve(convolve(layers.MaxPooling2D(2)(x), width), width)
     for skip, width in zip(reversed(skips), reversed(widths[:-1]), strict=True):
-        x = layers.Concatenate()([resize_layer(2)(x), skip])
+        x = layers.Concatenate()([Enlarge(2)(x), skip])
         x = convolve(convolve(x, width), width)
     bias = keras.initializers.Constant(-4.0)  # most pixels are background: start there
     x = layers.Conv2D(1, 1, bias_initializer=bias)(x)
-    x = resize_layer(2, smooth=True)(x)
+    x = Enlarge(2, smooth=True)(x)
     return keras.Model(entry, layers.Activation("sigmoid", name="probability")(x), name="light_unet")
 
 
@@ -70,8 +70,6 @@ def with_size(model: Network, size: int, channels: int) -> Network:
 
 def loss(truth: Tensor, probability: Tensor) -> Tensor:
     """Focal cross-entropy plus soft Dice; truth plane 1 is the weight of each pixel."""
-    import tensorflow as tf
-
     target, weight = truth[..., :1], truth[..., 1:]
     p = tf.clip_by_value(probability, 1e-6, 1 - 1e-6)
     focal = -0.8 * target * (1 - p) ** 2 * tf.math.log(p) - 0.2 * (1 - target) * p**2 * tf.math.log(1 - p)
@@ -94,14 +92,10 @@ def learn(
 
     The learning rate rises for 3 % of the budget, then falls to zero as a cosine.
     """
-    import keras
-    import tensorflow as tf
-
     keras.utils.set_random_seed(seed)
     optimiser = keras.optimizers.Adam(budget.learning_rate, clipnorm=5.0)
     optimiser.build(model.trainable_variables)
 
-    @tf.function
     def step(tensors: Tensor, truth: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
             value = loss(truth, model(tensors, training=True))
@@ -109,13 +103,14 @@ def learn(
         optimiser.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return value
 
+    compiled = tf.function(step)
     started, done, recent = time.monotonic(), 0, 0.0
     for tensors, truth in _ahead(draw, seed, budget.steps):
         share = max(done / budget.steps, (time.monotonic() - started) / (60 * budget.minutes))
         if share >= 1:
             break
         optimiser.learning_rate.assign(budget.learning_rate * schedule(share))
-        value = float(step(tf.constant(tensors), tf.constant(truth)))
+        value = float(compiled(tf.constant(tensors), tf.constant(truth)))
         recent = value if done == 0 else 0.98 * recent + 0.02 * value
         done += 1
         if done % check_every == 0:
