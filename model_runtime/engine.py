@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -20,10 +20,10 @@ from clinical.errors import Busy, Fault
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
 from model_runtime.session import Device, Session
+from model_runtime.turns import Turns
 
 Array = NDArray[Any]
 log = structlog.get_logger()
-MAX_WAITING = 64  # callers of one model that may wait; more would only time out, later
 
 
 class Engine(Protocol):
@@ -73,15 +73,21 @@ class ModelState:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A session and the turns to run it."""
+
+    session: Session
+    turns: Turns
+
+
 @dataclass(slots=True)
 class _Slot:
-    """One model's session, made at most once, and the turns to run it."""
+    """What became of one model: nothing yet, loaded, or broken. The lock makes that happen once."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    session: Session | None = None
+    loaded: _Loaded | None = None
     fault: Fault | None = None
-    turns: threading.BoundedSemaphore | None = None
-    waiting: int = 0
 
 
 class LocalEngine:
@@ -115,10 +121,10 @@ class LocalEngine:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         slot = self._slot(model)
-        session = slot.session or self._load(model, slot, deadline)
-        session.check(inputs)
-        with _turn(model, slot, deadline):
-            return session.run(inputs)
+        loaded = slot.loaded or self._load(model, slot, deadline)
+        loaded.session.check(inputs)
+        with loaded.turns.take(deadline):
+            return loaded.session.run(inputs)
 
     def warm(self, model: str) -> ModelState:
         """Verify and load a model now and return its state; a fault is in the state and not raised."""
@@ -142,9 +148,9 @@ class LocalEngine:
         slot = self._slot(model)
         if slot.fault is not None:
             return ModelState(model, version, State.BROKEN, problem=slot.fault.message)
-        if slot.session is None:
+        if slot.loaded is None:
             return ModelState(model, version, State.UNTRIED)
-        return ModelState(model, version, State.READY, slot.session.device)
+        return ModelState(model, version, State.READY, slot.loaded.session.device)
 
     def _slot(self, model: str) -> _Slot:
         slot = self._slots.get(model)
@@ -154,19 +160,19 @@ class LocalEngine:
                 slot = self._slots.setdefault(model, _Slot())
         return slot
 
-    def _load(self, model: str, slot: _Slot, deadline: float | None) -> Session:
-        """Return the session, making it once. A failure is kept: the same bytes would fail again."""
+    def _load(self, model: str, slot: _Slot, deadline: float | None) -> _Loaded:
+        """Load once. A failure is kept: the same bytes would fail again."""
         if not slot.lock.acquire(timeout=_left(deadline)):
             raise Busy(f"model {model} is still being loaded")
         try:
-            if slot.session is None and slot.fault is None:
+            if slot.loaded is None and slot.fault is None:
                 self._fill(model, slot)
-            session, fault = slot.session, slot.fault
+            loaded, fault = slot.loaded, slot.fault
         finally:
             slot.lock.release()
-        if session is None:
+        if loaded is None:
             raise Fault(fault.message if fault else f"model {model} was not loaded")
-        return session
+        return loaded
 
     def _fill(self, model: str, slot: _Slot) -> None:
         try:
@@ -175,8 +181,7 @@ class LocalEngine:
             slot.fault = fault
             log.warning("model is broken", model=model, problem=fault.message)
             return
-        slot.turns = threading.BoundedSemaphore(_turns(session))
-        slot.session = session
+        slot.loaded = _Loaded(session, Turns(model, _at_once(session)))
         log.info("model loaded", model=model, version=session.manifest.version, device=session.device)
 
     def _open(self, model: str) -> Session:
@@ -196,7 +201,7 @@ def _forget(engine: LocalEngine | None) -> None:
         engine.forget_sessions()
 
 
-def _turns(session: Session) -> int:
+def _at_once(session: Session) -> int:
     """Return how many runs of one session may be under way: a CUDA session has one stream."""
     if session.device is Device.CUDA:
         return 1
@@ -204,24 +209,5 @@ def _turns(session: Session) -> int:
 
 
 def _left(deadline: float | None) -> float:
+    """Return seconds as Lock.acquire wants them: -1 waits as long as it takes."""
     return -1 if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-@contextlib.contextmanager
-def _turn(model: str, slot: _Slot, deadline: float | None) -> Iterator[None]:
-    """Wait for a turn. Raises Busy when too many wait already, or none came within the time."""
-    turns = slot.turns
-    if turns is None:
-        raise Fault(f"model {model} was not loaded")
-    if not turns.acquire(blocking=False):
-        # += on an int is not atomic between threads; the count is a bound, and off by a few is fine.
-        slot.waiting += 1
-        try:
-            if slot.waiting > MAX_WAITING or not turns.acquire(timeout=_left(deadline)):
-                raise Busy(f"model {model} did not become free in time")
-        finally:
-            slot.waiting -= 1
-    try:
-        yield
-    finally:
-        turns.release()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.errors import Fault, NotFound
+from clinical.errors import Fault, IncorrectInput, NotFound
 from model_runtime.manifest import Manifest, load_manifest
 from model_runtime.session import Device, Session
 
@@ -133,7 +133,10 @@ def check_golden(
     name: str, run: Callable[[Mapping[str, Array]], Mapping[str, Array]], golden: Golden, tolerance: float
 ) -> None:
     """Run the golden input and compare. Raises Fault when an output differs by more than `tolerance`."""
-    results = run(golden.inputs)
+    try:
+        results = run(golden.inputs)
+    except IncorrectInput as problem:
+        raise Fault(f"the golden file of model {name} does not fit it: {problem.message}") from None
     for output, wanted in golden.outputs.items():
         found = results[output]
         if found.shape != wanted.shape or found.dtype != wanted.dtype:

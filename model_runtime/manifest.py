@@ -282,6 +282,9 @@ def _segmentation(top: Fields) -> Segmentation:
 def _image(top: Fields) -> ImageSpec:
     nothing: dict[str, Any] = {}
     node = top.take("image", "an object, not empty", lambda v: isinstance(v, dict) and bool(v), nothing)
+    modalities = node.get("modalities", [])
+    if not (isinstance(modalities, list) and all(isinstance(item, str) and item for item in modalities)):
+        top.faults.add(f"{top.path}.image.modalities", "expected a list of texts")
     try:
         if node:
             return image_spec(node)

@@ -144,7 +144,7 @@ def _open(manifest: Manifest, data: bytes, device: Device) -> Any:  # noqa: ANN4
     # that the digest in the manifest covers every weight.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     providers: list[Any] = ["CPUExecutionProvider"]
-    if device is Device.CUDA:
+    if device is Device.CUDA and device.provider in ort.get_available_providers():
         ort.preload_dlls()
         providers.insert(0, (device.provider, CUDA_OPTIONS))
     try:
