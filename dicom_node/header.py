@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from clinical.errors import IncorrectInput
@@ -24,6 +26,8 @@ _WANTED = {
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
     0x00080060: "modality",
+    0x00180015: "body_part",
+    0x00185101: "view_position",
     0x00100020: "patient_id",
     0x00100021: "issuer_of_patient_id",
     0x0020000D: "study_uid",
@@ -41,7 +45,7 @@ _MALFORMED = "the data set is malformed"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The attributes that a store is keyed by; "" where the data set has none. UIDs are not yet checked."""
+    """The attributes that storing and choosing need; "" where the data set has none. UIDs are not yet checked."""
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
@@ -50,6 +54,12 @@ class Header:
     modality: str = ""
     patient_id: str = ""
     issuer_of_patient_id: str = ""
+    body_part: str = ""
+    view_position: str = ""
+
+    def __repr__(self) -> str:
+        # A repr lands in logs and tracebacks; the patient must not.
+        return f"Header(sop_class_uid={self.sop_class_uid!r}, modality={self.modality!r}, ...)"
 
 
 def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
@@ -68,6 +78,17 @@ def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
                 found.setdefault(name, bytes(data[position : position + length]))
     texts = _texts(found)
     return Header(**texts)
+
+
+def read_stored_header(path: Path) -> Header:
+    """Read the header of a Part 10 file, such as the blobs that the SCP has stored; errors as read_header."""
+    try:
+        meta = read_file_meta_info(path)
+        syntax, length = meta.TransferSyntaxUID, int(meta.FileMetaInformationGroupLength)
+    except (AttributeError, InvalidDicomError, EOFError, ValueError):
+        raise IncorrectInput("it is not a DICOM file") from None
+    # Preamble, prefix, and the group length element itself (PS3.10 7.1).
+    return read_header(path, 128 + 4 + 12 + length, syntax)
 
 
 @contextmanager

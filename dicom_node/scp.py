@@ -5,7 +5,6 @@ checked, content-addressed blob (fsync, rename, fsync of the folder), one commit
 study and audit; only then 0x0000. No file name comes from the wire.
 """
 
-import logging
 import os
 import time
 import traceback
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (
     BreastTomosynthesisImageStorage,
@@ -42,6 +41,7 @@ from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
 from clinical.identity import IssuerTable
 from dicom_node.header import Header, read_header
+from dicom_node.quiet import quieten_pynetdicom
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.uids import checked_uid, uid_digest
 from dicom_node.upper_layer import BoundedEntity, Bounds, ReceivedDataSet, StorageServer, serve_in_background
@@ -157,7 +157,7 @@ class StorageScp:
     def start(self) -> int:
         """Listen, in threads of our own, and return the port. OSError when the address is taken."""
         settings = self._settings
-        _keep_identifiers_out_of_logs()
+        quieten_pynetdicom()
         ae = BoundedEntity(ae_title=settings.ae_title)
         ae.maximum_pdu_size = 0  # unlimited: a PDU is streamed and never kept
         ae.maximum_associations = settings.bounds.associations
@@ -322,11 +322,3 @@ def _where(error: Exception) -> str:
     """Return file and line of an error: its text may quote the object, so that is left out."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{os.path.basename(frame.filename)}:{frame.lineno}"  # noqa: PTH119 - a name, not a path
-
-
-def _keep_identifiers_out_of_logs() -> None:
-    _config.LOG_HANDLER_LEVEL = "none"
-    _config.LOG_REQUEST_IDENTIFIERS = False
-    _config.LOG_RESPONSE_IDENTIFIERS = False
-    # Its remaining messages quote values of command sets and exceptions of decoders; ours say the same.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)

@@ -398,7 +398,7 @@ class StorageServer(ThreadedAssociationServer):  # type: ignore[misc]
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(  # noqa: PLR0917 - pynetdicom passes them by position
+    def __init__(
         self,
         ae: ApplicationEntity,
         address: tuple[str, int],
