@@ -1,0 +1,80 @@
+"""The FHIR R4 API: one file an interaction, registered by one line here.
+
+Addresses under /fhir that no interaction takes are answered here as well, so that a client that speaks FHIR
+only ever reads OperationOutcomes.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
+
+from clinical.errors import ClinicalError
+from fhir_adapters import outcome
+from fhir_adapters.rest import capabilities, create, read, search_type, vread
+from fhir_adapters.rest.fhir import Fhir, Interaction
+from fhir_adapters.rest.negotiate import require_json_answer
+
+__all__ = ["INTERACTIONS", "Fhir", "blueprint"]
+
+INTERACTIONS: tuple[Interaction, ...] = (
+    read.INTERACTION,
+    vread.INTERACTION,
+    search_type.INTERACTION,
+    search_type.BY_FORM,
+    create.INTERACTION,
+)
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def blueprint(fhir: Fhir) -> Blueprint:
+    """Return the blueprint at /fhir. Opens nothing."""
+    routes = Blueprint("fhir", __name__, url_prefix="/fhir")
+    every = (capabilities.interaction(INTERACTIONS), *INTERACTIONS)
+    for number, each in enumerate(every):
+        # OPTIONS is answered by the fallback, which knows what an address really takes.
+        routes.add_url_rule(
+            each.path,
+            f"{number}-{each.code}",
+            partial(each.answer, fhir),
+            provide_automatic_options=False,
+            methods=[each.method],
+        )
+    fallback = _fallback(every)
+    for path in ("", "/", "/<path:rest>"):
+        routes.add_url_rule(
+            path, f"fallback{path}", fallback, provide_automatic_options=False, methods=list(_METHODS)
+        )
+    routes.before_request(_negotiate)
+    routes.register_error_handler(ClinicalError, outcome.response)
+    routes.register_error_handler(HTTPException, _http)
+    return routes
+
+
+def _negotiate() -> None:
+    if request.method != "OPTIONS":
+        require_json_answer(request, request.args.getlist("_format"))
+
+
+def _http(error: HTTPException) -> Response:
+    return outcome.http_response(error.code or 500)
+
+
+def _fallback(interactions: tuple[Interaction, ...]) -> Callable[..., Response]:
+    patterns = [(re.compile(re.sub("<[a-z_]+>", "[^/]+", each.path)), each.method) for each in interactions]
+
+    def answer(rest: str = "") -> Response:
+        taken = {method for pattern, method in patterns if pattern.fullmatch(f"/{rest}")}
+        if not taken:
+            return outcome.http_response(404)
+        methods = {*taken, "OPTIONS"} | ({"HEAD"} if "GET" in taken else set())
+        allow = {"Allow": ", ".join(sorted(methods))}
+        return (
+            Response(status=204, headers=allow)
+            if request.method == "OPTIONS"
+            else outcome.http_response(405, allow)
+        )
+
+    return answer

@@ -1,0 +1,71 @@
+"""The CapabilityStatement (R4 5.1), made from what is registered, so that it cannot promise anything else."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+from fhir_adapters.resources.labels import instant
+from fhir_adapters.search.parameters import FHIR, TYPES, TypeSearch
+from fhir_adapters.strict_json import MAX_BYTES
+
+Json = dict[str, Any]
+
+SOFTWARE = "consilium-cds"
+
+
+def capability_statement(interactions: Sequence[str], *, base_url: str, now: datetime) -> Json:
+    """Return what this server does.
+
+    interactions: R4 restful-interaction codes of the type level, as registered.
+    """
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": instant(now),
+        "kind": "instance",
+        "software": {"name": SOFTWARE, "version": _version()},
+        "implementation": {"description": "Consilium clinical decision support", "url": base_url},
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "rest": [
+            {
+                "mode": "server",
+                "documentation": (
+                    "What is stored is served byte for byte. An unknown search parameter is refused with 400"
+                    " unless Prefer: handling=lenient. Next links hold no server state. A body may have"
+                    f" {MAX_BYTES} bytes."
+                ),
+                "resource": [_resource(name, search, interactions) for name, search in TYPES.items()],
+            }
+        ],
+    }
+
+
+def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Json:
+    every = {"_id": "token", "_lastUpdated": "date"}
+    common = [
+        {"name": each, "definition": f"{FHIR}SearchParameter/Resource-{each[1:]}", "type": kind}
+        for each, kind in every.items()
+    ]
+    own = [
+        {"name": each.name, "definition": each.canonical, "type": each.kind.value}
+        for each in search.parameters.values()
+    ]
+    return {
+        "type": name,
+        "interaction": [{"code": code} for code in interactions],
+        "versioning": "versioned",
+        "readHistory": "vread" in interactions,
+        "updateCreate": False,
+        "conditionalCreate": False,
+        "conditionalRead": "full-support",
+        "searchParam": [*common, *own],
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version(SOFTWARE)
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,96 @@
+"""Our own results into the FHIR store: upserts by id, in the caller's transaction, safe to repeat."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from clinical.identity import PatientKey
+from fhir_adapters.resources import imaging_study
+from fhir_adapters.resources.labels import uri
+from fhir_adapters.resources.patient import Demographics, patient
+from fhir_adapters.search.index import index_of
+from record_store.resource_search import SearchQuery, TokenIn, search
+from record_store.resources import NewResource, lock_writers, put_all, read
+from record_store.times import to_text
+
+Json = dict[str, Any]
+
+# When the same work is done again only its clock differs, and the first telling stands.
+_CLOCKS = frozenset({"issued", "recorded"})
+_SET_BY_STORE = frozenset({"versionId", "lastUpdated"})
+
+
+def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
+    """Write resources by their ids and return the references of those that are new or changed.
+
+    A resource whose content is stored already (apart from when it was issued or recorded) keeps its version.
+    An ImagingStudy keeps the series and instances that it has and gains the new ones.
+
+    resources: with `resourceType` and `id`, references relative; each (type, id) once.
+    """
+    lock_writers(conn)
+    updated = to_text(now)
+    news = [new for each in resources if (new := _next_version(conn, dict(each), updated)) is not None]
+    put_all(conn, news)
+    return [f"{new.type}/{new.id}" for new in news]
+
+
+def find_or_add_patient(
+    conn: Connection,
+    key: PatientKey,
+    derived_id: str,
+    now: datetime,
+    demographics: Demographics | None = None,
+) -> str:
+    """Return the id of the Patient with this identifier (system and value), writing one when there is none.
+
+    derived_id: the id of the Patient to write, the same for the same key. When several Patients carry the
+    identifier, ours is preferred and else the first by id, so that all results of one key meet in one chart.
+    """
+    lock_writers(conn)
+    wanted = TokenIn("identifier", ((uri(key.system), key.value),))
+    found = [match.resource.id for match in search(conn, SearchQuery("Patient", (wanted,), limit=100))]
+    if derived_id in found or not found:
+        if not found:
+            publish(conn, [patient(key, resource_id=derived_id, demographics=demographics)], now)
+        return derived_id
+    return found[0]
+
+
+def _next_version(conn: Connection, resource: Json, updated: str) -> NewResource | None:
+    stored = read(conn, resource["resourceType"], resource["id"])
+    version = 1
+    if stored is not None:
+        before = _content(orjson.loads(stored.body))
+        if resource["resourceType"] == "ImagingStudy":
+            resource = imaging_study.merged(before, resource)
+        if _timeless(before) == _timeless(_content(resource)):
+            return None
+        version = stored.version + 1
+    meta = {**resource.get("meta", {}), "versionId": str(version), "lastUpdated": updated}
+    head = {name: resource[name] for name in ("resourceType", "id")} | {"meta": meta}
+    body = {**head, **{name: value for name, value in resource.items() if name not in head}}
+    indexed = index_of(body, base_url="")
+    return NewResource(
+        type=resource["resourceType"],
+        id=resource["id"],
+        version=version,
+        updated=updated,
+        body=orjson.dumps(body),
+        index=indexed.rows,
+        patient=indexed.patient,
+        code=indexed.code,
+        date_lo=indexed.date_lo,
+    )
+
+
+def _content(resource: Json) -> Json:
+    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in _SET_BY_STORE}
+    return {**resource, "meta": meta}
+
+
+def _timeless(resource: Json) -> Json:
+    return {name: value for name, value in resource.items() if name not in _CLOCKS}

@@ -1,0 +1,67 @@
+"""What a model says about one image, as a preliminary DiagnosticReport (R4 10.3), also when it saw nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from clinical.codes import CHEST_IMAGING_STUDY, LOINC, Coding
+from clinical.finding import Finding, Reading
+from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
+from fhir_adapters.resources.observation import size_origin
+
+RADIOLOGY = Coding(LOINC, "LP29684-5", "Radiology")
+RADIOLOGY_SECTION = Coding("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")
+
+
+def diagnostic_report(
+    reading: Reading,
+    *,
+    resource_id: str,
+    patient_id: str,
+    observation_ids: Sequence[str],
+    imaging_study_id: str,
+    issued: datetime,
+    effective: str | None = None,
+) -> Json:
+    """Return the report of one reading.
+
+    observation_ids: of its findings, in their order; empty when there is none. resultsInterpreter stays
+    empty until a person has looked at it.
+    """
+    resource: Json = {
+        "resourceType": "DiagnosticReport",
+        "id": resource_id,
+        "meta": ai_asserted(),
+        "status": "preliminary",
+        "category": [concept(RADIOLOGY, RADIOLOGY_SECTION)],
+        "code": concept(CHEST_IMAGING_STUDY),
+        "subject": reference("Patient", patient_id),
+        "issued": instant(issued),
+        "imagingStudy": [reference("ImagingStudy", imaging_study_id)],
+        "conclusion": conclusion(reading),
+    }
+    if effective:
+        resource["effectiveDateTime"] = effective
+    if observation_ids:
+        resource["result"] = [reference("Observation", each) for each in observation_ids]
+        resource["conclusionCode"] = [concept(reading.terms.observation)]
+    return resource
+
+
+def conclusion(reading: Reading) -> str:
+    """Return the reading in plain words."""
+    label = reading.terms.label
+    if not reading.findings:
+        return (
+            f"{NOT_REVIEWED} {reading.model.label} looked at one {reading.image.modality} image and marked no"
+            f" {label} (no probability of {reading.threshold:g} or more). This does not exclude a {label}."
+        )
+    count = len(reading.findings)
+    listed = (f"({each.number}) {_size(each)}, probability {each.probability:g}" for each in reading.findings)
+    marked = f"{reading.model.label} marked {count} possible {label}{'' if count == 1 else 's'}"
+    found = f"{marked} on one {reading.image.modality} image: {'; '.join(listed)}."
+    return " ".join(words for words in (NOT_REVIEWED, found, size_origin(reading)) if words)
+
+
+def _size(finding: Finding) -> str:
+    unit = "mm" if finding.has_length else "pixels"
+    return f"{finding.long_axis.value:g} x {finding.short_axis.value:g} {unit}"

@@ -1,0 +1,87 @@
+"""One finding as one Observation (R4 10.1): what, where, how large, how sure, and from which image."""
+
+from datetime import datetime
+
+from clinical.codes import CERTAINTY_OF_FINDING, IMAGING, Coding
+from clinical.finding import Finding, Measurement, Reading
+from clinical.image import SpacingOrigin
+from fhir_adapters.resources.labels import (
+    NOT_REVIEWED,
+    Json,
+    ai_asserted,
+    ai_confidence,
+    concept,
+    dicom_uid,
+    instant,
+    percent,
+    quantity,
+    reference,
+)
+
+
+def observation(
+    reading: Reading,
+    finding: Finding,
+    *,
+    resource_id: str,
+    tracking_uid: str,
+    patient_id: str,
+    device_id: str,
+    imaging_study_id: str,
+    issued: datetime,
+    effective: str | None = None,
+) -> Json:
+    """Return the Observation of one finding.
+
+    tracking_uid: the Tracking UID (0062,0021) of the same finding in SEG and SR. effective: when the image
+    was taken, as a FHIR dateTime. There is no value: the code says what was found, the components how much.
+    """
+    resource: Json = {
+        "resourceType": "Observation",
+        "id": resource_id,
+        "meta": ai_asserted(),
+        "extension": [ai_confidence(finding.probability)],
+        "identifier": [dicom_uid(tracking_uid)],
+        "status": "preliminary",
+        "category": [concept(IMAGING)],
+        "code": concept(reading.terms.observation, text=reading.terms.label),
+        "subject": reference("Patient", patient_id),
+        "issued": instant(issued),
+        "bodySite": concept(reading.terms.body_site),
+        "method": {"text": f"{reading.model.label} (AI model)"},
+        "device": reference("Device", device_id),
+        "derivedFrom": [reference("ImagingStudy", imaging_study_id)],
+        "note": [{"text": _note(reading, finding)}],
+        "component": [_component(each.what, quantity(each)) for each in _measurements(finding)],
+    }
+    if effective:
+        resource["effectiveDateTime"] = effective
+    return resource
+
+
+def size_origin(reading: Reading) -> str:
+    """Return what a size in this reading means, for people; "" when it is simply in the patient."""
+    if reading.image.spacing is None:
+        return "Sizes are in pixels: the image does not state its pixel spacing."
+    if reading.image.spacing.origin is SpacingOrigin.IMAGER_PIXEL_SPACING:
+        return "Sizes are measured at the detector (Imager Pixel Spacing), where things appear magnified."
+    return ""
+
+
+def _measurements(finding: Finding) -> tuple[Measurement, ...]:
+    # DICOM 111012 is a percentage; the 0..1 figure stands in the AIconfidence extension.
+    certainty = Measurement(CERTAINTY_OF_FINDING, percent(finding.probability), "%")
+    return finding.long_axis, finding.short_axis, certainty
+
+
+def _component(what: Coding, value: Json) -> Json:
+    return {"code": concept(what), "valueQuantity": value}
+
+
+def _note(reading: Reading, finding: Finding) -> str:
+    row, column = finding.centroid_px
+    place = (
+        f"Finding {finding.number} of {len(reading.findings)} by {reading.model.label},"
+        f" centred at row {row:.1f}, column {column:.1f} of the image."
+    )
+    return " ".join(part for part in (NOT_REVIEWED, place, size_origin(reading)) if part)

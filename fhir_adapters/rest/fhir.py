@@ -1,0 +1,64 @@
+"""What every interaction works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flask import Response, request
+from werkzeug.http import http_date
+
+from clinical.clock import Clock
+from clinical.errors import NotFound
+from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.search.parameters import TYPES
+from record_store.database import Database
+from record_store.resources import StoredResource
+from record_store.times import from_text
+
+CONTENT_TYPE = f"{MEDIA_TYPE}; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Fhir:
+    """The FHIR server's collaborators.
+
+    new_id: makes a resource id nobody has (R4 id: at most 64 of A-Z a-z 0-9 - .). page_key: signs the way to
+    the next page; the same on all machines. base_url: where clients find us, "https://host/fhir".
+    """
+
+    db: Database
+    now: Clock
+    new_id: Callable[[], str]
+    page_key: bytes = field(repr=False)
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One interaction: R4's name for it (restful-interaction), and where it is found."""
+
+    code: str
+    method: str
+    path: str
+    answer: Callable[..., Response]
+
+
+def require_type(resource_type: str) -> None:
+    """Raise NotFound for a type that this server does not keep."""
+    if resource_type not in TYPES:
+        raise NotFound("this server keeps no such type", diagnostics=f"it keeps: {', '.join(TYPES)}")
+
+
+def served(stored: StoredResource, status: int = 200) -> Response:
+    """Return a version's bytes with ETag and Last-Modified (R4 3.1.0.1.3)."""
+    response = Response(stored.body, status=status, content_type=CONTENT_TYPE)
+    response.set_etag(str(stored.version), weak=True)
+    response.headers["Last-Modified"] = http_date(from_text(stored.updated))
+    # It is one person's data: no shared cache, and none that does not ask again.
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def conditional(response: Response) -> Response:
+    """Return 304 instead when the client's copy is current (If-None-Match, If-Modified-Since)."""
+    response.make_conditional(request.environ)
+    return response

@@ -1,0 +1,71 @@
+"""Media types (R4 3.1.0.1.10): JSON in, JSON out, and a clear no to anything else."""
+
+from collections.abc import Iterable
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, NotAcceptable, UnsupportedMediaType
+from werkzeug.http import parse_options_header
+
+JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json"})
+_ACCEPTED = JSON_TYPES | {"*/*", "application/*"}
+_FORMATS = JSON_TYPES | {"json"}
+FORM = "application/x-www-form-urlencoded"
+
+
+def require_json_answer(request: Request, formats: Iterable[str]) -> None:
+    """Raise NotAcceptable unless the client takes JSON of FHIR R4; `_format` beats Accept.
+
+    formats: the values of `_format` in the request.
+    """
+    asked = list(formats)
+    # A plus in a query that was not percent-encoded arrives as a blank: application/fhir json.
+    if asked:
+        if all(each.replace(" ", "+").partition(";")[0].lower() in _FORMATS for each in asked):
+            return
+        raise NotAcceptable
+    accepted = [parse_options_header(each) for each, quality in request.accept_mimetypes if quality > 0]
+    if accepted and not any(name.lower() in _ACCEPTED and _is_r4(options) for name, options in accepted):
+        raise NotAcceptable
+
+
+def require_json_body(request: Request) -> None:
+    """Raise UnsupportedMediaType unless the body says that it is JSON in UTF-8, uncompressed."""
+    if request.mimetype not in JSON_TYPES or not _is_r4(request.mimetype_params):
+        raise UnsupportedMediaType
+    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaType
+    _require_plain(request)
+
+
+def require_form_body(request: Request) -> None:
+    """Raise UnsupportedMediaType unless the body is a form (R4 3.1.1.3: POST _search)."""
+    if request.mimetype and request.mimetype != FORM:
+        raise UnsupportedMediaType
+    _require_plain(request)
+
+
+def preferences(request: Request) -> dict[str, str]:
+    """Return the Prefer header (RFC 7240) as names and values in lower case."""
+    found = {}
+    for header in request.headers.getlist("Prefer"):
+        for part in header.replace(";", ",").split(","):
+            name, _, value = part.partition("=")
+            found[name.strip().lower()] = value.strip().strip('"').lower()
+    return found
+
+
+def version_in_etag(value: str) -> str:
+    """Return the version in W/"3"; BadRequest when it is no entity tag."""
+    tag = value.strip().removeprefix("W/").strip('"')
+    if not tag:
+        raise BadRequest
+    return tag
+
+
+def _require_plain(request: Request) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType
+
+
+def _is_r4(options: dict[str, str]) -> bool:
+    return options.get("fhirVersion", options.get("fhirversion", "4.0")) in {"4.0", "4.0.1"}

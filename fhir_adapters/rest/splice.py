@@ -1,0 +1,79 @@
+"""Set `id` and `meta` in a resource's bytes and leave every other byte as the client wrote it.
+
+Parsing and writing again would turn 1.10 into 1.1 and reorder what a signature was made over, so only the
+few places that a server must fill (R4 3.1.0.8) are cut in. What comes out is stored and served as it is.
+"""
+
+import json
+
+_DECODE = json.JSONDecoder()
+_BLANKS = " \t\n\r"
+
+Cut = tuple[int, int, str]  # replace text[start:end]
+
+
+def with_identity(data: bytes, *, resource_id: str, version: int, updated: str) -> bytes:
+    """Return the resource with id, meta.versionId and meta.lastUpdated set.
+
+    data: one JSON object in UTF-8 that `strict_json` has accepted, with a `resourceType`; `meta`, when there,
+        is an object. Members that exist are replaced in place, others stand after resourceType (meta's own
+        at its start).
+    """
+    text = data.decode("utf-8")
+    members = _members(text, 0)
+    own = {"versionId": _quoted(str(version)), "lastUpdated": _quoted(updated)}
+    added = {}
+    cuts: list[Cut] = []
+    if "id" in members:
+        cuts.append((*members["id"], _quoted(resource_id)))
+    else:
+        added["id"] = _quoted(resource_id)
+    if "meta" in members:
+        cuts.extend(_into_object(text, members["meta"][0], own))
+    else:
+        added["meta"] = "{" + _joined(own) + "}"
+    if added:
+        after = members["resourceType"][1]
+        cuts.append((after, after, "," + _joined(added)))
+    for start, end, new in sorted(cuts, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text.encode("utf-8")
+
+
+def _into_object(text: str, start: int, values: dict[str, str]) -> list[Cut]:
+    members = _members(text, start)
+    cuts: list[Cut] = [(*members[name], value) for name, value in values.items() if name in members]
+    rest = {name: value for name, value in values.items() if name not in members}
+    if rest:
+        opened = text.index("{", start) + 1
+        cuts.append((opened, opened, _joined(rest) + ("," if members else "")))
+    return cuts
+
+
+def _members(text: str, start: int) -> dict[str, tuple[int, int]]:
+    """Return where the value of each member of the object at `start` stands, as (start, end)."""
+    found = {}
+    at = _skip(text, text.index("{", start) + 1)
+    while text[at] != "}":
+        name, at = _DECODE.raw_decode(text, at)
+        at = _skip(text, _skip(text, at) + 1)  # past the colon
+        _, end = _DECODE.raw_decode(text, at)
+        found[name] = (at, end)
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in _BLANKS:
+        at += 1
+    return at
+
+
+def _joined(values: dict[str, str]) -> str:
+    return ",".join(f"{_quoted(name)}:{value}" for name, value in values.items())
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

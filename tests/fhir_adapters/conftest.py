@@ -1,0 +1,128 @@
+"""FHIR tests: a store on both databases, the REST door over it, and readings of every kind."""
+
+import itertools
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+
+from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, Coding
+from clinical.finding import MILLIMETRE, PIXEL, Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
+from clinical.image import PixelSpacing, SpacingOrigin
+from fhir_adapters.rest import Fhir, blueprint
+from record_store.database import open_database
+from record_store.migrate import migrate
+from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
+
+BASE_URL = "http://127.0.0.1:8080/fhir"
+START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+SNOMED_LESION = Coding("http://snomed.info/sct", "52988006", "Lesion")
+MODEL = ModelRef("lung-nodule", "0.1.0", "ab" * 32)
+TERMS = FindingTerms(SNOMED_LESION, SNOMED_LESION, NODULE_OF_LUNG, LUNG, "lung nodule")
+
+
+@pytest.fixture(scope="session")
+def fhir_sqlite_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fhir-sqlite")
+    database(folder).dispose()
+    return folder / "consilium.db"
+
+
+@pytest.fixture(scope="session")
+def fhir_postgres():
+    if reason := postgres_absent():
+        pytest.skip(reason)
+    with postgres_url() as url:
+        db = open_database(url)
+        migrate(db)
+        yield db
+        db.dispose()
+
+
+@pytest.fixture
+def sqlite_db(fhir_sqlite_file, tmp_path):
+    copy = tmp_path / "consilium.db"
+    shutil.copy(fhir_sqlite_file, copy)
+    db = open_database(f"sqlite:///{copy}")
+    yield db
+    db.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request):
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_db")
+    db = request.getfixturevalue("fhir_postgres")
+    empty_all_tables(db)
+    return db
+
+
+class TickingClock:
+    """Each look at it is a second later."""
+
+    def __init__(self):
+        self.at = START
+
+    def __call__(self):
+        self.at += timedelta(seconds=1)
+        return self.at
+
+
+@pytest.fixture
+def now():
+    return TickingClock()
+
+
+@pytest.fixture
+def fhir(sqlite_db, now):
+    return make_fhir(sqlite_db, now)
+
+
+@pytest.fixture
+def client(fhir):
+    return client_of(fhir)
+
+
+def make_fhir(db, now, base_url=BASE_URL):
+    numbers = itertools.count(1)
+    return Fhir(db=db, now=now, new_id=lambda: f"made-{next(numbers)}", page_key=b"k" * 32, base_url=base_url)
+
+
+def client_of(fhir):
+    app = Flask("fhir-test")
+    app.register_blueprint(blueprint(fhir))
+    return app.test_client()
+
+
+@pytest.fixture
+def make_client(now):
+    return lambda db: client_of(make_fhir(db, now))
+
+
+@pytest.fixture
+def make_reading():
+    return reading_with
+
+
+def reading_with(findings=1, spacing="patient", probability=0.873):
+    pixel = {
+        "patient": PixelSpacing(0.2, 0.2, SpacingOrigin.PIXEL_SPACING),
+        "detector": PixelSpacing(0.2, 0.2, SpacingOrigin.IMAGER_PIXEL_SPACING),
+        "none": None,
+    }[spacing]
+    unit = MILLIMETRE if pixel else PIXEL
+    image = ImageRef("1.2.3", "1.2.3.4", "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.1.1", "DX", 512, 512, pixel)
+    return Reading(image, MODEL, TERMS, 0.5, tuple(_finding(n + 1, probability, unit) for n in range(findings)))
+
+
+def _finding(number, probability, unit):
+    return Finding(
+        number=number,
+        probability=probability,
+        centroid_px=(120.5, 88.0),
+        box_px=(100, 70, 141, 106),
+        outline_px=((100.0, 88.0), (120.0, 70.0), (140.0, 88.0)),
+        long_axis=Measurement(LONG_AXIS, 12.3, unit),
+        short_axis=Measurement(SHORT_AXIS, 8.1, unit),
+    )
