@@ -1,14 +1,26 @@
-"""What the DICOM tests share: peers' programs, data sets and a small phantom."""
+"""What the DICOM tests share: peers' programs, data sets, a small phantom, a running SCP, a reading."""
 
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, SNOMED_CT, Coding
+from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading, ReadingMask
+from clinical.identity import IssuerTable
+from clinical.image import PixelSpacing, SpacingOrigin
+from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, radiograph_phantom
+from record_store.blobs import open_blobs
+from record_store.database import Database
+from record_store.testing import database
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -43,3 +55,96 @@ def data_dir():
 @pytest.fixture(scope="session")
 def small_phantom() -> tuple[NDArray[np.uint16], PhantomTruth]:
     return radiograph_phantom(1, rows=128, columns=128)
+
+
+class Node:
+    """A running SCP with its stores, and what it observed."""
+
+    def __init__(self, folder: Path, db: Database) -> None:
+        self.folder, self.db = folder, db
+        self.points: list[str] = []
+        self.faults: dict[str, Exception] = {}
+        self.blobs = open_blobs(f"file://{folder}/blobs", folder / "incoming", self.fault)
+        self.seen: list[Any] = []
+        self.scp: StorageScp | None = None
+        self.port = 0
+
+    def fault(self, point: str) -> None:
+        self.points.append(point)
+        if point in self.faults:
+            raise self.faults.pop(point)
+
+    def start(self, **settings: Any) -> "Node":
+        settings = {"port": 0, "low_water_bytes": 0} | settings
+        issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
+        self.scp = StorageScp(
+            ScpSettings(**settings),
+            db=self.db,
+            blobs=self.blobs,
+            issuers=issuers,
+            now=lambda: NOW,
+            observe=self.seen.append,
+            fault=self.fault,
+        )
+        self.port = self.scp.start()
+        return self
+
+    def stored(self) -> list[bytes]:
+        return [path.read_bytes() for path in sorted((self.folder / "blobs").rglob("*")) if path.is_file()]
+
+    def parts(self) -> list[Path]:
+        return list(self.blobs.staging.iterdir())
+
+
+@pytest.fixture
+def node(tmp_path):
+    """Yield a node that is not yet started; it is stopped and its database closed afterwards."""
+    db = database(tmp_path)
+    one = Node(tmp_path, db)
+    yield one
+    if one.scp is not None:
+        one.scp.stop()
+    db.dispose()
+
+
+def square_reading(
+    count: int = 2, *, spacing: PixelSpacing | None, ref: ImageRef | None = None
+) -> tuple[Reading, ReadingMask]:
+    """Return a reading with square findings of known place, and its mask."""
+    image = ref or ImageRef("1.2.3", "1.2.3.4", "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.1", "CR", 128, 128, spacing)
+    labels = np.zeros((image.rows, image.columns), np.int16)
+    unit = "mm" if image.spacing else "{pixel}"
+    findings = []
+    for number in range(1, count + 1):
+        top, left = 20 * number, 30 * number
+        labels[top : top + 8, left : left + 6] = number
+        findings.append(
+            Finding(
+                number=number,
+                probability=round(0.987 - 0.123 * number, 3),
+                centroid_px=(top + 3.5, left + 2.5),
+                box_px=(top, left, top + 8, left + 6),
+                outline_px=((top, left), (top, left + 5), (top + 7, left + 5), (top + 7, left)),
+                long_axis=Measurement(LONG_AXIS, 12.3 + number, unit),
+                short_axis=Measurement(SHORT_AXIS, 7.1 + number, unit),
+            )
+        )
+    terms = FindingTerms(
+        category=Coding(SNOMED_CT, "49755003", "Morphologically Abnormal Structure"),
+        kind=Coding(SNOMED_CT, "27925004", "Nodule"),
+        observation=NODULE_OF_LUNG,
+        body_site=LUNG,
+        label="lung nodule",
+    )
+    model = ModelRef("lung-nodule", "0.1.0", "ab" * 32)
+    return Reading(image, model, terms, 0.5, tuple(findings)), ReadingMask(labels)
+
+
+@pytest.fixture
+def a_reading():
+    return square_reading
+
+
+@pytest.fixture
+def half_millimetre():
+    return PixelSpacing(0.5, 0.5, SpacingOrigin.IMAGER_PIXEL_SPACING)
