@@ -54,16 +54,17 @@ def blueprint(services: Sequence[Service], context: CdsContext) -> Blueprint:
             return outcome.http_response(405, {"Allow": "POST"})
         return _answer(service_id, hooks, context)
 
-    def nowhere(rest: str) -> Response:  # noqa: ARG001 - the router passes it
+    def nowhere(rest: str = "") -> Response:  # noqa: ARG001 - the router passes it
         return outcome.http_response(404)
 
-    routes.add_url_rule("/cds-services", view_func=discover, methods=_METHODS, provide_automatic_options=False)
-    routes.add_url_rule(
-        "/cds-services/<service_id>", view_func=call, methods=_METHODS, provide_automatic_options=False
+    rules = (
+        ("/cds-services", discover),
+        ("/cds-services/<service_id>", call),
+        ("/cds-services/", nowhere),
+        ("/cds-services/<path:rest>", nowhere),
     )
-    routes.add_url_rule(
-        "/cds-services/<path:rest>", view_func=nowhere, methods=_METHODS, provide_automatic_options=False
-    )
+    for rule, view in rules:
+        routes.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
     routes.register_error_handler(Exception, _problem)
     return routes
 

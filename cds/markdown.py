@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#!$])")
-_BLOCK_START = re.compile(r"^([-+=]|\d+(?=[.)]))")
+_BLOCK_START = re.compile(r"^([-+=]|\d+(?=[.)](?:\s|$)))")
 # Control characters, and the invisible ones that reorder what a reader sees (bidirectional overrides).
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
 _LINKABLE = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)|(?<=mailto)(?=:)|(?<=xmpp)(?=:)")
@@ -26,8 +26,11 @@ def escape(text: str) -> str:
     A backslash does not stop every renderer from linking `www.` or an address (they look for those in the
     parsed text), so an invisible word joiner is put where the link would begin.
     """
-    escaped = _SPECIAL.sub(r"\\\1", _LINKABLE.sub(WORD_JOINER, plain(text)))
-    return _BLOCK_START.sub(_defuse_block_start, escaped)
+    return _BLOCK_START.sub(_defuse_block_start, _inline(text))
+
+
+def _inline(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", _LINKABLE.sub(WORD_JOINER, plain(text)))
 
 
 def _defuse_block_start(match: re.Match[str]) -> str:
@@ -44,7 +47,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(escape(cell) for cell in cells) + " |"
+    return "| " + " | ".join(_inline(cell) for cell in cells) + " |"
 
 
 def paragraphs(*parts: str) -> str:

@@ -27,7 +27,7 @@ class Authorization:
     expires_in_s: int
     scope: str
     subject: str
-    patient_id: str | None
+    patient_id: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

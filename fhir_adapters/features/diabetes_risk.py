@@ -20,7 +20,7 @@ from clinical.codes import (
 )
 from clinical.errors import Fault
 from clinical.risk import InputUsed
-from fhir_adapters.features.elements import Resource, reference_to
+from fhir_adapters.features.elements import Resource, reference_to, word
 from fhir_adapters.features.family_history import family_history_of_diabetes
 from fhir_adapters.features.measurements import (
     BODY_MASS_INDEX_UNITS,
@@ -145,10 +145,10 @@ def _years(born: date, today: date) -> int:
 
 
 def _sex_male(record: _Record) -> Reading:
-    gender = record.patient.get("gender")
+    gender = word(record.patient, "gender")
     if gender not in {"male", "female"}:
         return Missing("the administrative gender is not recorded as male or female")
-    return Measured(float(gender == "male"), str(gender), None, reference_to(record.patient))
+    return Measured(float(gender == "male"), gender, None, reference_to(record.patient))
 
 
 def _bmi(record: _Record) -> Reading:

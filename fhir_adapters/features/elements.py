@@ -26,6 +26,12 @@ class Quantity:
     unit: str | None
 
 
+def word(parent: Resource, key: str) -> str:
+    """Return a string element, "" when it is absent or something else."""
+    value = parent.get(key)
+    return value if isinstance(value, str) else ""
+
+
 def objects(parent: Resource, key: str) -> Iterator[Resource]:
     """Yield the JSON objects of a list element."""
     items = parent.get(key)
@@ -40,7 +46,7 @@ def has_code(concept: object, systems: str | frozenset[str], codes: frozenset[st
         return False
     wanted = frozenset((systems,)) if isinstance(systems, str) else systems
     return any(
-        coding.get("system") in wanted and coding.get("code") in codes for coding in objects(concept, "coding")
+        word(coding, "system") in wanted and word(coding, "code") in codes for coding in objects(concept, "coding")
     )
 
 

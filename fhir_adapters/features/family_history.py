@@ -19,7 +19,16 @@ from clinical.codes import (
     SNOMED_CT,
     V3_ROLE_CODE,
 )
-from fhir_adapters.features.elements import Resource, effective, has_code, instant, is_coded, objects, reference_to
+from fhir_adapters.features.elements import (
+    Resource,
+    effective,
+    has_code,
+    instant,
+    is_coded,
+    objects,
+    reference_to,
+    word,
+)
 from fhir_adapters.features.measurements import NOT_RECORDED, Measured, Missing, Reading
 
 # Parents, full siblings and children by blood (v3-RoleCode); half siblings, adoptive and in-law relatives are not.
@@ -40,12 +49,12 @@ def family_history_of_diabetes(resources: Iterable[Resource], now: datetime) -> 
     """Return 1 with the relative's record, 0 when the family history was explicitly denied, else Missing."""
     denials: list[Measured] = []
     for resource in resources:
-        if resource.get("status") in _UNUSABLE or _refuted(resource):
+        if word(resource, "status") in _UNUSABLE or _refuted(resource):
             continue
         if resource.get("resourceType") == "FamilyMemberHistory":
             if _close(resource) and any(_is_diabetes(item.get("code")) for item in objects(resource, "condition")):
                 return Measured(1.0, "yes", _past(instant(resource.get("date")), now), reference_to(resource))
-        elif resource.get("resourceType") in {"Observation", "Condition"}:
+        elif word(resource, "resourceType") in {"Observation", "Condition"}:
             taken_at = _past(effective(resource) or instant(resource.get("recordedDate")), now)
             concepts = (resource.get("code"), resource.get("valueCodeableConcept"))
             if any(is_coded(concept, FAMILY_HISTORY_OF_DIABETES) for concept in concepts):
@@ -62,7 +71,7 @@ def _past(moment: datetime | None, now: datetime) -> datetime | None:
 def _refuted(resource: Resource) -> bool:
     status = resource.get("verificationStatus")
     codings = objects(status, "coding") if isinstance(status, dict) else iter(())
-    return any(coding.get("code") in {"refuted", "entered-in-error"} for coding in codings)
+    return any(word(coding, "code") in {"refuted", "entered-in-error"} for coding in codings)
 
 
 def _close(history: Resource) -> bool:
@@ -76,6 +85,4 @@ def _is_diabetes(concept: object) -> bool:
     if is_coded(concept, DIABETES_MELLITUS, DIABETES_MELLITUS_TYPE_1, DIABETES_MELLITUS_TYPE_2):
         return True
     codings = objects(concept, "coding") if isinstance(concept, dict) else iter(())
-    return any(
-        coding.get("system") in _ICD and str(coding.get("code", ""))[:3] in _ICD_DIABETES for coding in codings
-    )
+    return any(word(coding, "system") in _ICD and word(coding, "code")[:3] in _ICD_DIABETES for coding in codings)

@@ -18,6 +18,7 @@ from fhir_adapters.features.elements import (
     objects,
     quantity,
     reference_to,
+    word,
 )
 
 # UCUM -> factor into the unit of the model.
@@ -88,7 +89,7 @@ def newest(
 def _candidates(observations: Iterable[Resource], wanted: frozenset[str]) -> Iterator[_Candidate | None]:
     """Yield a candidate for every value; None for one whose date is absent or names no day."""
     for observation in observations:
-        if observation.get("resourceType") != "Observation" or observation.get("status") in _NOT_A_RESULT:
+        if observation.get("resourceType") != "Observation" or word(observation, "status") in _NOT_A_RESULT:
             continue
         for part in (observation, *objects(observation, "component")):
             amount = quantity(part.get("valueQuantity")) if has_code(part.get("code"), LOINC, wanted) else None
@@ -96,7 +97,7 @@ def _candidates(observations: Iterable[Resource], wanted: frozenset[str]) -> Ite
                 continue
             taken_at = effective(observation)
             meta = observation.get("meta")
-            updated = str(meta.get("lastUpdated", "")) if isinstance(meta, dict) else ""
+            updated = word(meta, "lastUpdated") if isinstance(meta, dict) else ""
             if taken_at is None:
                 yield None
                 continue

@@ -1,0 +1,221 @@
+"""diabetes-risk: what the clinician reads, and that a failure is never silence."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cds.testing import FHIR_SERVER, CannedReader, hook_body
+from clinical.errors import Busy, Fault, IncorrectInput, NotFound
+from model_runtime.testing import CannedEngine, Slow
+
+
+def call(post, client, prefetch, **more):
+    return post(client, "diabetes-risk", hook_body(prefetch=prefetch, **more))
+
+
+def outcome_of(response, status):
+    assert response.status_code == status, response.text
+    assert response.json["resourceType"] == "OperationOutcome"
+    assert "cards" not in response.json
+    return response.json["issue"][0]
+
+
+def rows_of(detail, title):
+    block = detail.split(title, 1)[1].split("\n\n")[1]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
+
+
+def test_the_card_tells_the_risk_the_inputs_with_dates_and_the_model(client, post, adult):
+    (card,) = call(post, client, adult).json["cards"]
+    assert card["summary"] == "Estimated probability of diabetes: 25.0 %"
+    assert card["indicator"] == "info"
+    assert card["source"]["topic"]["code"] == "73211009"
+    assert card["overrideReasons"][0]["code"] == "patient-ineligible"
+    assert rows_of(card["detail"], "**Inputs used**") == [
+        ["Age", "57", "a", ""],
+        ["Male sex", "male", "", ""],
+        ["Body mass index", "31.2", "kg/m2", "2026-03-04"],
+        ["Waist", r"101.6 (sent as 40 \[in\_i\])", "cm", "2026-03-04"],
+        ["Diastolic pressure", "84", r"mm\[Hg\]", "2026-03-04"],
+        ["Diabetes in a close relative", "yes", "", "2020-02-03"],
+        ["Fasting glucose", "127.9 (sent as 7.1 mmol/L)", "mg/dL", "2026-03-04"],
+    ]
+    assert "diabetes-risk 0.1.0" in card["detail"]
+    assert "not a medical device" in card["detail"]
+    assert "Inputs missing" not in card["detail"]
+
+
+def test_the_model_reads_the_values_of_the_record_in_its_own_order(make_client, post, adult, risk_engine_of):
+    engine = risk_engine_of(0.25)
+    call(post, make_client(engine=engine), adult)
+    ((model, inputs),) = engine.calls
+    assert model == "diabetes-risk"
+    # 40 in x 2.54 cm/in = 101.6 cm; 7.1 mmol/L x 18.016 mg/dL per mmol/L = 127.9136 mg/dL
+    assert inputs["features"][0] == pytest.approx([57, 1, 31.24, 101.6, 84, 1, 127.9136])
+    assert inputs["features"].dtype == np.float64
+
+
+def test_what_each_input_did_comes_from_one_run_with_that_input_taken_away(
+    make_client, post, adult, risk_engine_of
+):
+    def model(inputs):
+        features = inputs["features"]
+        known = (~np.isnan(features)).astype(float)
+        weights = np.array([0, 0, 0.05, 0.01, 0.0, -0.02, 0.2])
+        return {"probability": 0.3 + known @ weights.reshape(-1, 1)}
+
+    engine = risk_engine_of(model)
+    (card,) = call(post, make_client(engine=engine), adult).json["cards"]
+    assert rows_of(card["detail"], "**What moved the estimate**") == [
+        ["Fasting glucose", "+20.0"],
+        ["Body mass index", "+5.0"],
+        ["Diabetes in a close relative", "-2.0"],
+        ["Waist", "+1.0"],
+    ]
+    assert len(engine.calls) == 1
+    assert not np.isnan(engine.calls[0][1]["features"][:, :2]).any()  # age and sex are never taken away
+
+
+@pytest.mark.parametrize(
+    ("probability", "indicator"), [(0.2, "info"), (0.3999, "info"), (0.4, "warning"), (1.0, "warning")]
+)
+def test_the_indicator_follows_the_manifests_policy(
+    make_client, post, adult, risk_engine_of, probability, indicator
+):
+    response = call(post, make_client(engine=risk_engine_of(probability)), adult)
+    assert response.json["cards"][0]["indicator"] == indicator
+
+
+def test_a_low_risk_is_the_one_case_without_a_card(make_client, post, adult, risk_engine_of):
+    response = call(post, make_client(engine=risk_engine_of(0.1999)), adult)
+    assert (response.status_code, response.json) == (200, {"cards": []})
+
+
+def test_inputs_that_are_not_recorded_are_missing_for_the_model_and_on_the_card(
+    make_client, post, adult, risk_engine_of, make_bundle
+):
+    engine = risk_engine_of(0.3)
+    sent = adult | {"bmi": make_bundle(), "waist": None, "family-history": make_bundle()}
+    (card,) = call(post, make_client(engine=engine), sent).json["cards"]
+    assert rows_of(card["detail"], "**Inputs missing**") == [
+        ["Body mass index", "none recorded"],
+        ["Waist", "none recorded"],
+        ["Diabetes in a close relative", "none recorded"],
+    ]
+    assert [math.isnan(value) for value in engine.calls[0][1]["features"][0]] == [0, 0, 1, 1, 0, 1, 0]
+
+
+def test_a_part_of_the_record_that_was_not_seen_is_named_on_the_card(make_client, post, adult):
+    del adult["waist"]
+    adult["glucose"] = {"resourceType": "OperationOutcome", "issue": []}
+    (card,) = call(post, make_client(), adult).json["cards"]
+    assert rows_of(card["detail"], "**Parts of the record") == [
+        ["waist", "it was not sent, and no fhirServer was named"],
+        ["glucose", "the client's own query for it failed"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "element"),
+    [
+        ({"gender": "other"}, "prefetch.patient.gender"),
+        ({"gender": None}, "prefetch.patient.gender"),
+        ({"birthDate": None}, "prefetch.patient.birthDate"),
+        ({"birthDate": "2020-01-01"}, "prefetch.patient.birthDate"),
+        ({"birthDate": "2027-01-01"}, "prefetch.patient.birthDate"),
+    ],
+)
+def test_without_sex_or_an_age_for_the_model_the_answer_is_412(client, post, adult, change, element):
+    adult["patient"] |= change
+    issue = outcome_of(call(post, client, adult), 412)
+    assert (issue["code"], issue["expression"]) == ("required", [element])
+
+
+def test_null_for_the_patient_is_412(client, post, adult):
+    issue = outcome_of(call(post, client, adult | {"patient": None}), 412)
+    assert issue["expression"] == ["prefetch.patient.birthDate", "prefetch.patient.gender"]
+
+
+@pytest.mark.parametrize("key", ["patient", "bmi"])
+def test_missing_required_prefetch_is_412_and_names_the_key(client, post, adult, key):
+    del adult[key]
+    issue = outcome_of(call(post, client, adult), 412)
+    assert issue["expression"] == [f"prefetch.{key}"]
+    assert "was not sent" in issue["diagnostics"]
+
+
+def test_no_prefetch_at_all_is_fetched_from_the_allowed_server(make_client, post, adult):
+    reader = CannedReader(
+        {
+            "Patient/p1": adult["patient"],
+            "Observation?patient=p1&code=http://loinc.org|39156-5": adult["bmi"],
+            "Observation?patient=p1&code=http://loinc.org|8280-0": adult["waist"],
+        }
+    )
+    response = post(make_client(fhir=reader), "diabetes-risk", hook_body(fhirServer=FHIR_SERVER))
+    (card,) = response.json["cards"]
+    assert len(reader.asked) == 6
+    assert "the FHIR server answered 404" in card["detail"]
+
+
+def test_another_patients_observation_is_400_and_no_card(client, post, adult, make_bundle, make_observation):
+    foreign = make_observation("8280-0", 90, "cm", subject={"reference": "Patient/p2"})
+    issue = outcome_of(call(post, client, adult | {"waist": make_bundle(foreign)}), 400)
+    assert issue["expression"] == ["prefetch.waist.entry[0].resource.subject"]
+
+
+def test_another_patients_record_is_400_and_no_card(client, post, adult):
+    adult["patient"]["id"] = "p2"
+    outcome_of(call(post, client, adult), 400)
+
+
+def raises(error):
+    def answer(inputs):
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Fault("broken"), 500),
+        (NotFound("no such model"), 500),
+        (IncorrectInput("wrong shape"), 500),
+        (Busy("no turn"), 503),
+        (raises(RuntimeError("Zzcanary")), 500),
+        (raises(MemoryError()), 500),
+        ({}, 500),
+        ({"probability": np.full((3, 1), 0.3)}, 500),
+        (lambda inputs: {"probability": np.full((len(inputs["features"]), 1), np.nan)}, 500),
+        (lambda inputs: {"probability": np.full((len(inputs["features"]), 1), 1.5)}, 500),
+    ],
+)
+def test_a_model_that_fails_is_5xx_and_never_no_cards(make_client, post, adult, risk_engine_of, answer, status):
+    outcome_of(call(post, make_client(engine=risk_engine_of(answer)), adult), status)
+
+
+def test_a_model_that_is_not_installed_is_500(make_client, post, adult):
+    outcome_of(call(post, make_client(engine=CannedEngine({})), adult), 500)
+
+
+def test_a_model_that_is_too_slow_is_503_within_the_budget(make_client, post, adult, risk_engine_of):
+    slow = Slow(5.0, {"probability": np.full((6, 1), 0.9)})
+    issue = outcome_of(call(post, make_client(engine=risk_engine_of(slow), budget_s=0.05), adult), 503)
+    assert issue["code"] == "throttled"
+
+
+def test_a_record_cannot_put_markup_or_a_link_into_a_card(client, post, adult, make_bundle, make_observation):
+    evil = make_observation("8280-0", 90, "cm")
+    evil["valueQuantity"]["unit"] = "<img src=x>"
+    evil["valueQuantity"]["code"] = "[click](https://evil.example)|"
+    (card,) = call(post, client, adult | {"waist": make_bundle(evil)}).json["cards"]
+    assert "evil" not in card["detail"]
+    assert "<img" not in card["detail"]
+
+
+def test_the_card_holds_no_name_and_no_number_of_the_patient(client, post, adult):
+    text = call(post, client, adult).text.lower()
+    assert "zzcanary" not in text
+    assert "quillon" not in text
