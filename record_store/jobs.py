@@ -168,6 +168,11 @@ class JobClient:
             log.warning("jobs of silent executors taken over", jobs=orphans)
         return orphans
 
+    def register_queue(self, slots: int, poll_s: float) -> None:
+        """Set how many jobs a worker runs at once and how often it looks for more."""
+        with our_errors():
+            self._client().register_queue(QUEUE, worker_concurrency=slots, polling_interval_sec=poll_s)
+
     def running_on(self) -> set[str | None]:
         """Return the ids of the executors that have running jobs."""
         with our_errors():
@@ -265,13 +270,9 @@ class JobEngine:
                 self._running.discard(job_key)
 
         with our_errors():
+            # Before the launch: DBOS looks for queues at once and then only every second.
+            self._client.register_queue(self._slots, self._poll_s)
             dbos.DBOS.launch()
-            dbos.DBOS.register_queue(
-                QUEUE,
-                worker_concurrency=self._slots,
-                polling_interval_sec=self._poll_s,
-                on_conflict="always_update",
-            )
         for name, work, period_s in (
             ("beat", self._beat, self._silence_s / 5),
             ("take-over", self._watch, self._silence_s / 3),

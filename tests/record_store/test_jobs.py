@@ -1,0 +1,276 @@
+"""Study jobs survive the death of their workers, and no completed step is run again."""
+
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from clinical.errors import Busy, Category, IncorrectInput, NotFound
+from record_store.database import open_database
+from record_store.job_steps import Failure, StepRetry
+from record_store.jobs import MAX_STARTS, JobClient, JobEngine
+from record_store.migrate import migrate
+
+pytestmark = pytest.mark.slow
+
+STEPS = ("read", "infer", "encode", "publish")
+SILENCE_S = 1.5
+WAIT_S = 60
+
+
+@pytest.fixture
+def jobs_db(empty_database):
+    migrate(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+def client(jobs_db):
+    client = JobClient(jobs_db)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def workers(jobs_db, tmp_path):
+    workers = Workers(jobs_db, tmp_path)
+    yield workers
+    workers.end()
+
+
+class Workers:
+    """Worker processes (job_worker.py) and the log of what they did."""
+
+    def __init__(self, db, folder):
+        self.db, self.folder, self.processes = db, folder, {}
+        self.kill_at()
+
+    def kill_at(self, *points):
+        (self.folder / "kills").write_text("\n".join(points))
+
+    def start(self, executor_id):
+        script = str(Path(__file__).with_name("job_worker.py"))
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            script,
+            self.db.url,
+            executor_id,
+            str(self.folder),
+            str(SILENCE_S),
+        ]
+        with (self.folder / "said").open("a") as said:
+            self.processes[executor_id] = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+
+    def dead(self):
+        return [name for name, process in self.processes.items() if process.poll() is not None]
+
+    def lines(self):
+        log = self.folder / "log"
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+    def count(self, word):
+        return Counter((line[0], line[1]) for line in self.lines() if line[2] == word)
+
+    def end(self):
+        (self.folder / "stop").touch()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def until(client, job_key, state, meanwhile=lambda: None):
+    deadline = time.monotonic() + WAIT_S
+    while (status := client.status(job_key)) is None or status.state != state:
+        assert time.monotonic() < deadline, f"{job_key} is {status}"
+        meanwhile()
+        time.sleep(0.02)
+    return status
+
+
+EVERY_POINT = [f"{step} {place}" for step in STEPS for place in ("enter", "inside")]
+
+
+def test_a_worker_killed_at_every_point_and_started_again_finishes_the_job(client, workers):
+    workers.kill_at(*EVERY_POINT)
+    client.enqueue("job", {"path": []})
+    workers.start("w1")
+
+    def restart():
+        for name in workers.dead():
+            workers.start(name)
+
+    until(client, "job", "done", restart)
+    kills = [line[1] for line in workers.lines() if line[0] == "kill"]
+    assert kills == [point.replace(" ", "-") for point in EVERY_POINT]
+    assert workers.count("end") == {("job", step): 1 for step in STEPS}
+    assert workers.count("begin") == {("job", step): 2 for step in STEPS}
+
+
+def test_another_worker_takes_over_from_one_killed_at_any_point(client, workers):
+    workers.kill_at(*EVERY_POINT)
+    client.enqueue("job", {"path": []})
+    names = iter(f"w{number}" for number in range(100))
+    workers.start(next(names))
+    workers.start(next(names))
+
+    def replace():
+        # A new worker with a new name: nobody ever comes back under the dead one's.
+        for name in workers.dead():
+            del workers.processes[name]
+            workers.start(next(names))
+
+    until(client, "job", "done", replace)
+    assert len([line for line in workers.lines() if line[0] == "kill"]) == len(EVERY_POINT)
+    assert workers.count("end") == {("job", step): 1 for step in STEPS}
+
+
+def test_a_killed_workers_job_goes_on_elsewhere_within_the_silence_and_five_seconds(
+    client, workers, record_property
+):
+    workers.start("w1")
+    workers.start("w2")
+    until_started(workers, 2)
+    time.sleep(2 * SILENCE_S)  # both have been heard steadily, as in operation
+    workers.kill_at("infer inside")
+    client.enqueue("job", {"path": []})
+    until(client, "job", "done")
+    times = {
+        (line[0], line[2]): float(line[-1]) for line in workers.lines() if line[1] in {"infer", "infer-inside"}
+    }
+    took_s = times["job", "begin"] - times["kill", "-"]
+    record_property("redelivery_s", round(took_s, 2))
+    assert took_s <= SILENCE_S + 5
+    assert workers.count("end")["job", "read"] == 1
+
+
+def until_started(workers, number):
+    deadline = time.monotonic() + WAIT_S
+    while workers.count("0")["worker", "started"] < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_healthy_job_of_three_times_the_silence_is_started_once(client, workers):
+    workers.start("w1")
+    workers.start("w2")
+    client.enqueue("long", {"path": []})
+    until(client, "long", "done")
+    assert workers.count("begin") == {("long", step): 1 for step in STEPS}
+
+
+def test_a_job_that_kills_its_workers_is_parked_and_the_next_ones_run(client, workers):
+    for key in ("poison", "second", "third"):
+        client.enqueue(key, {"path": []})
+    workers.start("w1")
+
+    def restart():
+        for name in workers.dead():
+            workers.start(name)
+
+    until(client, "third", "done", restart)
+    until(client, "second", "done", restart)
+    status = until(client, "poison", "parked", restart)
+    assert client.dead_letters() == [status]
+    assert status.failure.category is Category.FAULT
+    assert workers.count("begin")["poison", "infer"] == MAX_STARTS
+    assert workers.count("fault") == {("poison", "failed"): 1}
+
+
+def test_the_worker_listens_on_no_port_and_says_nothing_by_itself(client, workers):
+    client.enqueue("job", {"path": []})
+    workers.start("w1")
+    until(client, "job", "done")
+    workers.end()
+    assert workers.count("0") == {("worker", "started"): 1}
+    assert (workers.folder / "said").read_text() == ""
+    assert [process.returncode for process in workers.processes.values()] == [0]
+
+
+# ---------------------------------------------------------------- one process
+
+
+class Bench:
+    """An engine in this process, with steps that tests steer."""
+
+    def __init__(self, db):
+        self.seen, self.told, self.errors = [], [], {}
+        steps = [(name, self.step(name)) for name in STEPS]
+        retry = StepRetry(busy_attempts=2, fault_attempts=2, first_s=0.01)
+        self.engine = JobEngine(
+            db, "w1", steps, lambda *words: self.told.append(words), poll_s=0.02, silence_s=5, retry=retry
+        )
+
+    def step(self, name):
+        def run(job_key, previous):
+            self.seen.append((job_key, name))
+            if error := self.errors.get((job_key, name)):
+                raise error
+            return {"path": [*previous.get("path", []), name]}
+
+        return run
+
+
+@pytest.fixture
+def bench(jobs_db):
+    bench = Bench(jobs_db)
+    bench.engine.start()
+    yield bench
+    bench.engine.stop(drain_s=1)
+
+
+def test_steps_run_in_order_and_a_known_key_is_never_run_again(client, bench):
+    client.enqueue("job", {"path": ["payload"]})
+    until(client, "job", "done")
+    client.enqueue("job", {"path": ["other"]})
+    client.enqueue("next", {})
+    until(client, "next", "done")
+    assert bench.seen == [("job", step) for step in STEPS] + [("next", step) for step in STEPS]
+    assert client.stats() == {"queued": 0, "running": 0, "parked": 0}
+    assert client.status("never") is None
+    assert bench.engine.silent_for_s() < 5
+
+
+def test_a_failed_job_is_parked_told_and_continued_from_its_failed_step_when_asked(client, bench):
+    bench.errors["bad", "infer"] = IncorrectInput("the pixels cannot be decoded")
+    bench.errors["away", "publish"] = Busy("the database is away")
+    for key in ("bad", "away", "good"):
+        client.enqueue(key, {})
+    until(client, "good", "done")
+    bad, away = client.dead_letters()
+    assert (bad.job_key, bad.failure) == ("bad", Failure(Category.INCORRECT, "the pixels cannot be decoded"))
+    assert (away.job_key, away.failure) == ("away", Failure(Category.BUSY, "the database is away"))
+    assert bench.told == [
+        ("bad", Category.INCORRECT, "the pixels cannot be decoded"),
+        ("away", Category.BUSY, "the database is away"),
+    ]
+    assert client.stats()["parked"] == 2
+    tried = Counter(bench.seen)
+    assert (tried["bad", "infer"], tried["away", "publish"]) == (1, 2)
+
+    bench.errors.clear()
+    bench.seen.clear()
+    client.retry("bad")
+    until(client, "bad", "done")
+    assert bench.seen == [("bad", step) for step in STEPS[1:]]
+    with pytest.raises(NotFound):
+        client.retry("bad")
+    with pytest.raises(NotFound):
+        client.retry("never")
+
+
+def test_the_client_says_busy_when_the_database_is_away(tmp_path):
+    db = open_database(f"postgresql+psycopg://127.0.0.1:1/{uuid.uuid4().hex}")
+    client = JobClient(db)
+    with pytest.raises(Busy):
+        client.enqueue("job", {})
+    client.close()
+    db.dispose()
