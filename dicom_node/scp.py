@@ -229,8 +229,8 @@ class StorageScp:
     def _on_store(self, event: evt.Event) -> int:
         """Answer one C-STORE request: the outer edge, where every error becomes a status."""
         started = time.monotonic()
-        received: ReceivedDataSet = event.request.received
-        path = received.take()
+        received: ReceivedDataSet | None = getattr(event.request, "received", None)
+        path = received.take() if received else None
         size = 0
         try:
             size = path.stat().st_size if path else 0
@@ -249,7 +249,9 @@ class StorageScp:
         self._fault("before-response")
         return status
 
-    def _store(self, event: evt.Event, path: Path | None, received: ReceivedDataSet) -> Taken:
+    def _store(self, event: evt.Event, path: Path | None, received: ReceivedDataSet | None) -> Taken:
+        if received is None:
+            raise IncorrectInput("the request carries no data set")
         if path is None:
             raise Busy(received.refused or "the object could not be kept")
         self._fault("after-receive")

@@ -17,7 +17,7 @@ from clinical.image import PixelSpacing, SpacingOrigin
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, radiograph_phantom
 from record_store.blobs import open_blobs
-from record_store.database import Database
+from record_store.database import Database, open_database
 from record_store.testing import database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -96,10 +96,19 @@ class Node:
         return list(self.blobs.staging.iterdir())
 
 
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory) -> Path:
+    """Return a migrated SQLite file to copy: migrating takes longer than most tests here."""
+    folder = tmp_path_factory.mktemp("migrated")
+    database(folder).dispose()
+    return folder / "consilium.db"
+
+
 @pytest.fixture
-def node(tmp_path):
+def node(tmp_path, migrated_database):
     """Yield a node that is not yet started; it is stopped and its database closed afterwards."""
-    db = database(tmp_path)
+    shutil.copy(migrated_database, tmp_path / "consilium.db")
+    db = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
     one = Node(tmp_path, db)
     yield one
     if one.scp is not None:
