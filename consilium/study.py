@@ -24,9 +24,10 @@ from clinical.errors import Category, Fault, PreconditionMissing
 from clinical.finding import Reading, ReadingMask
 from clinical.identity import PatientKey
 from clinical.measure import findings_from_probability
+from dicom_node.header import Header, read_stored_header
 from dicom_node.pixels import DecodedImage, Decoder
 from dicom_node.results import ENCODERS, Encoder, ResultContext
-from dicom_node.series import choose_images
+from dicom_node.series import ModelRule, eligible
 from dicom_node.uids import derived_uid
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
@@ -97,16 +98,19 @@ class StudySteps:
         with self.db.read() as conn:
             job = _job(conn, job_key)
             rows = instances_of(conn, job.study_uid)
-        chosen, skipped = choose_images(rows, self._manifest(job).require_segmentation().image.modalities)
-        for reason in skipped.values():
-            log.info("image left out", job=job_key[:12], reason=reason)
-        return {"images": [row.sha256 for row in chosen], "skipped": len(skipped)}
+        rule = ModelRule(modalities=self._manifest(job).require_segmentation().image.modalities)
+        objects = {row.sop_instance_uid: row.sha256 for row in rows}
+        selection = eligible((self._stored_header(sha256) for sha256 in objects.values()), rule)
+        reasons = sorted({reason for _, reason in selection.left_out})
+        log.info("images chosen", job=job_key[:12], count=len(selection.read), reasons=reasons)
+        return {"images": [objects[header.sop_instance_uid] for header in selection.read], "left_out": reasons}
 
     def infer(self, job_key: str, before: Json) -> Json:
         """Decode each image, run the model, measure what it saw; the label images go to the blobs."""
         with self.db.read() as conn:
             manifest = self._manifest(_job(conn, job_key))
-        return {"readings": [self._read_image(job_key, manifest, sha256) for sha256 in before["images"]]}
+        found = [self._read_image(job_key, manifest, sha256) for sha256 in before["images"]]
+        return {"readings": found, "left_out": before["left_out"]}
 
     def encode(self, job_key: str, before: Json) -> Json:
         """Write each reading as DICOM objects."""
@@ -130,7 +134,9 @@ class StudySteps:
                 self._publish_reading(conn, job, item, evidence, row.patient)
             for item in before["objects"]:
                 self._publish_object(conn, job, item)
-            readings.finish_job(conn, job_key, readings.DONE, None, now)
+            # Nothing read is said, so that it never looks like "read and nothing found".
+            unread = None if before["readings"] else "no image was read: " + "; ".join(before["left_out"])
+            readings.finish_job(conn, job_key, readings.DONE, unread, now)
             append_audit(
                 conn,
                 at=now,
@@ -263,6 +269,10 @@ class StudySteps:
             evidence=evidence,
         )
         publish(conn, resources, self.now())
+
+    def _stored_header(self, sha256: str) -> Header:
+        with self.blobs.local_path(sha256) as path:
+            return read_stored_header(path)
 
     def _header(self, sha256: str) -> Dataset:
         with self.blobs.local_path(sha256) as path:

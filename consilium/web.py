@@ -89,6 +89,7 @@ def build_parts(house: House) -> WebParts:
         fhir=Fhir(
             db=house.db,
             now=house.now,
+            new_id=lambda: str(uuid.uuid4()),
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),

@@ -5,7 +5,7 @@ waits and goes on: the rows are still there.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,7 +37,7 @@ DELIVERY_BATCH = 16
 AFTER_ERROR_S = 1.0
 NO_PATIENT = "its images name no patient, so no result could be filed"
 
-Send = Callable[[list[Path], Destination, str], list[SendOutcome]]
+Send = Callable[[Sequence[Path], Destination, str], list[SendOutcome]]
 
 
 @dataclass(frozen=True, slots=True)
