@@ -166,8 +166,10 @@ class FhirClient:
     def _resources(self) -> tuple[httpcore.ConnectionPool, ThreadPoolExecutor]:
         pid = os.getpid()
         if pid not in self._by_pid:
+            encrypted = any(server.url.scheme == "https" for server in self._servers)
             pool = httpcore.ConnectionPool(
-                ssl_context=self._tls or httpcore.default_ssl_context(),
+                # Made once: httpcore would read the authorities again for every connection.
+                ssl_context=self._tls or (httpcore.default_ssl_context() if encrypted else None),
                 max_connections=self._limits.connections,
                 keepalive_expiry=15.0,
                 network_backend=self._backend,

@@ -1,0 +1,252 @@
+"""imaging-findings: the numbers of the Finding, of this patient only, and a failing store is never silence."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from markdown_it import MarkdownIt
+
+from cds.links import LinkSigner
+from cds.testing import hook_body
+from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
+from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
+from clinical.identity import IssuerTable, PatientKey
+from clinical.image import PixelSpacing, SpacingOrigin
+from record_store.database import open_database
+from record_store.readings import put_reading
+from record_store.tables import metadata
+from record_store.testing import database, empty_all_tables
+
+HOSPITAL = "urn:oid:1.2.3"
+CANARY = PatientKey(HOSPITAL, "ZZCANARY-4711")
+DAY = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+TERMS = FindingTerms(NODULE_OF_LUNG, NODULE_OF_LUNG, NODULE_OF_LUNG, LUNG, "lung nodule")
+MEASURED = PixelSpacing(0.14, 0.14, SpacingOrigin.PIXEL_SPACING)
+DETECTOR = PixelSpacing(0.14, 0.14, SpacingOrigin.IMAGER_PIXEL_SPACING)
+
+
+def finding(number, probability, long_axis, short_axis, unit="mm"):
+    return Finding(
+        number,
+        probability,
+        (10.0, 10.0),
+        (0, 0, 20, 20),
+        ((0.0, 0.0), (0.0, 1.0), (1.0, 1.0)),
+        Measurement(LONG_AXIS, long_axis, unit),
+        Measurement(SHORT_AXIS, short_axis, unit),
+    )
+
+
+@pytest.fixture
+def store(shared_db):
+    """store(findings, study=..., patient=...) puts one reading; ids count up."""
+    empty_all_tables(shared_db)
+    count = iter(range(1, 99))
+
+    def put(*findings, study="1.2.3", patient=CANARY, at=DAY, job=None, spacing=MEASURED, model="lung-nodule"):
+        number = next(count)
+        image = ImageRef(
+            study, f"{study}.1", f"{study}.1.{number}", "1.2.840.10008.5.1.4.1.1.1", "DX", 64, 64, spacing
+        )
+        reading = Reading(image, ModelRef(model, "0.1.0", "a" * 64), TERMS, 0.5, findings)
+        with shared_db.write() as conn:
+            put_reading(
+                conn,
+                reading,
+                reading_id=f"reading-{number}",
+                job_key=job or f"job-{number}",
+                patient=patient,
+                mask_sha256="0" * 64,
+                now=at,
+            )
+
+    return put
+
+
+@pytest.fixture
+def cards(client, post):
+    def ask(*identifiers, status=200):
+        sent = identifiers or ({"system": HOSPITAL, "value": "ZZCANARY-4711"},)
+        patient = {"resourceType": "Patient", "id": "p1", "identifier": list(sent)}
+        response = post(client, "imaging-findings", hook_body(prefetch={"patient": patient}))
+        assert response.status_code == status, response.text
+        return response.json["cards"] if status == 200 else response.json["issue"][0]
+
+    return ask
+
+
+def rows_of(card):
+    lines = card["detail"].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_card_shows_the_digits_of_the_findings(store, cards):
+    store(finding(1, 0.912, 9.0, 7.4), finding(2, 0.6, 12.3, 8.0))
+    (card,) = cards()
+    assert card["summary"] == "2 possible lung nodules (largest 12.3 mm) in a DX image read on 2026-11-20"
+    assert rows_of(card) == [["1", "1", "9.0 mm", "7.4 mm", "0.912"], ["1", "2", "12.3 mm", "8.0 mm", "0.600"]]
+    assert card["indicator"] == "warning"
+    assert card["source"]["topic"]["code"] == NODULE_OF_LUNG.code
+    assert "lung-nodule 0.1.0" in card["detail"]
+    assert "reported from 0.500" in card["detail"]
+
+
+def test_the_link_opens_the_overlay_of_this_reading(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0))
+    (link,) = cards()[0]["links"]
+    url = urlsplit(link["url"])
+    query = {name: values[0] for name, values in parse_qs(url.query).items()}
+    assert (link["type"], url.netloc, url.path) == ("absolute", "cds.example", "/overlay/reading-1")
+    clock = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+    LinkSigner(b"k" * 32, "https://cds.example", lambda: clock).check("reading-1", query["expires"], query["sig"])
+
+
+def test_sizes_without_spacing_are_pixels_and_say_so(store, cards):
+    store(finding(1, 0.9, 30.5, 20.0, "{pixel}"), spacing=None)
+    (card,) = cards()
+    assert "(30.5 pixels)" in card["summary"]
+    assert "mm" not in card["detail"].split("Probability is")[0]
+    assert "does not state how large a pixel is" in card["detail"]
+
+
+def test_pixels_and_millimetres_are_not_compared(store, cards):
+    store(finding(1, 0.9, 300.5, 20.0, "{pixel}"), spacing=None, job="j")
+    store(finding(1, 0.8, 6.5, 4.0), job="j")
+    assert "largest 6.5 mm" in cards()[0]["summary"]
+
+
+def test_a_size_at_the_detector_is_said_to_be_magnified(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), spacing=DETECTOR)
+    assert "magnified" in cards()[0]["detail"]
+
+
+def test_a_reading_that_found_nothing_gives_no_card(store, cards):
+    store()
+    assert cards() == []
+
+
+def test_a_patient_without_images_gives_no_card(store, cards):
+    assert cards() == []
+
+
+def test_a_later_reading_of_the_same_study_replaces_the_earlier(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), at=DAY)
+    store(finding(1, 0.7, 5.0, 4.0), at=DAY + timedelta(hours=1))
+    (card,) = cards()
+    assert "(5.0 mm)" in card["summary"]
+    store(at=DAY + timedelta(hours=2))
+    assert cards() == []
+
+
+def test_the_images_of_one_job_share_a_card_and_have_a_link_each(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), job="j")
+    store(job="j")
+    store(finding(1, 0.8, 5.0, 4.0), job="j")
+    (card,) = cards()
+    assert card["summary"].startswith("2 possible lung nodules (largest 9.0 mm)")
+    assert [row[0] for row in rows_of(card)] == ["1", "2"]
+    assert len(card["links"]) == 2
+
+
+def test_the_newest_three_studies_have_a_card_each(store, cards):
+    for number in range(5):
+        store(finding(1, 0.9, number + 1.0, 1.0), study=f"1.2.{number}", at=DAY + timedelta(days=number))
+    assert [card["summary"].split("(")[1][:3] for card in cards()] == ["5.0", "4.0", "3.0"]
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        {"system": "urn:oid:9.9.9", "value": "ZZCANARY-4711"},
+        {"system": HOSPITAL, "value": "zzcanary-4711"},
+        {"system": HOSPITAL, "value": "ZZCANARY-47111"},
+    ],
+)
+def test_an_identity_never_matches_across_issuers_or_by_a_part(store, cards, identifier):
+    store(finding(1, 0.9, 9.0, 7.0))
+    assert cards(identifier) == []
+
+
+def test_an_image_of_an_unknown_issuer_belongs_to_nobody_in_the_record(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), patient=IssuerTable({}).from_dicom("ELSEWHERE", "ZZCANARY-4711"))
+    assert (
+        cards({"system": HOSPITAL, "value": "ZZCANARY-4711"}, {"system": "ELSEWHERE", "value": "ZZCANARY-4711"})
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        {"value": "ZZCANARY-4711"},
+        {"system": "", "value": "ZZCANARY-4711"},
+        {"system": HOSPITAL},
+        {"system": HOSPITAL, "value": 4711},
+        {"system": HOSPITAL, "value": "ZZCANARY-4711", "use": "old"},
+        "ZZCANARY-4711",
+    ],
+)
+def test_a_patient_who_cannot_be_matched_is_412_and_not_no_findings(store, cards, identifier):
+    store(finding(1, 0.9, 9.0, 7.0))
+    issue = cards(identifier, status=412)
+    assert issue["expression"] == ["prefetch.patient.identifier"]
+    assert "ZZCANARY" not in str(issue)
+
+
+def test_another_patient_in_the_prefetch_is_400(client, post, store):
+    patient = {"resourceType": "Patient", "id": "p2", "identifier": [{"system": HOSPITAL, "value": "1"}]}
+    response = post(client, "imaging-findings", hook_body(prefetch={"patient": patient}))
+    assert response.status_code == 400
+
+
+def patient_body():
+    identifier = [{"system": HOSPITAL, "value": "ZZCANARY-4711"}]
+    return hook_body(prefetch={"patient": {"resourceType": "Patient", "id": "p1", "identifier": identifier}})
+
+
+def test_a_missing_patient_is_412(client, post):
+    response = post(client, "imaging-findings", hook_body())
+    assert response.status_code == 412
+    assert response.json["issue"][0]["expression"] == ["prefetch.patient"]
+
+
+def test_a_store_that_is_away_is_503_and_never_no_cards(make_client, post, tmp_path):
+    away = open_database(f"sqlite:///{tmp_path / 'absent' / 'x.db'}")
+    response = post(make_client(db=away), "imaging-findings", patient_body())
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert response.json["resourceType"] == "OperationOutcome"
+
+
+def test_a_store_without_its_tables_is_5xx_and_never_no_cards(make_client, post, tmp_path):
+    empty = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
+    response = post(make_client(db=empty), "imaging-findings", patient_body())
+    assert response.status_code >= 500
+    assert response.json["resourceType"] == "OperationOutcome"
+    empty.dispose()
+
+
+def test_a_damaged_reading_is_500_and_never_no_cards(make_client, post, tmp_path, store, shared_db):
+    store(finding(1, 0.9, 9.0, 7.0))
+    with shared_db.write() as conn:
+        conn.execute(metadata.tables["reading"].update().values(body=b"{}"))
+    response = post(make_client(), "imaging-findings", patient_body())
+    assert response.status_code == 500
+    assert response.json["resourceType"] == "OperationOutcome"
+
+
+def test_a_damaged_database_file_is_5xx_and_never_no_cards(make_client, post, tmp_path):
+    database(tmp_path).dispose()
+    (tmp_path / "consilium.db").write_bytes(b"SQLite format 3\x00" + b"x" * 5000)
+    broken = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
+    response = post(make_client(db=broken), "imaging-findings", patient_body())
+    assert response.status_code >= 500
+    assert response.json["resourceType"] == "OperationOutcome"
+    broken.dispose()
+
+
+def test_what_models_call_things_cannot_put_markup_into_a_card(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), model="<b>[x](https://evil.example)")
+    (card,) = cards()
+    inline = [token.children or [] for token in MarkdownIt("commonmark").enable("table").parse(card["detail"])]
+    assert not {child.type for children in inline for child in children} & {"link_open", "html_inline", "image"}
