@@ -41,7 +41,7 @@ from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
 from clinical.identity import IssuerTable
 from dicom_node.header import Header, read_header
-from dicom_node.quiet import quieten_pynetdicom
+from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.uids import checked_uid, uid_digest
 from dicom_node.upper_layer import BoundedEntity, Bounds, ReceivedDataSet, StorageServer, serve_in_background
@@ -157,7 +157,7 @@ class StorageScp:
     def start(self) -> int:
         """Listen, in threads of our own, and return the port. OSError when the address is taken."""
         settings = self._settings
-        quieten_pynetdicom()
+        prepare_pynetdicom()
         ae = BoundedEntity(ae_title=settings.ae_title)
         ae.maximum_pdu_size = 0  # unlimited: a PDU is streamed and never kept
         ae.maximum_associations = settings.bounds.associations

@@ -17,11 +17,12 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, Association, evt
 
-from dicom_node.quiet import quieten_pynetdicom
+from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.status import in_words, is_taken, is_transient
 from dicom_node.uids import uid_digest
 
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers up to 255
+_NO_CONTEXT = "the peer accepts no presentation context for this object"
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 log = structlog.get_logger()
@@ -79,7 +80,7 @@ def send(
     transfer syntax. A warning and 0x0111 count as taken (status.is_taken). Never raises for what a peer or a
     network does. Objects beyond 128 presentation contexts are not sent and say so.
     """
-    quieten_pynetdicom()
+    prepare_pynetdicom()
     loaded = [_load(path) for path in objects]
     wanted = _contexts([one for one in loaded if isinstance(one, FileDataset)])
     if not wanted:
@@ -148,7 +149,7 @@ def _send_one(association: Association, ds: FileDataset) -> SendOutcome:
     try:
         answer = association.send_c_store(ds)
     except ValueError:  # pynetdicom's word for "no accepted context", and for what it cannot encode
-        return SendOutcome(uid, None, "the peer accepts no presentation context for this object")
+        return SendOutcome(uid, None, _NO_CONTEXT)
     except RuntimeError:
         return SendOutcome(uid, None, "the association ended before this object")
     if "Status" not in answer:
@@ -172,7 +173,8 @@ def _why_not(association: Association) -> str:
         }
         key = (getattr(answer, "result_source", None), getattr(answer, "diagnostic", None))
         return f"association rejected: {words.get(key, 'no reason given')}"  # type: ignore[arg-type]
-    return "association aborted"
+    # pynetdicom aborts an association of which the peer accepted no context at all.
+    return _NO_CONTEXT if association.rejected_contexts else "association aborted"
 
 
 def _on_connection(event: evt.Event, connected: list[bool]) -> None:

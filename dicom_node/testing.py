@@ -21,8 +21,8 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
+from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.phantom import Nodule, PhantomTruth, TrueNodule, radiograph_phantom
-from dicom_node.quiet import quieten_pynetdicom
 from dicom_node.uids import derived_uid
 
 __all__ = [
@@ -164,7 +164,7 @@ def listening_ae(
     port: 0 chooses; the real one is in the yielded object. sop_classes: what is accepted (all by default).
     folder: also write each object there, under a name of ours.
     """
-    quieten_pynetdicom()
+    prepare_pynetdicom()
     received = ReceivedByAe(ae_title=ae_title, statuses=dict(statuses or {}))
     ae = AE(ae_title=ae_title)
     ae.maximum_pdu_size = 0
@@ -200,7 +200,7 @@ def send_files(
     host: str = "127.0.0.1",
 ) -> list[int]:
     """Send files over one association as they are encoded; return the status of each (-1: none came)."""
-    quieten_pynetdicom()
+    prepare_pynetdicom()
     datasets = [dcmread(path) for path in paths]
     ae = AE(ae_title=calling)
     for sop_class, syntax in dict.fromkeys((ds.SOPClassUID, ds.file_meta.TransferSyntaxUID) for ds in datasets):

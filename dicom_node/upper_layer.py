@@ -105,16 +105,6 @@ class _WakingQueue(queue.Queue[Any]):
         self._wake()
 
 
-class _ClosingSocket(AssociationSocket):  # type: ignore[misc]
-    """pynetdicom forgets to close a socket whose peer has gone first, and leaves it to the garbage collector."""
-
-    def _shutdown_socket(self) -> None:
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
-
-
 class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
     """The upper layer provider of one acceptor: bounded, streaming, sleeping until something happens."""
 
@@ -448,7 +438,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]
         association = StorageAssociation(server.ae, server.bounds, server.accepts, server.folder)
         association._server = server  # noqa: SLF001 - as RequestHandler does
         association.name = f"AcceptorThread@{uuid.uuid4().hex}"
-        association.set_socket(_ClosingSocket(association, client_socket=self.request))
+        association.set_socket(AssociationSocket(association, client_socket=self.request))
         association.acceptor.maximum_length = server.ae.maximum_pdu_size
         association.acceptor.ae_title = server.ae_title
         association.acceptor.address_info = self.local

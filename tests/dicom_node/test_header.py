@@ -1,0 +1,74 @@
+"""A header is read without trusting it: whatever the bytes, an answer or IncorrectInput, and soon."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import config, dcmread, examples
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.dsutils import encode
+
+from clinical.errors import IncorrectInput
+from dicom_node.header import read_header, read_stored_header
+from dicom_node.testing import CANARY_ID, cr_dataset, write_dicom
+
+SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+PIXELS = np.zeros((4, 4), np.uint16)
+VALID = {one: encode(cr_dataset(PIXELS), one.is_implicit_VR, one.is_little_endian) for one in SYNTAXES}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_attributes_are_found_in_every_encoding(tmp_path, syntax):
+    (tmp_path / "a").write_bytes(b"before" + VALID[syntax])
+    header = read_header(tmp_path / "a", 6, syntax)
+    ds = cr_dataset(PIXELS)
+    assert (header.study_uid, header.series_uid) == (ds.StudyInstanceUID, ds.SeriesInstanceUID)
+    assert (header.sop_instance_uid, header.sop_class_uid) == (ds.SOPInstanceUID, ds.SOPClassUID)
+    assert (header.modality, header.view_position, header.body_part) == ("CR", "PA", "CHEST")
+    assert header.patient_id == CANARY_ID
+
+
+def test_the_header_s_repr_does_not_name_the_patient(tmp_path):
+    (tmp_path / "a").write_bytes(VALID[ExplicitVRLittleEndian])
+    assert CANARY_ID not in repr(read_header(tmp_path / "a", 0, ExplicitVRLittleEndian))
+
+
+def test_identifiers_are_decoded_with_the_character_set_that_they_declare(tmp_path):
+    path = write_dicom(cr_dataset(PIXELS, SpecificCharacterSet="ISO_IR 100", PatientID="Ä-7"), tmp_path / "a")
+    assert read_stored_header(path).patient_id == "Ä-7"
+
+
+@pytest.mark.parametrize("name", ["ct", "mr", "rt_plan", "jpeg2k", "ybr_color", "overlay"])
+def test_real_objects_give_what_pydicom_reads_in_them(name):
+    path = examples.get_path(name)
+    ds = dcmread(path, stop_before_pixels=True)
+    header = read_stored_header(path)
+    assert header.sop_instance_uid == ds.SOPInstanceUID
+    assert header.patient_id == (ds.get("PatientID") or "")
+
+
+def test_a_file_that_is_not_dicom_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(os.urandom(1000))
+    with pytest.raises(IncorrectInput):
+        read_stored_header(tmp_path / "a")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_data_sets_give_an_answer_or_incorrect_input(tmp_path_factory, syntax, data):
+    whole = bytearray(VALID[syntax])
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
+    with contextlib.suppress(IncorrectInput):
+        read_header(path, 0, syntax)
+
+
+def test_importing_this_room_makes_pydicom_silent_about_values():
+    assert config.settings.reading_validation_mode == config.IGNORE
+    assert config.settings.writing_validation_mode == config.IGNORE
