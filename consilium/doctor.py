@@ -23,7 +23,7 @@ def examine(settings: Settings) -> dict[str, Finding]:
         "settings": lambda: _settings(settings),
         "database": health.database_check(house.db),
         "migrations": health.migrations_check(house.db),
-        "blobs": lambda: health.blob_space_check(house.blobs, house.low_water_bytes)(),
+        "blobs": lambda: _blobs(house),
         "onnxruntime": _onnxruntime,
         "models": lambda: _models(settings),
         "http port": lambda: _port(settings.http_host, settings.http_port, "CONSILIUM_HTTP_PORT"),
@@ -76,3 +76,8 @@ def _port(host: str, port: int, variable: str) -> Finding:
         except OSError as exc:
             return f"cannot listen on port {port} ({exc.strerror}); set {variable} or stop what uses it"
     return None
+
+
+def _blobs(house: House) -> Finding:
+    # Opening the store may fail, and that is a finding of this check and not the end of the others.
+    return health.blob_space_check(house.blobs, house.low_water_bytes)()

@@ -11,7 +11,7 @@ import structlog
 
 from consilium import logs
 from consilium.settings import Settings
-from consilium.supervise import report_ready
+from consilium.supervise import end_with_parent, report_ready
 from consilium.wiring import STALE_PART_S, House
 from record_store.migrate import migrate_if_needed
 
@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 
 def _prepare(settings: Settings, role: str) -> House:
+    if "CONSILIUM_STATUS_FD" in os.environ:
+        end_with_parent()
     logs.configure(settings.log_level, role=role)
     _metrics_folder(settings.data_dir)
     house = House(settings)
@@ -106,11 +108,7 @@ def _until_told_to_stop() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parent = os.getppid()
-    # A parent that was killed cannot tell us; then this process has another parent.
-    while not stop.wait(1.0):
-        if "CONSILIUM_STATUS_FD" in os.environ and os.getppid() != parent:
-            return
+    stop.wait()
 
 
 ROLES: Mapping[str, Callable[[Settings], int]] = {"web": run_web, "dicom": run_dicom, "worker": run_worker}

@@ -257,3 +257,15 @@ def report_ready(environ: dict[str, str], **facts: object) -> None:
     """Tell the parent, if there is one, that this process serves."""
     if fd := environ.get("CONSILIUM_STATUS_FD"):
         os.write(int(fd), json.dumps({"ready": True, **facts}).encode() + b"\n")
+
+
+def end_with_parent() -> None:
+    """Arrange for SIGTERM when the parent dies, so that a killed `serve` leaves nothing running.
+
+    Linux only (prctl PR_SET_PDEATHSIG); elsewhere a killed parent's children are the operator's to end.
+    """
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGTERM))
