@@ -29,7 +29,6 @@ from model_runtime.transforms import prepare
 NAME = "lung-nodule"
 VERSION = "0.1.0"
 SEED = 1
-STEPS = 6000
 GATE_ROWS = 256
 MORPHOLOGICALLY_ABNORMAL = Coding(SNOMED_CT, "49755003", "Morphologically abnormal structure")
 NODULE = Coding(SNOMED_CT, "27925004", "Nodule")
@@ -44,7 +43,7 @@ def train(data: Path, out: Path, *, seed: int, progress: Progress) -> Path:
 
     sets = load_sets(data)
     with tempfile.TemporaryDirectory() as work:
-        weights = training.fit(sets, Path(work), steps=STEPS, seed=seed, progress=progress)
+        weights = training.fit(sets, Path(work), seed=seed, progress=progress)
         return training.export(sets, weights, out, seed=seed, progress=progress)
 
 

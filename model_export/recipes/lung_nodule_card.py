@@ -57,11 +57,14 @@ def _froc(metrics: Document) -> str:
 
 def _shown(document: Document) -> str:
     shown, limits = document["metrics"]["shown"], document["thresholds"]
+    fit = document["metrics"]["overlap"]
     return (
         f"Reported from a peak of {limits['report']:g}, drawn down to {limits['mask']:g}, at least "
         f"{limits['min_area_px']} pixels; chosen on validation patients for at most 0.75 false findings per "
         f"image. On the test patients: {shown['false_per_image']:g} false findings per image, visible nodules of "
-        f"10 mm or more found {_interval(shown['sensitivity_visible_10mm'])}."
+        f"10 mm or more found {_interval(shown['sensitivity_visible_10mm'])}. The regions of those "
+        f"{fit['nodules']} found overlap the readers' ellipse by {fit['iou']} (intersection over union, median), "
+        f"their area is {fit['area_ratio']} times the ellipse's."
     )
 
 

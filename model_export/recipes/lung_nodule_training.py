@@ -1,6 +1,7 @@
 """Fit and export the lung nodule model; the only part of its recipe that needs TensorFlow."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,17 @@ from model_export.recipes.lung_nodule_measure import Predict, choose_thresholds,
 
 Float = NDArray[np.float32]
 CHECK_EVERY = 300
+# First find nodules, then draw them as large as they are: with equal weights the regions shrink to their rims.
+PHASES = (
+    network.Budget(steps=6000, minutes=24 * 60),
+    network.Budget(steps=2500, minutes=24 * 60, learning_rate=5e-4, positive=0.5),
+)
 
 
-def fit(sets: Sets, work: Path, *, steps: int, seed: int, progress: Progress, minutes: float = 24 * 60) -> Path:
-    """Train and return the weights file in `work` with the best validation score."""
+def fit(
+    sets: Sets, work: Path, *, seed: int, progress: Progress, budgets: Sequence[network.Budget] = PHASES
+) -> Path:
+    """Train in phases; return the weights file in `work` with the best validation score of the last phase."""
     crops = Crops(
         SPEC,
         [canvas(item, SPEC) for item in sets.train],
@@ -30,15 +38,30 @@ def fit(sets: Sets, work: Path, *, steps: int, seed: int, progress: Progress, mi
         Mixture(),
     )
     model = network.unet(crops.side, SPEC.channels)
-    budget = network.Budget(steps=steps, minutes=minutes)
-    path = work / "best.weights.h5"
+    paths = [
+        _phase(model, crops, sets, work, budget, seed=seed + number, progress=progress)
+        for number, budget in enumerate(budgets)
+    ]
+    return paths[-1]
+
+
+def _phase(
+    model: network.Network,
+    crops: Crops,
+    sets: Sets,
+    work: Path,
+    budget: network.Budget,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Path:
+    path = work / f"best-{seed}.weights.h5"
     best = -1.0
 
     def check(current: network.Network, step: int, recent: float) -> None:
         nonlocal best
         score = selection_score(sets.validation, keras_predict(current))
-        progress(f"training: loss {recent:.3f}, validation sensitivity {score:.3f}", step, steps)
-        current.save_weights(work / "last.weights.h5")
+        progress(f"training: loss {recent:.3f}, validation sensitivity {score:.3f}", step, budget.steps)
         if score >= best:
             best = score
             current.save_weights(path)
