@@ -48,4 +48,4 @@ def append(
         "subject": subject[:256],
         "detail": orjson.dumps(dict(detail or {}), option=orjson.OPT_SORT_KEYS).decode(),
     }
-    conn.execute(insert(audit).values(row))
+    conn.execute(insert(audit), row)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from clinical.identity import PatientKey
 from record_store import audit
@@ -20,6 +20,12 @@ from record_store.times import from_text, to_text
 
 OPEN, CLOSED, HELD = "open", "closed", "held"
 TWO_PATIENTS = "its images name different patients"
+
+# Built once: for every received object this costs more than running them.
+_FIRST_BYTES = select(instance_table.c.sha256).where(instance_table.c.sop_instance_uid == bindparam("uid"))
+# FOR UPDATE (SQLite has its write lock already): two associations may bring one study.
+_LOCKED_STUDY = select(study_table).where(study_table.c.study_uid == bindparam("uid")).with_for_update()
+_UPDATE_STUDY = update(study_table).where(study_table.c.study_uid == bindparam("uid"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,21 +221,19 @@ def _take(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
     }
     if insert_once(conn, instance_table, values, ["sop_instance_uid"]):
         return Taken.NEW
-    query = select(instance_table.c.sha256).where(instance_table.c.sop_instance_uid == instance.sop_instance_uid)
-    return Taken.SAME if conn.execute(query).scalar_one() == instance.sha256 else Taken.DIFFERENT
+    first = conn.execute(_FIRST_BYTES, {"uid": instance.sop_instance_uid}).scalar_one()
+    return Taken.SAME if first == instance.sha256 else Taken.DIFFERENT
 
 
 def _count_into_study(conn: Connection, instance: ReceivedInstance, now: datetime) -> None:
-    first = StudyRow(instance.study_uid, instance.patient, OPEN, 1, 1, now)
-    if insert_once(conn, study_table, _study_values(first), ["study_uid"]):
-        return
-    # FOR UPDATE (SQLite has its write lock already): two associations may bring one study.
-    locked = select(study_table).where(study_table.c.study_uid == instance.study_uid).with_for_update()
-    before = _study_row(conn.execute(locked).one())
-    after = after_arrival(before, instance, now)
-    conn.execute(
-        update(study_table).where(study_table.c.study_uid == instance.study_uid).values(_study_values(after))
-    )
+    before = conn.execute(_LOCKED_STUDY, {"uid": instance.study_uid}).first()
+    if before is None:
+        first = StudyRow(instance.study_uid, instance.patient, OPEN, 1, 1, now)
+        if insert_once(conn, study_table, _study_values(first), ["study_uid"]):
+            return
+        before = conn.execute(_LOCKED_STUDY, {"uid": instance.study_uid}).one()  # another association was first
+    after = after_arrival(_study_row(before), instance, now)
+    conn.execute(_UPDATE_STUDY, {"uid": instance.study_uid, **_study_values(after)})
 
 
 def _study_values(row: StudyRow) -> dict[str, object]:

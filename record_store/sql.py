@@ -1,9 +1,10 @@
 """The few statements that SQLAlchemy writes differently for each database."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -12,7 +13,12 @@ def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: 
 
     A concurrent insert of the same key is waited for, so False means that the other row is committed.
     """
-    insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).values(dict(values)).on_conflict_do_nothing(index_elements=list(key))
+    return conn.execute(_insert_once(conn.dialect.name, table, tuple(key)), dict(values)).first() is not None
+
+
+@cache  # building the statement costs more than running it
+def _insert_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executable:
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
     # RETURNING and not rowcount: for an INSERT the PostgreSQL dialect reports -1 rows.
-    return conn.execute(statement.returning(table.c[key[0]])).first() is not None
+    return statement.returning(table.c[key[0]])
