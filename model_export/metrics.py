@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 Truth = NDArray[np.bool_]
 Probability = NDArray[np.float64]
@@ -19,18 +18,33 @@ RESAMPLES = 1000
 
 
 def auroc(truth: Truth, probability: Probability) -> float:
-    """Area under the ROC curve; NaN when there is only one class."""
-    return float(roc_auc_score(truth, probability)) if 0 < truth.sum() < len(truth) else float("nan")
+    """Area under the ROC curve, a tie counting half; NaN when there is only one class."""
+    found, seen = _steps(truth, probability)
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if not positives or not negatives:
+        return float("nan")
+    return float(np.trapezoid(found, seen - found)) / (positives * negatives)
 
 
 def auprc(truth: Truth, probability: Probability) -> float:
-    """Average precision; NaN when there is no positive."""
-    return float(average_precision_score(truth, probability)) if truth.any() else float("nan")
+    """Average precision (no interpolation); NaN when there is no positive."""
+    found, seen = _steps(truth, probability)
+    if not truth.any():
+        return float("nan")
+    return float(np.sum(np.diff(found) * found[1:] / seen[1:])) / int(truth.sum())
+
+
+def _steps(truth: Truth, probability: Probability) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return positives found and persons seen, from the highest probability down, one step a distinct value."""
+    order = np.argsort(-probability, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
+    found = np.cumsum(truth[order])[ends]
+    return np.append(0, found), np.append(0, ends + 1)
 
 
 def brier(truth: Truth, probability: Probability) -> float:
     """Mean squared error of the probability."""
-    return float(brier_score_loss(truth, probability))
+    return float(np.mean((probability - truth) ** 2))
 
 
 def expected_calibration_error(truth: Truth, probability: Probability) -> float:
@@ -62,20 +76,29 @@ def summary(truth: Truth, probability: Probability, *, threshold: float, seed: i
     result: dict[str, Any] = {"rows": len(truth), "positives": int(truth.sum())}
     for name, metric in METRICS.items():
         result[name] = rounded(metric(truth, probability))
-        result[f"{name}_ci95"] = interval(metric, truth, probability, seed=seed)
+    for name, ends in intervals(METRICS, truth, probability, seed=seed).items():
+        result[f"{name}_ci95"] = ends
     result["majority"] = rounded(max(float(truth.mean()), 1 - float(truth.mean())))
     result["at_threshold"] = decisions(truth, probability, threshold)
     return result
 
 
-def interval(
-    metric: Metric, truth: Truth, probability: Probability, *, seed: int, resamples: int = RESAMPLES
-) -> list[float | None]:
-    """Return the 95 % bootstrap interval (percentiles; rows drawn with replacement)."""
+def intervals(
+    metrics: Mapping[str, Metric],
+    truth: Truth,
+    probability: Probability,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> dict[str, list[float | None]]:
+    """Return the 95 % bootstrap interval of each metric (percentiles; rows drawn with replacement)."""
     rng = np.random.default_rng(seed)
-    draws = (rng.integers(0, len(truth), len(truth)) for _ in range(resamples))
-    values = [metric(truth[rows], probability[rows]) for rows in draws]
-    return [rounded(float(np.nanpercentile(values, level))) for level in (2.5, 97.5)]
+    values = np.empty((resamples, len(metrics)))
+    for draw in range(resamples):
+        rows = rng.integers(0, len(truth), len(truth))
+        values[draw] = [metric(truth[rows], probability[rows]) for metric in metrics.values()]
+    low, high = np.nanpercentile(values, (2.5, 97.5), axis=0)
+    return {name: [rounded(float(low[n])), rounded(float(high[n]))] for n, name in enumerate(metrics)}
 
 
 def decisions(truth: Truth, probability: Probability, threshold: float) -> dict[str, Any]:
