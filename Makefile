@@ -69,7 +69,7 @@ types: $(DEV)
 	@$(BIN)/mypy --no-error-summary
 
 contracts: $(DEV)
-	@$(BIN)/lint-imports --no-timing > $(VENV)/contracts.txt || { cat $(VENV)/contracts.txt; exit 1; }
+	@$(BIN)/lint-imports > $(VENV)/contracts.txt || { cat $(VENV)/contracts.txt; exit 1; }
 
 docs: $(DEV)
 	@$(RUN) pytest -q tests/docs
