@@ -55,7 +55,10 @@ def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pa
     if owner is not None and not isinstance(resource.get(owner), dict):
         return f"{path}.{owner}"
     for element in ("subject", "patient"):
-        for reference in _references(resource.get(element)):
+        value = resource.get(element)
+        if value is None or (isinstance(value, dict) and value.get("reference") == f"Patient/{patient_id}"):
+            continue  # nearly every resource, so nothing more is done for it
+        for reference in _references(value):
             if not _is_ours(reference, patient_id, base, required=element == owner):
                 return f"{path}.{element}"
     return None

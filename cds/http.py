@@ -80,6 +80,8 @@ def _answer(service_id: str, hooks: dict[str, Service], context: CdsContext) -> 
             raise IncorrectInput("hook: this service does not serve this hook", expression=["hook"])
         prefetch = gather(hook_request, service.prefetch, context.fhir, deadline)
         cards = service.answer(HookCall(hook_request, prefetch, deadline), context)
+        # A card that comes late would be shown over whatever the clinician has turned to meanwhile.
+        deadline.left_s()
         said = "cards" if cards else "no-cards"
         log.info(
             "hook answered",

@@ -29,10 +29,12 @@ from fhir_adapters.features.measurements import (
     KILOGRAMS,
     MILLIMETRES_OF_MERCURY,
     NOT_RECORDED,
+    Index,
     Measured,
     Missing,
     Reading,
     brief,
+    by_loinc,
     newest,
 )
 from model_runtime.manifest import Feature
@@ -65,11 +67,9 @@ class FeatureRow:
 @dataclass(frozen=True, slots=True)
 class _Record:
     resources: tuple[Resource, ...]
+    patient: Resource
+    measured: Index
     now: datetime
-
-    @property
-    def patient(self) -> Resource:
-        return next((item for item in self.resources if item.get("resourceType") == "Patient"), {})
 
 
 def feature_row(resources: Iterable[Resource], features: Sequence[Feature], now: datetime) -> FeatureRow:
@@ -79,7 +79,9 @@ def feature_row(resources: Iterable[Resource], features: Sequence[Feature], now:
 
     Raises Fault when the model asks for a feature that nothing here reads.
     """
-    record = _Record(tuple(resources), now)
+    everything = tuple(resources)
+    patient = next((item for item in everything if item.get("resourceType") == "Patient"), {})
+    record = _Record(everything, patient, by_loinc(everything), now)
     values: dict[str, float] = {}
     used: list[InputUsed] = []
     missing: list[MissingInput] = []
@@ -152,11 +154,11 @@ def _sex_male(record: _Record) -> Reading:
 
 
 def _bmi(record: _Record) -> Reading:
-    recorded = newest(record.resources, (BODY_MASS_INDEX,), BODY_MASS_INDEX_UNITS, record.now)
+    recorded = newest(record.measured, (BODY_MASS_INDEX,), BODY_MASS_INDEX_UNITS, record.now)
     if recorded != Missing(NOT_RECORDED):
         return recorded
-    height = newest(record.resources, (BODY_HEIGHT,), CENTIMETRES, record.now)
-    weight = newest(record.resources, (BODY_WEIGHT,), KILOGRAMS, record.now)
+    height = newest(record.measured, (BODY_HEIGHT,), CENTIMETRES, record.now)
+    weight = newest(record.measured, (BODY_WEIGHT,), KILOGRAMS, record.now)
     if isinstance(height, Missing) or isinstance(weight, Missing) or height.value <= 0:
         return recorded
     if _measured_in_childhood(height, record.patient):
@@ -176,15 +178,15 @@ def _measured_in_childhood(height: Measured, patient: Resource) -> bool:
 
 
 def _waist(record: _Record) -> Reading:
-    return newest(record.resources, (WAIST_CIRCUMFERENCE,), CENTIMETRES, record.now)
+    return newest(record.measured, (WAIST_CIRCUMFERENCE,), CENTIMETRES, record.now)
 
 
 def _diastolic(record: _Record) -> Reading:
-    return newest(record.resources, (DIASTOLIC_BLOOD_PRESSURE,), MILLIMETRES_OF_MERCURY, record.now)
+    return newest(record.measured, (DIASTOLIC_BLOOD_PRESSURE,), MILLIMETRES_OF_MERCURY, record.now)
 
 
 def _fasting_glucose(record: _Record) -> Reading:
-    return newest(record.resources, (FASTING_GLUCOSE, FASTING_GLUCOSE_MOLES), GLUCOSE_MG_DL, record.now)
+    return newest(record.measured, (FASTING_GLUCOSE, FASTING_GLUCOSE_MOLES), GLUCOSE_MG_DL, record.now)
 
 
 def _family_history(record: _Record) -> Reading:

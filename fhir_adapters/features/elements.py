@@ -44,9 +44,9 @@ def has_code(concept: object, systems: str | frozenset[str], codes: frozenset[st
     """True when a CodeableConcept has one of the codes of one of the systems; a text never counts."""
     if not isinstance(concept, dict):
         return False
-    wanted = frozenset((systems,)) if isinstance(systems, str) else systems
+    wanted = (systems,) if isinstance(systems, str) else systems
     return any(
-        word(coding, "system") in wanted and word(coding, "code") in codes for coding in objects(concept, "coding")
+        word(item, "code") in codes and word(item, "system") in wanted for item in objects(concept, "coding")
     )
 
 
@@ -88,7 +88,7 @@ def instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _DATE_TIME.fullmatch(text):
         return None
     try:
-        moment = datetime.fromisoformat(_microseconds(text))
+        moment = datetime.fromisoformat(_microseconds(text) if "." in text else text)
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

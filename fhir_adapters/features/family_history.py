@@ -42,6 +42,7 @@ _FIRST_DEGREE_SNOMED = frozenset(
 )
 _ICD = frozenset((ICD_10, ICD_10_CM))
 _ICD_DIABETES = ("E10", "E11", "E12", "E13", "E14")
+_STATEMENTS = frozenset((FAMILY_HISTORY_OF_DIABETES.code, NO_FAMILY_HISTORY_OF_DIABETES.code))
 _UNUSABLE = {"entered-in-error", "health-unknown", "cancelled", "registered", "unknown"}
 
 
@@ -49,18 +50,19 @@ def family_history_of_diabetes(resources: Iterable[Resource], now: datetime) -> 
     """Return 1 with the relative's record, 0 when the family history was explicitly denied, else Missing."""
     denials: list[Measured] = []
     for resource in resources:
-        if word(resource, "status") in _UNUSABLE or _refuted(resource):
+        if word(resource, "status") in _UNUSABLE:
             continue
         if resource.get("resourceType") == "FamilyMemberHistory":
             if _close(resource) and any(_is_diabetes(item.get("code")) for item in objects(resource, "condition")):
                 return Measured(1.0, "yes", _past(instant(resource.get("date")), now), reference_to(resource))
         elif word(resource, "resourceType") in {"Observation", "Condition"}:
-            taken_at = _past(effective(resource) or instant(resource.get("recordedDate")), now)
             concepts = (resource.get("code"), resource.get("valueCodeableConcept"))
+            if not any(has_code(concept, SNOMED_CT, _STATEMENTS) for concept in concepts) or _refuted(resource):
+                continue
+            taken_at = _past(effective(resource) or instant(resource.get("recordedDate")), now)
             if any(is_coded(concept, FAMILY_HISTORY_OF_DIABETES) for concept in concepts):
                 return Measured(1.0, "yes", taken_at, reference_to(resource))
-            if any(is_coded(concept, NO_FAMILY_HISTORY_OF_DIABETES) for concept in concepts):
-                denials.append(Measured(0.0, "no", taken_at, reference_to(resource)))
+            denials.append(Measured(0.0, "no", taken_at, reference_to(resource)))
     return denials[0] if denials else Missing(NOT_RECORDED)
 
 

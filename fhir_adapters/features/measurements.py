@@ -4,7 +4,7 @@ Never guessed: an unknown unit, a value outside the plausible range or a date in
 missing, with the reason, although an older value may exist - the newest is what a clinician would look at.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -14,7 +14,6 @@ from fhir_adapters.features.elements import (
     Quantity,
     Resource,
     effective,
-    has_code,
     objects,
     quantity,
     reference_to,
@@ -55,6 +54,7 @@ class Missing:
 
 
 Reading = Measured | Missing
+Index = Mapping[str, Sequence[tuple[Resource, Resource]]]  # LOINC -> (the part with the value, its Observation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,24 @@ class _Candidate:
         return (self.taken_at, self.updated, self.source or "")
 
 
-def newest(
-    observations: Iterable[Resource], codes: Iterable[Coding], units: Mapping[str, float], now: datetime
-) -> Reading:
-    """Return the newest value among Observations (or components of them) with one of the LOINC codes."""
-    wanted = frozenset(code.code for code in codes if code.system == LOINC)
-    found = list(_candidates(observations, wanted))
-    dated = [candidate for candidate in found if isinstance(candidate, _Candidate)]
+def by_loinc(resources: Iterable[Resource]) -> Index:
+    """Return every part of every usable Observation under its LOINC codes, in one pass."""
+    index: dict[str, list[tuple[Resource, Resource]]] = {}
+    for resource in resources:
+        if resource.get("resourceType") != "Observation" or word(resource, "status") in _NOT_A_RESULT:
+            continue
+        for part in (resource, *objects(resource, "component")):
+            concept = part.get("code")
+            for coding in objects(concept, "coding") if isinstance(concept, dict) else ():
+                if coding.get("system") == LOINC:
+                    index.setdefault(word(coding, "code"), []).append((part, resource))
+    return index
+
+
+def newest(index: Index, codes: Iterable[Coding], units: Mapping[str, float], now: datetime) -> Reading:
+    """Return the newest value under one of the LOINC codes. index: of `by_loinc`."""
+    found = list(_candidates(index, codes))
+    dated = [candidate for candidate in found if candidate is not None]
     past = [candidate for candidate in dated if candidate.taken_at <= now + _AHEAD]
     if not past:
         return Missing(NO_DATE if found and not dated else NOT_RECORDED)
@@ -86,22 +97,22 @@ def newest(
     return _converted(best, factor)
 
 
-def _candidates(observations: Iterable[Resource], wanted: frozenset[str]) -> Iterator[_Candidate | None]:
+def _candidates(index: Index, codes: Iterable[Coding]) -> Iterator[_Candidate | None]:
     """Yield a candidate for every value; None for one whose date is absent or names no day."""
-    for observation in observations:
-        if observation.get("resourceType") != "Observation" or word(observation, "status") in _NOT_A_RESULT:
-            continue
-        for part in (observation, *objects(observation, "component")):
-            amount = quantity(part.get("valueQuantity")) if has_code(part.get("code"), LOINC, wanted) else None
-            if amount is None:
-                continue
-            taken_at = effective(observation)
-            meta = observation.get("meta")
-            updated = word(meta, "lastUpdated") if isinstance(meta, dict) else ""
-            if taken_at is None:
-                yield None
-                continue
-            yield _Candidate(taken_at, updated, amount, reference_to(observation))
+    for code in codes:
+        for part, observation in index.get(code.code, ()):
+            amount = quantity(part.get("valueQuantity"))
+            if amount is not None:
+                yield _candidate(amount, observation)
+
+
+def _candidate(amount: Quantity, observation: Resource) -> _Candidate | None:
+    taken_at = effective(observation)
+    if taken_at is None:
+        return None
+    meta = observation.get("meta")
+    updated = word(meta, "lastUpdated") if isinstance(meta, dict) else ""
+    return _Candidate(taken_at, updated, amount, reference_to(observation))
 
 
 def _converted(candidate: _Candidate, factor: float) -> Measured:

@@ -1,6 +1,7 @@
 """diabetes-risk: what the clinician reads, and that a failure is never silence."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -204,6 +205,16 @@ def test_a_model_that_is_too_slow_is_503_within_the_budget(make_client, post, ad
     slow = Slow(5.0, {"probability": np.full((6, 1), 0.9)})
     issue = outcome_of(call(post, make_client(engine=risk_engine_of(slow), budget_s=0.05), adult), 503)
     assert issue["code"] == "throttled"
+
+
+def test_a_model_that_ignores_its_time_is_503_and_its_late_card_is_not_shown(
+    make_client, post, adult, risk_engine_of
+):
+    def late(inputs):
+        time.sleep(0.03)
+        return {"probability": np.full((len(inputs["features"]), 1), 0.9)}
+
+    outcome_of(call(post, make_client(engine=risk_engine_of(late), budget_s=0.02), adult), 503)
 
 
 def test_a_record_cannot_put_markup_or_a_link_into_a_card(client, post, adult, make_bundle, make_observation):
