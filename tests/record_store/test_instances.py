@@ -16,6 +16,7 @@ from record_store.instances import (
     ReceivedInstance,
     Taken,
     close_study,
+    content_digest,
     due_studies,
     hold_study,
     instances_of,
@@ -175,6 +176,13 @@ def test_the_content_digest_does_not_depend_on_the_order_of_arrival(db, now):
             conn.exec_driver_sql("DELETE FROM instance")
     # Worked out by hand: printf '1.2.3.10 aaa..a\n1.2.3.2 bbb..b\n' | sha256sum
     assert digests == {"45e7d6bfb289490fcbec2aa5d9cb75d664a3bb840f9b25ff71a7118a31a77f84"}
+
+
+def test_the_content_digest_does_not_depend_on_the_order_of_reading(db, now):
+    receive(db, now, FIRST, SECOND)
+    with db.read() as conn:
+        rows = instances_of(conn, "1.2.3")
+    assert content_digest(rows) == content_digest(rows[::-1]) != content_digest(rows[:1])
 
 
 @pytest.mark.slow

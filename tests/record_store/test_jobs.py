@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from clinical.errors import Busy, Category, IncorrectInput, NotFound
 from record_store.database import open_database
 from record_store.job_steps import Failure, StepRetry
-from record_store.jobs import MAX_STARTS, JobClient, JobEngine
+from record_store.jobs import MAX_STARTS, QUEUE, JobClient, JobEngine, jobs_url
 from record_store.migrate import migrate
 
 pytestmark = pytest.mark.slow
@@ -150,6 +151,9 @@ def test_a_killed_workers_job_goes_on_elsewhere_within_the_silence_and_five_seco
     record_property("redelivery_s", round(took_s, 2))
     assert took_s <= SILENCE_S + 5
     assert workers.count("end")["job", "read"] == 1
+    # Not on DBOS's internal queue, where the limit of jobs per worker would not hold.
+    (row,) = client._client().list_workflows(workflow_ids=["job"])
+    assert row.queue_name == QUEUE
 
 
 def until_started(workers, number):
@@ -202,16 +206,18 @@ class Bench:
     """An engine in this process, with steps that tests steer."""
 
     def __init__(self, db):
-        self.seen, self.told, self.errors = [], [], {}
+        self.seen, self.told, self.errors, self.gate = [], [], {}, threading.Event()
+        self.gate.set()
         steps = [(name, self.step(name)) for name in STEPS]
         retry = StepRetry(busy_attempts=2, fault_attempts=2, first_s=0.01)
         self.engine = JobEngine(
-            db, "w1", steps, lambda *words: self.told.append(words), poll_s=0.02, silence_s=5, retry=retry
+            db, "w1", steps, lambda *words: self.told.append(words), poll_s=0.02, silence_s=SILENCE_S, retry=retry
         )
 
     def step(self, name):
         def run(job_key, previous):
             self.seen.append((job_key, name))
+            self.gate.wait(WAIT_S)
             if error := self.errors.get((job_key, name)):
                 raise error
             return {"path": [*previous.get("path", []), name]}
@@ -236,7 +242,7 @@ def test_steps_run_in_order_and_a_known_key_is_never_run_again(client, bench):
     assert bench.seen == [("job", step) for step in STEPS] + [("next", step) for step in STEPS]
     assert client.stats() == {"queued": 0, "running": 0, "parked": 0}
     assert client.status("never") is None
-    assert bench.engine.silent_for_s() < 5
+    assert bench.engine.silent_for_s() < WAIT_S
 
 
 def test_a_failed_job_is_parked_told_and_continued_from_its_failed_step_when_asked(client, bench):
@@ -265,6 +271,26 @@ def test_a_failed_job_is_parked_told_and_continued_from_its_failed_step_when_ask
         client.retry("bad")
     with pytest.raises(NotFound):
         client.retry("never")
+
+
+def test_a_job_claimed_by_an_earlier_process_of_the_same_worker_is_found_and_run(jobs_db, client, bench):
+    bench.gate.clear()
+    client.enqueue("slow", {})
+    until(client, "slow", "running")
+    client.enqueue("lost", {})
+    # What a draining predecessor leaves that claims a job after its successor has looked and is then killed.
+    jobs = open_database(jobs_url(jobs_db))
+    with jobs.write() as conn:
+        table = "workflow_status" if jobs.dialect == "sqlite" else "dbos.workflow_status"
+        conn.exec_driver_sql(
+            f"UPDATE {table} SET status = 'PENDING', executor_id = 'w1', started_at_epoch_ms = 1"
+            " WHERE workflow_uuid = 'lost'"
+        )
+    jobs.dispose()
+    time.sleep(2 * SILENCE_S)
+    bench.gate.set()
+    until(client, "lost", "done")
+    assert Counter(bench.seen) == {(key, step): 1 for key in ("slow", "lost") for step in STEPS}
 
 
 def test_the_client_says_busy_when_the_database_is_away(tmp_path):
