@@ -1,19 +1,12 @@
-"""Stand-ins for tests and the demo: a canned engine, valid manifests, tiny ONNX models and their folders.
+"""Stand-ins for tests and the demo: a canned engine, valid manifests (tiny ONNX files: model_export/testing.py)."""
+# ruff: noqa: ANN401 - documents are JSON
 
-Making ONNX files needs the `onnx` package (extra `dev` or `export`); everything else here does not.
-"""
-# ruff: noqa: ANN401 - documents are JSON, and onnx is untyped
-
-import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clinical.errors import Busy, ClinicalError, NotFound
@@ -164,89 +157,3 @@ def _coding(code: str, display: str) -> Document:
 def manifest_of(document: Mapping[str, Any]) -> Manifest:
     """Return the manifest of a document, checked as the server checks it."""
     return parse_manifest(json.dumps(document).encode(), str(document.get("name", "?")))
-
-
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """Return the bytes of an .npz file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def write_model(models: Path, document: Mapping[str, Any], model: bytes, golden: Mapping[str, Array]) -> Path:
-    """Write `models/<name>/` with digests that fit the bytes; return the folder.
-
-    golden: `in_<input name>` and `out_<output name>` arrays.
-    """
-    folder = models / str(document["name"])
-    folder.mkdir(parents=True)
-    stored = npz_bytes(golden)
-    whole = {
-        **document,
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "golden": {**document["golden"], "sha256": hashlib.sha256(stored).hexdigest()},
-    }
-    (folder / "model.onnx").write_bytes(model)
-    (folder / "golden.npz").write_bytes(stored)
-    (folder / "manifest.json").write_text(json.dumps(whole, indent=1), "utf-8")
-    (folder / "card.md").write_text("# A model for tests\n", "utf-8")
-    return folder
-
-
-def write_tiny_risk(models: Path, **changes: Any) -> Path:
-    """Write a risk model: P = 1 / (1 + exp(-(glucose - 126) / 20)), 0.2 when glucose is NaN."""
-    features = np.full((2, len(DIABETES_FEATURES)), np.nan)
-    features[0, -1] = 126.0
-    golden = {"in_features": features, "out_probability": np.array([[0.5], [0.2]])}
-    return write_model(models, risk_document(**changes), tiny_risk_onnx(), golden)
-
-
-def write_tiny_segmentation(models: Path, rows: int = 16, columns: int = 16, **changes: Any) -> Path:
-    """Write a segmentation model whose probability is the grey value itself, cut to 0..1."""
-    image = np.linspace(0, 1, rows * columns, dtype=np.float32).reshape(1, rows, columns, 1)
-    golden = {"in_image": image, "out_probability": image}
-    document = segmentation_document(rows=rows, columns=columns, **changes)
-    return write_model(models, document, tiny_segmentation_onnx(rows, columns), golden)
-
-
-def tiny_risk_onnx() -> bytes:
-    """Return the ONNX bytes of `write_tiny_risk`'s model."""
-    from onnx import helper, numpy_helper  # noqa: PLC0415 - only makers of files need onnx
-
-    constants = {"last": np.array([6]), "mean": np.array(126.0), "width": np.array(20.0), "base": np.array(0.2)}
-    nodes = [
-        helper.make_node("Gather", ["features", "last"], ["glucose"], axis=1),
-        helper.make_node("Sub", ["glucose", "mean"], ["centred"]),
-        helper.make_node("Div", ["centred", "width"], ["score"]),
-        helper.make_node("Sigmoid", ["score"], ["known"]),
-        helper.make_node("IsNaN", ["glucose"], ["absent"]),
-        helper.make_node("Where", ["absent", "base", "known"], ["probability"]),
-    ]
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    return onnx_bytes(nodes, initializers, risk_document())
-
-
-def tiny_segmentation_onnx(rows: int = 16, columns: int = 16) -> bytes:
-    """Return the ONNX bytes of `write_tiny_segmentation`'s model."""
-    from onnx import helper, numpy_helper  # noqa: PLC0415 - only makers of files need onnx
-
-    limits = {"low": np.float32(0), "high": np.float32(1)}
-    nodes = [helper.make_node("Clip", ["image", "low", "high"], ["probability"])]
-    initializers = [numpy_helper.from_array(np.array(value), name) for name, value in limits.items()]
-    return onnx_bytes(nodes, initializers, segmentation_document(rows=rows, columns=columns))
-
-
-def onnx_bytes(nodes: list[Any], initializers: list[Any], document: Mapping[str, Any]) -> bytes:
-    """Return an ONNX file of these nodes with the inputs and outputs of a manifest document."""
-    from onnx import helper  # noqa: PLC0415 - only makers of files need onnx
-
-    def value(spec: Mapping[str, Any]) -> Any:
-        kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec["dtype"]))
-        return helper.make_tensor_value_info(spec["name"], kind, spec["shape"])
-
-    inputs = [value(spec) for spec in document["inputs"]]
-    outputs = [value(spec) for spec in document["outputs"]]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    opsets = [helper.make_opsetid(domain, version) for domain, version in document["opset"].items()]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    return bytes(model.SerializeToString())

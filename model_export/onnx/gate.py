@@ -6,6 +6,7 @@ trainer's own function and rows; what is written has been loaded and compared by
 """
 
 import hashlib
+import io
 import json
 import shutil
 import tempfile
@@ -23,7 +24,6 @@ from model_export.onnx.inspect import boundary_faults, opsets, tensor_spec, wire
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest, parse_manifest
 from model_runtime.session import Device, Session
-from model_runtime.testing import npz_bytes
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -208,6 +208,13 @@ def _with_metadata(candidate: Candidate) -> Any:  # noqa: ANN401 - onnx is untyp
     model.producer_name = "consilium"
     model.producer_version = str(document["version"])
     return model
+
+
+def npz_bytes(arrays: Arrays) -> bytes:
+    """Return the bytes of an .npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def _golden(candidate: Candidate) -> dict[str, Array]:

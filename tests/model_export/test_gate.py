@@ -15,8 +15,9 @@ from model_export.onnx.gate import (
     release,
     tabular_rows,
 )
+from model_export.testing import tiny_risk_onnx
 from model_runtime.library import Library
-from model_runtime.testing import risk_document, tiny_risk_onnx
+from model_runtime.testing import risk_document
 
 LOW, HIGH = np.zeros(7), np.full(7, 200.0)
 OPTIONAL = np.array([False, False, True, True, True, True, True])

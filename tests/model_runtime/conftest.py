@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_runtime.testing import DIABETES_FEATURES, write_tiny_risk, write_tiny_segmentation
+from model_export.testing import write_tiny_risk, write_tiny_segmentation
+from model_runtime.testing import DIABETES_FEATURES
 
 
 @pytest.fixture(scope="session")

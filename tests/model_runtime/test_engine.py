@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from clinical.errors import Busy, Fault, IncorrectInput, NotFound
+from model_export.testing import onnx_bytes, write_model
 from model_runtime import session as session_module
 from model_runtime.engine import LocalEngine, Policy, State
 from model_runtime.library import Library
@@ -18,9 +19,7 @@ from model_runtime.testing import (
     CannedEngine,
     Slow,
     manifest_of,
-    onnx_bytes,
     risk_document,
-    write_model,
 )
 from model_runtime.turns import MAX_WAITING
 
@@ -212,7 +211,7 @@ def test_the_cpu_answers_when_that_is_permitted(models, one_row, policy, fallbac
     assert engine.warm(RISK).device in {Device.CPU, Device.CUDA}
 
 
-def test_a_forked_child_loads_its_own_session(models, one_row):
+def test_forgetting_sessions_means_verifying_again(models, one_row):
     SlowLibrary.opened = 0
     engine = LocalEngine(SlowLibrary(models))
     engine.run(RISK, one_row)
@@ -278,3 +277,22 @@ def test_importing_the_engine_loads_no_training_library_and_no_runtime(tmp_path)
     heavy = "('tensorflow', 'keras', 'sklearn', 'pandas', 'onnx', 'onnxruntime', 'tf2onnx', 'skl2onnx')"
     code = f"import sys, model_runtime.engine; print([name for name in {heavy} if name in sys.modules])"
     assert run_python(code, tmp_path).strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_forked_child_loads_a_session_of_its_own_and_the_parent_keeps_its_one(models, tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; import numpy as np\n"
+        "from model_runtime.engine import LocalEngine; from model_runtime.library import Library\n"
+        f"engine = LocalEngine(Library(Path({str(models)!r})))\n"
+        "row = {'features': np.full((1, 7), np.nan)}\n"
+        "engine.run('diabetes-risk', row)\n"
+        "states = lambda: ' '.join(state.state for state in engine.ready())\n"
+        "if os.fork() == 0:\n"
+        "    before = states(); engine.run('diabetes-risk', row)\n"
+        "    print('child:', before, '->', states(), flush=True); os._exit(0)\n"
+        "os.wait(); print('parent:', states())\n"
+    )
+    said = run_python(code, tmp_path)
+    assert "child: untried untried -> ready untried" in said
+    assert "parent: ready untried" in said

@@ -6,8 +6,9 @@ import onnx
 import pytest
 
 from clinical.errors import Fault, NotFound
+from model_export.onnx.gate import npz_bytes
+from model_export.testing import write_tiny_risk
 from model_runtime.library import Library, single_onnxruntime
-from model_runtime.testing import npz_bytes, write_tiny_risk
 
 RISK = "diabetes-risk"
 
