@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, Association, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (
     BreastTomosynthesisImageStorage,
@@ -69,6 +70,7 @@ IMAGE_CLASSES = (
     MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
 _REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03  # PS3.8 9.3.4
+_UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
 
 log = structlog.get_logger()
@@ -208,7 +210,8 @@ class StorageScp:
             return "the store is away"
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Refuse calling AEs that the table does not know, or knows from elsewhere."""
+        """Offer what the peer prefers; refuse calling AEs that the table does not know from their address."""
+        _prefer_the_peers_order(event.assoc)
         if not self._networks:
             return
         title = _calling(event)
@@ -302,6 +305,29 @@ class StorageScp:
                 )
         except (Busy, Fault):
             log.warning("refusal not audited", instance=instance)
+
+
+def _prefer_the_peers_order(association: Association) -> None:
+    """Put each class's transfer syntaxes in the order in which the peer proposes them.
+
+    pynetdicom takes the acceptor's first; a peer's first is what its objects are in, so nothing is transcoded
+    on the way to us. One order serves all contexts of a class: between two that are first somewhere, the
+    compressed one, because its context is the one in which both stand.
+    """
+    offered = {
+        context.abstract_syntax: context.transfer_syntax for context in association.acceptor.supported_contexts
+    }
+    ranks: dict[str, dict[str, int]] = {}
+    for context in association.requestor.primitive.presentation_context_definition_list:
+        mine = ranks.setdefault(context.abstract_syntax, {})
+        for rank, syntax in enumerate(context.transfer_syntax):
+            if syntax in offered.get(context.abstract_syntax, ()):
+                mine[syntax] = min(rank, mine.get(syntax, rank))
+    association.acceptor.supported_contexts = [
+        build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
+        for one, mine in ranks.items()
+        if mine
+    ]
 
 
 def _check(header: Header, request: Any) -> None:  # noqa: ANN401 - pynetdicom's C_STORE

@@ -16,7 +16,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -444,7 +443,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]
         association.acceptor.address_info = self.local
         association.acceptor.implementation_class_uid = IMPLEMENTATION_UID
         association.acceptor.implementation_version_name = IMPLEMENTATION_VERSION
-        association.acceptor.supported_contexts = deepcopy(server.contexts)
+        association.acceptor.supported_contexts = server.contexts
         association.requestor.address_info = self.remote
         for event, bound in server._handlers.items():  # noqa: SLF001
             for handler in [bound] if event.is_intervention else bound:
