@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -26,7 +26,6 @@ from clinical.identity import PatientKey
 from clinical.measure import findings_from_probability
 from dicom_node.header import Header, read_stored_header
 from dicom_node.pixels import DecodedImage, Decoder
-from dicom_node.results import ENCODERS, Encoder, ResultContext
 from dicom_node.series import ModelRule, eligible
 from dicom_node.uids import derived_uid
 from fhir_adapters.publish import find_or_add_patient, publish
@@ -44,6 +43,9 @@ from record_store.database import Database
 from record_store.instances import instances_of, study_row
 from record_store.reading_json import from_json, to_json
 from record_store.readings import JobRow, ResultObject
+
+if TYPE_CHECKING:
+    from dicom_node.results import Encoder, ResultContext
 
 MANUFACTURER = "Consilium"
 HEADER_TAGS = (
@@ -213,6 +215,9 @@ class StudySteps:
         mask = _unpacked(self.blobs.get(item["mask"]))
         with self.blobs.local_path(item["image"]) as path:
             source = dcmread(path, stop_before_pixels=True)
+        # highdicom takes most of a second to import: the worker is ready before that, see `warm`.
+        from dicom_node.results import ENCODERS  # noqa: PLC0415
+
         objects = []
         for encoder in ENCODERS:
             context = self._context(job, reading, item["reading_id"], encoder)
@@ -231,7 +236,9 @@ class StudySteps:
             "sha256": self.blobs.put(_part10(made)).sha256,
         }
 
-    def _context(self, job: JobRow, reading: Reading, reading_id: str, encoder: Encoder) -> ResultContext:
+    def _context(self, job: JobRow, reading: Reading, reading_id: str, encoder: "Encoder") -> "ResultContext":
+        from dicom_node.results import ResultContext  # noqa: PLC0415
+
         return ResultContext(
             sop_instance_uid=derived_uid(encoder.kind, reading_id),
             series_instance_uid=derived_uid(encoder.kind, "series", reading_id),

@@ -1,5 +1,7 @@
 """The worker process: its loops, its job engine, its models, put together and started in order."""
 
+import importlib
+import threading
 from dataclasses import dataclass
 
 from consilium import __version__, metrics
@@ -24,6 +26,7 @@ class Worker:
     loops: tuple[Loop, ...]
     decoder: Decoder
     jobs: JobClient
+    models: LocalEngine
 
     def start(self) -> None:
         """Start the job engine first: it recovers what this worker left running."""
@@ -31,6 +34,14 @@ class Worker:
         self.engine.start()
         for loop in self.loops:
             loop.start()
+        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    def _warm(self) -> None:
+        # What the first study would wait for: the encoders' import, the models' load and golden check.
+        importlib.import_module("dicom_node.results")
+        for state in self.models.ready():
+            if state.version and self.models.manifest(state.name).segmentation:
+                self.models.warm(state.name)
 
     def stop(self) -> None:
         """Take nothing new, let the running jobs end for a while, then close."""
@@ -67,7 +78,7 @@ def build_worker(house: House) -> Worker:
         silence_s=settings.executor_silence_s,
     )
     jobs = JobClient(house.db)
-    return Worker(engine, _loops(house, models, jobs), decoder, jobs)
+    return Worker(engine, _loops(house, models, jobs), decoder, jobs, models)
 
 
 def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ...]:
