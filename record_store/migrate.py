@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 # The newest revision, said here so that a process that finds it in the database need not load Alembic to start;
 # a test holds it equal to the scripts.
 HEAD = "0001"
-HEAD = "0001"  # the newest revision in migrations/versions; a test holds it there
 _LOCK = 0x636F6E73696C  # "consil": one number that all callers of migrate() share
 
 
