@@ -426,6 +426,7 @@ def test_a_page_that_was_sent_is_followed(serve, client_of):
     assert entries_of(fetched) == [1, 2]
 
 
+@pytest.mark.slow
 def test_fetches_run_side_by_side_and_one_that_is_late_spoils_none(serve, client_of):
     def handler(path, send):
         time.sleep(3 if path.endswith("late") else 0.1)
@@ -434,8 +435,8 @@ def test_fetches_run_side_by_side_and_one_that_is_late_spoils_none(serve, client
     server = serve(handler)
     wanted = {str(number): f"Patient/{number}" for number in range(5)} | {"late": "Patient/late"}
     started = time.monotonic()
-    results = client_of(server.base).fetch_all(Grant(server.base), wanted, ends_at=soon(0.5))
-    assert time.monotonic() - started < 0.9
+    results = client_of(server.base).fetch_all(Grant(server.base), wanted, ends_at=soon(1.0))
+    assert time.monotonic() - started < 1.6
     assert results.pop("late").reason is Reason.TIMEOUT
     assert [result.resource for result in results.values()] == [PATIENT] * 5
 
