@@ -300,3 +300,8 @@ def test_the_client_says_busy_when_the_database_is_away(tmp_path):
         client.enqueue("job", {})
     client.close()
     db.dispose()
+
+
+def test_the_job_engine_is_loaded_only_when_it_is_used():
+    look = "import record_store.jobs, record_store.migrate, sys; print({'dbos', 'alembic'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", look], check=True, capture_output=True).stdout == b"set()\n"
