@@ -1,6 +1,7 @@
 """The web process: gunicorn with threads, each worker building its collaborators after the fork."""
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from dicom_node.pixels import Decoder
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
-from model_runtime.engine import LocalEngine, State
+from model_runtime.engine import Engine, LocalEngine, State
 from model_runtime.library import Library
 
 GRACE_S = 6
@@ -64,10 +65,20 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """Build the application: in the worker, after the fork."""
-        return create_app(build_parts(self._house))
+        parts = build_parts(self._house)
+        # The first caller of a hook should not wait for its model to be loaded and checked.
+        threading.Thread(target=_warm, args=(parts.cds.engine,), name="warm", daemon=True).start()
+        return create_app(parts)
 
     def _worker_ready(self, _worker: object) -> None:
         report_ready(dict(self._environ))
+
+
+def _warm(engine: Engine) -> None:
+    if isinstance(engine, LocalEngine):
+        for state in engine.ready():
+            if state.version and engine.manifest(state.name).risk:
+                engine.warm(state.name)
 
 
 def _forget_worker(_server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)

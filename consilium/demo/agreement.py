@@ -66,6 +66,8 @@ def _of_report(sr: Dataset) -> list[tuple[float, str, float]]:
             for item in group.ContentSequence
             if item.ValueType == "NUM"
         }
+        if LONG_AXIS not in numbers:  # the statement that there is no finding
+            continue
         size, certainty = numbers[LONG_AXIS], numbers[CERTAINTY]
         unit = str(size.MeasurementUnitsCodeSequence[0].CodeValue)
         rows.append((float(size.NumericValue), unit, float(certainty.NumericValue)))
