@@ -42,10 +42,11 @@ from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
 from clinical.identity import IssuerTable
 from dicom_node.header import Header, read_header
+from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.uids import checked_uid, uid_digest
-from dicom_node.upper_layer import BoundedEntity, Bounds, ReceivedDataSet, StorageServer, serve_in_background
+from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
 from record_store import audit
 from record_store.blobs import Blobs
 from record_store.database import Database

@@ -16,80 +16,30 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from socketserver import BaseServer
 from typing import Any
 
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 from pynetdicom import Association, evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dsutils import create_file_meta
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.uids import derived_uid
-
-# These stand in every file we store, so they never change: the same object must give the same bytes.
-IMPLEMENTATION_UID = UID(derived_uid("consilium", "implementation"))
-IMPLEMENTATION_VERSION = "CONSILIUM"
+from dicom_node.incoming import (
+    BUFFER,
+    DECODER_ERRORS,
+    IMPLEMENTATION_UID,
+    IMPLEMENTATION_VERSION,
+    Bounds,
+    Incoming,
+    ProtocolError,
+)
 
 _P_DATA_TF = 0x04
 _ESTABLISHED, _AWAITING_REQUEST, _AWAITING_CLOSE = "Sta6", "Sta2", "Sta13"  # PS3.8 9.2
-_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
+_CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _LOOK_S = 0.25  # how often timers are looked at when nothing happens
-_BUFFER = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a peer may make us hold. Sizes in bytes, times in seconds.
-
-    control_pdu: longest PDU other than P-DATA. command_set: longest DIMSE command.
-    object_bytes: longest data set. associations: established at once.
-    connections, connections_per_host: open sockets, whatever their state.
-    stall_s: longest silence within a PDU. slowest: bytes a second below which a PDU is given up.
-    """
-
-    control_pdu: int = 256 * 1024
-    command_set: int = 16 * 1024
-    object_bytes: int = 8 * 1024**3
-    associations: int = 64
-    connections: int = 256
-    connections_per_host: int = 128
-    stall_s: float = 30.0
-    slowest: float = 10_000.0
-
-
-@dataclass(slots=True)
-class ReceivedDataSet:
-    """A data set as it came: a Part 10 file, complete and closed, or the reason why there is none.
-
-    path: None when it could not be kept. offset: where the data set begins, after the file meta group.
-    """
-
-    path: Path | None
-    offset: int = 0
-    refused: str = ""
-
-    def take(self) -> Path | None:
-        """Return the file; from now on it is the caller's to store or to remove."""
-        path, self.path = self.path, None
-        return path
-
-    def discard(self) -> None:
-        """Remove the file, unless somebody has taken it."""
-        path = self.take()
-        if path is not None:
-            path.unlink(missing_ok=True)
-
-
-class _ProtocolError(Exception):
-    """The peer broke PS3.8; the association is aborted."""
 
 
 class _WakingQueue(queue.Queue[Any]):
@@ -110,22 +60,36 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
     def __init__(self, association: Association, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
         super().__init__(association)
         self._bounds = bounds
-        self._incoming = _Incoming(association, bounds, accepts, folder)
+        self._incoming = Incoming(association, bounds, accepts, folder)
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
-        self._run_loop_delay = 0
         self.to_provider_queue = _WakingQueue(self._wake)
         self.to_user_queue = _WakingQueue(lambda: association.dimse.msg_queue.put((None, None)))
 
     def run_reactor(self) -> None:
         """Serve the connection until it ends; leave no file and nobody waiting behind."""
+        self._idle_timer.start()
+        self.assoc._dul_ready.set()  # noqa: SLF001 - as the reactor that this one replaces
         try:
-            super().run_reactor()
+            while not self._kill_thread:
+                self._look_once()
+        except InvalidEventError:
+            self.assoc.kill()
         finally:
+            if self.socket is not None and self.socket.socket is not None:
+                self.socket.close()
             self._incoming.close()
             self.to_user_queue.put(None)  # whoever still waits for an A-ASSOCIATE-RQ need not time out
             self._waker.close()
             self._woken.close()
+
+    def _look_once(self) -> None:
+        if self.artim_timer.expired:
+            self.event_queue.put(_ARTIM_EXPIRED)
+        if not self._process_recv_primitive() and self._is_transport_event():
+            self._idle_timer.restart()
+        while not self.event_queue.empty() and not self._kill_thread:
+            self.state_machine.do_action(self.event_queue.get())
 
     def kill_dul(self) -> None:
         """End the reactor now and not at its next look."""
@@ -150,7 +114,7 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
 
     def _skip(self) -> bool:
         try:
-            return bool(self.socket.socket.recv(_BUFFER))
+            return bool(self.socket.socket.recv(BUFFER))
         except OSError:
             return False
 
@@ -182,17 +146,17 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
                 self._read_control(kind, header, length, deadline)
         except OSError:  # includes the time-outs
             self.event_queue.put(_CLOSED)
-        except _ProtocolError:
+        except ProtocolError:
             self.event_queue.put(_INVALID_PDU)
 
     def _read_control(self, kind: int, header: bytearray, length: int, deadline: float) -> None:
         if not 1 <= kind <= 7 or length > self._bounds.control_pdu:
-            raise _ProtocolError
+            raise ProtocolError
         body = self._receive(length, deadline)
         try:
             pdu, event = self._decode_pdu(header + body)
-        except Exception:  # noqa: BLE001 - pynetdicom's decoder raises whatever a broken PDU leads to
-            raise _ProtocolError from None
+        except DECODER_ERRORS:
+            raise ProtocolError from None
         self.event_queue.put(event)
         self._recv_pdu.put(pdu)
 
@@ -201,11 +165,11 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         left = length
         while left:
             if left < 6:
-                raise _ProtocolError
+                raise ProtocolError
             size, context_id, control = struct.unpack(">LBB", self._receive(6, deadline))
             left -= 4 + size
             if size < 2 or left < 0:
-                raise _ProtocolError
+                raise ProtocolError
             if control & 1:
                 self._incoming.command(context_id, control, size - 2, lambda n: self._receive(n, deadline))
             else:
@@ -226,135 +190,6 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         if count == 0:
             raise ConnectionResetError
         return count
-
-
-class _Incoming:
-    """The DIMSE message that is being received on one association."""
-
-    def __init__(self, association: Association, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
-        self._association = association
-        self._bounds = bounds
-        self._accepts = accepts
-        self._folder = folder
-        self._buffer = memoryview(bytearray(0))
-        self._message: Any = None
-        self._command_bytes = 0
-        self._received: ReceivedDataSet | None = None
-        self._file: FileIO | None = None
-        self._size = 0
-        self._waiting: list[ReceivedDataSet] = []
-
-    def command(self, context_id: int, control: int, size: int, receive: Callable[[int], bytearray]) -> None:
-        """Take a fragment of a command set; pynetdicom decodes it when it is whole."""
-        self._command_bytes += size
-        if self._received is not None or self._command_bytes > self._bounds.command_set:
-            raise _ProtocolError
-        if self._message is None:
-            self._message = DIMSEMessage()
-        primitive = P_DATA()
-        primitive.presentation_data_value_list.append((context_id, bytes([control]) + bytes(receive(size))))
-        try:
-            whole = self._message.decode_msg(primitive, self._association)
-        except Exception:  # noqa: BLE001 - whatever a broken command set leads to inside the decoder
-            raise _ProtocolError from None
-        if whole:
-            self._hand_over()
-        elif control & 2:
-            if not isinstance(self._message, C_STORE_RQ):
-                raise _ProtocolError  # nothing else that we offer carries a data set
-            self._received = self._begin(context_id)
-
-    def data(self, context_id: int, control: int, size: int, receive: Callable[[memoryview], int]) -> None:
-        """Take a fragment of a data set: from the socket to the file."""
-        if self._received is None or context_id != self._message.context_id:
-            raise _ProtocolError
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(_BUFFER))
-        while size:
-            count = receive(self._buffer[: min(size, _BUFFER)])
-            self._write(self._buffer[:count])
-            size -= count
-        if control & 2:
-            self._finish()
-
-    def close(self) -> None:
-        """Forget everything: the association is over. What a handler has taken is not touched."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        for received in (*self._waiting, *((self._received,) if self._received else ())):
-            received.discard()
-        self._waiting.clear()
-
-    def _begin(self, context_id: int) -> ReceivedDataSet:
-        context = self._association._accepted_cx.get(context_id)  # noqa: SLF001 - no public way in by id
-        if context is None:
-            raise _ProtocolError
-        refused = self._accepts()
-        if refused:
-            return ReceivedDataSet(None, refused=refused)
-        command = self._message.command_set
-        path = self._folder / f"{uuid.uuid4().hex}.part"
-        received = ReceivedDataSet(path)
-        try:
-            self._file = FileIO(path, "xb")
-            self._file.write(b"\0" * 128 + b"DICM")
-            meta = create_file_meta(
-                sop_class_uid=command.AffectedSOPClassUID,
-                sop_instance_uid=command.AffectedSOPInstanceUID,
-                transfer_syntax=context.transfer_syntax[0],
-                implementation_uid=IMPLEMENTATION_UID,
-                implementation_version=IMPLEMENTATION_VERSION,
-            )
-            write_file_meta_info(self._file, meta)  # type: ignore[arg-type]  # any binary file does
-            received.offset = self._file.tell()
-        except OSError:
-            self._give_up(received, "the object cannot be written")
-        except (AttributeError, TypeError, ValueError):
-            raise _ProtocolError from None  # a command set without the UIDs that it must have
-        return received
-
-    def _write(self, view: memoryview) -> None:
-        self._size += len(view)
-        received = self._received
-        if self._file is None or received is None:
-            return  # refused: the rest is read and dropped, so that the association lives on
-        if self._size > self._bounds.object_bytes:
-            self._give_up(received, "the object is too large")
-            return
-        try:
-            while view:
-                view = view[self._file.write(view) or 0 :]
-        except OSError:
-            self._give_up(received, "the object cannot be written")
-
-    def _give_up(self, received: ReceivedDataSet, why: str) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        received.discard()
-        received.refused = why
-
-    def _finish(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        message, received = self._message, self._received
-        self._message, self._received, self._command_bytes, self._size = None, None, 0, 0
-        try:
-            primitive = message.message_to_primitive()
-        except (AttributeError, TypeError, ValueError):
-            if received is not None:
-                received.discard()
-            raise _ProtocolError from None
-        if received is not None:
-            self._waiting = [one for one in self._waiting if one.path is not None]
-            self._waiting.append(received)
-            primitive.received = received
-        self._association.dimse.msg_queue.put((message.context_id, primitive))
 
 
 class StorageAssociation(Association):  # type: ignore[misc]

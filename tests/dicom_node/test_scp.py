@@ -20,8 +20,8 @@ from pynetdicom.sop_class import BasicTextSRStorage, ComputedRadiographyImageSto
 from sqlalchemy import select
 
 from clinical.errors import Busy
+from dicom_node.incoming import Bounds
 from dicom_node.testing import CANARY_ID, cr_dataset, dx_dataset, send_files, write_dicom
-from dicom_node.upper_layer import Bounds
 from record_store.instances import study_row
 from record_store.tables import audit, instance
 
