@@ -13,7 +13,7 @@ from fhir_adapters.resources.labels import uri
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.search.index import index_of
 from record_store.resource_search import SearchQuery, TokenIn, search
-from record_store.resources import NewResource, lock_writers, put_all, read
+from record_store.resources import NewResource, StoredResource, lock_writers, put_all, read_all
 from record_store.times import to_text
 
 Json = dict[str, Any]
@@ -33,7 +33,11 @@ def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datet
     """
     lock_writers(conn)
     updated = to_text(now)
-    news = [new for each in resources if (new := _next_version(conn, dict(each), updated)) is not None]
+    before = read_all(conn, [(each["resourceType"], each["id"]) for each in resources])
+    versions = [
+        _next_version(dict(each), before.get((each["resourceType"], each["id"])), updated) for each in resources
+    ]
+    news = [new for new in versions if new is not None]
     put_all(conn, news)
     return [f"{new.type}/{new.id}" for new in news]
 
@@ -60,8 +64,7 @@ def find_or_add_patient(
     return found[0]
 
 
-def _next_version(conn: Connection, resource: Json, updated: str) -> NewResource | None:
-    stored = read(conn, resource["resourceType"], resource["id"])
+def _next_version(resource: Json, stored: StoredResource | None, updated: str) -> NewResource | None:
     version = 1
     if stored is not None:
         before = _content(orjson.loads(stored.body))

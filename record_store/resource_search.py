@@ -73,6 +73,9 @@ class StringStarts:
     prefixes: tuple[str, ...]
 
 
+UPDATED = "_lastUpdated"
+
+
 class Compare(StrEnum):
     """How a stored range lies to the range asked for (R4 3.1.1.4.5)."""
 
@@ -96,7 +99,7 @@ class DateRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DateIn:
-    """Some date compares to one of these. param "_lastUpdated" is the time of the version."""
+    """Some date compares to one of these. param UPDATED is the time of the version."""
 
     param: str
     alternatives: tuple[DateRange, ...]
@@ -171,15 +174,23 @@ _ALIVE = resource.c.deleted == 0
 
 
 def _where(statement: Select[Any], query: SearchQuery) -> Select[Any]:
-    # The most selective index drives: without id or patient, one criterion lists its ids and the others
-    # are looked up for each of them.
-    narrow = any(isinstance(criterion, IdIn | PatientIn) for criterion in query.criteria)
     statement = statement.where(resource.c.type == query.type, _ALIVE)
+    driver = _driver(query.criteria)
     for criterion in query.criteria:
-        drives = not narrow and isinstance(criterion, TokenIn | ReferenceIn | StringStarts)
-        statement = statement.where(_condition(query.type, criterion, drives))
-        narrow = narrow or drives
+        statement = statement.where(_condition(query.type, criterion, criterion is driver))
     return statement
+
+
+def _driver(criteria: Sequence[Criterion]) -> Criterion | None:
+    """Return the criterion whose index lists the candidates; the others are then asked of each candidate.
+
+    None when an id or a patient narrows enough already.
+    """
+    if any(isinstance(criterion, IdIn | PatientIn) for criterion in criteria):
+        return None
+    listed = [criterion for criterion in criteria if isinstance(criterion, TokenIn | ReferenceIn | StringStarts)]
+    dated = [criterion for criterion in criteria if isinstance(criterion, DateIn) and criterion.param != UPDATED]
+    return next(iter([*listed, *dated]), None)
 
 
 def _condition(resource_type: str, criterion: Criterion, drives: bool) -> ColumnElement[bool]:
@@ -199,7 +210,7 @@ def _condition(resource_type: str, criterion: Criterion, drives: bool) -> Column
             return _some_row(sp_reference, resource_type, param, _references(alternatives), drives)
         case StringStarts(param, prefixes):
             return _some_row(sp_string, resource_type, param, _prefixes(prefixes), drives)
-        case DateIn("_lastUpdated", ranges):
+        case DateIn(param, ranges) if param == UPDATED:
             at = resource.c.updated
             return or_(*(_compared(at, at, wanted) for wanted in ranges))
         case DateIn(param, ranges):
@@ -210,10 +221,13 @@ def _condition(resource_type: str, criterion: Criterion, drives: bool) -> Column
 def _some_row(
     table: Table, resource_type: str, param: str, condition: ColumnElement[bool], drives: bool
 ) -> ColumnElement[bool]:
-    rows = [table.c.type == resource_type, table.c.param == param, condition]
+    """Return "some index row of the resource meets the condition"."""
     if drives:
-        return resource.c.id.in_(select(table.c.id).where(*rows))
-    return exists().where(table.c.id == resource.c.id, *rows)
+        rows = select(table.c.id).where(table.c.type == resource_type, table.c.param == param, condition)
+        return resource.c.id.in_(rows)
+    return exists().where(
+        table.c.type == resource_type, table.c.id == resource.c.id, table.c.param == param, condition
+    )
 
 
 def _tokens(alternatives: Iterable[tuple[str | None, str | None]]) -> ColumnElement[bool]:

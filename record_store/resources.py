@@ -138,6 +138,18 @@ def read(conn: Connection, resource_type: str, resource_id: str) -> StoredResour
     return None if row is None else StoredResource(*row)
 
 
+def read_all(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredResource]:
+    """Return the current versions of those (type, id) that are there."""
+    ids: dict[str, list[str]] = {}
+    for resource_type, resource_id in keys:
+        ids.setdefault(resource_type, []).append(resource_id)
+    found: dict[tuple[str, str], StoredResource] = {}
+    for resource_type, wanted in ids.items():
+        rows = select(*STORED).where(resource.c.type == resource_type, resource.c.id.in_(wanted), _ALIVE)
+        found |= {(row[0], row[1]): StoredResource(*row) for row in conn.execute(rows)}
+    return found
+
+
 def read_version(conn: Connection, resource_type: str, resource_id: str, version: int) -> StoredResource | None:
     """Return one version, current or superseded, or None."""
     current = read(conn, resource_type, resource_id)

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from record_store.migrations.planner import write_shape
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -205,3 +207,4 @@ def upgrade() -> None:
     )
     op.create_index("sp_token_owner", "sp_token", ["type", "id"], unique=False)
     op.create_index("sp_token_value", "sp_token", ["type", "param", "code", "system", "id"], unique=False)
+    write_shape()
