@@ -22,7 +22,8 @@ class _CanaryWatch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.seen += 1
-        text = f"{record.getMessage()} {record.__dict__.get('exc_text') or ''} {record.exc_info or ''}"
+        # Fields that structlog was given stand in the record's dictionary.
+        text = f"{record.getMessage()} {record.__dict__}"
         if any(word in text.lower() for word in CANARY):
             self.sightings.append(f"{record.name}:{record.lineno}")
 
