@@ -33,11 +33,11 @@ class RunningServer:
 @contextmanager
 def running_server(folder: Path, settings: Mapping[str, str], *, keep: bool = False) -> Iterator[RunningServer]:
     """Start `consilium serve`, wait for its ready line, stop it at the end (unless `keep` and all went well)."""
-    log = folder / "server.log"
+    log_file = folder / "server.log"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIUM_")}
     command = [sys.executable, "-m", "consilium", "serve", "--http-port", "0", "--dicom-port", "0"]
     began = time.monotonic()
-    with log.open("wb") as stderr:
+    with log_file.open("wb") as stderr:
         process = subprocess.Popen(
             [*command, "--data-dir", str(folder / "data")],
             env=environ | {f"CONSILIUM_{name}": value for name, value in settings.items()},
@@ -48,12 +48,12 @@ def running_server(folder: Path, settings: Mapping[str, str], *, keep: bool = Fa
         )
     stop = True
     try:
-        ready = _ready_line(process, log)
+        ready = _ready_line(process, log_file)
         yield RunningServer(
             base_url=f"http://127.0.0.1:{ready['http_port']}",
             dicom_port=int(ready["dicom_port"]),
             pid=process.pid,
-            log=log,
+            log=log_file,
             started_ms=round((time.monotonic() - began) * 1000),
         )
         stop = not keep
@@ -62,13 +62,13 @@ def running_server(folder: Path, settings: Mapping[str, str], *, keep: bool = Fa
             _stop(process)
 
 
-def _ready_line(process: subprocess.Popen[bytes], log: Path) -> dict[str, int]:
+def _ready_line(process: subprocess.Popen[bytes], log_file: Path) -> dict[str, int]:
     if process.stdout is None:
         raise DemoFailed("the server was started without a pipe")
     readable, _, _ = select.select([process.stdout], [], [], START_WITHIN_S)
     line = process.stdout.readline() if readable else b""
     if not line:
-        tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        tail = log_file.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise DemoFailed(f"the server did not become ready; its log ends with:\n{tail}")
     ready: dict[str, int] = json.loads(line)
     return ready
