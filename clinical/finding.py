@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.codes import Coding
+from clinical.codes import CERTAINTY_OF_FINDING, Coding
 from clinical.image import PixelSpacing
 
 MILLIMETRE = "mm"  # UCUM
 PIXEL = "{pixel}"  # UCUM annotation: a size that must not be read as a distance
 PROBABILITY_DECIMALS = 3
 LENGTH_DECIMALS = 1
+
+
+def percent(probability: float) -> float:
+    """Return a probability of 0..1 as a percentage, with the decimals that three decimals of it allow."""
+    return round(probability * 100, PROBABILITY_DECIMALS - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class Finding:
     outline_px: tuple[tuple[float, float], ...]
     long_axis: Measurement
     short_axis: Measurement
+
+    @property
+    def certainty(self) -> Measurement:
+        """The probability as Certainty of Finding, which PS3.16 writes in percent (TID 4006)."""
+        return Measurement(CERTAINTY_OF_FINDING, percent(self.probability), "%")
 
     @property
     def has_length(self) -> bool:

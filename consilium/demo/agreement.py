@@ -13,7 +13,7 @@ LONG_AXIS, CERTAINTY = "103339001", "111012"
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The findings as each encoding tells them: (size, unit, probability), largest probability first.
+    """The findings as each encoding tells them: (size, unit, certainty in percent), most certain first.
 
     problems: where two encodings differ; truth_found: nodules put in that lie in a segment, of how many.
     """

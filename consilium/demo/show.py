@@ -33,7 +33,7 @@ def show_summary(console: Console, outcome: Outcome, agreed: Agreement) -> None:
     )
     for number, (fhir, sr) in enumerate(zip(agreed.observations, agreed.report, strict=False), start=1):
         same = "= SR" if fhir == sr else f"SR says {sr[0]} {sr[1]}, {sr[2]}"
-        table.add_row(str(number), f"{fhir[0]} {fhir[1]}", f"{fhir[2]:.3f}", same)
+        table.add_row(str(number), f"{fhir[0]} {fhir[1]}", f"{fhir[2]:.1f} %", same)
     console.print(table)
     facts = Table(show_header=False, box=None)
     for name, value in _facts(outcome, agreed):

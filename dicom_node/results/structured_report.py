@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from clinical.codes import CERTAINTY_OF_FINDING, CHEST_IMAGING_STUDY, DICOM_DCM, SNOMED_CT, UCUM, Coding
+from clinical.codes import CHEST_IMAGING_STUDY, DICOM_DCM, SNOMED_CT, UCUM, Coding
 from clinical.errors import Unsupported
 from clinical.finding import Finding, Measurement, Reading, ReadingMask
 from dicom_node.results.context import ResultContext, tracking_identifier
@@ -18,10 +18,9 @@ from dicom_node.results.finish import finish
 from dicom_node.results.source import normalise_source
 from dicom_node.uids import derived_uid
 
-RATIO = "{ratio}"
 PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
 ABSENT = Coding(SNOMED_CT, "272519000", "Absent")  # PS3.16 CID 240
-_UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", RATIO: "ratio"}
+_UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", "%": "percent"}
 
 
 def encode_structured_report(
@@ -31,7 +30,7 @@ def encode_structured_report(
 
     A group holds the outline on the source image, tracking identifier and UID (those of the segment and of
     the Observation), the finding and its site, long and short axis in the Reading's unit, the probability
-    as Certainty of Finding in {ratio}, and the algorithm (TID 4019).
+    as Certainty of Finding in percent, and the algorithm (TID 4019).
 
     Raises Unsupported when the image cannot be referred to.
     """
@@ -73,7 +72,6 @@ def _group(
         referenced_sop_class_uid=reading.image.sop_class_uid,
         referenced_sop_instance_uid=reading.image.sop_instance_uid,
     )
-    certainty = Measurement(CERTAINTY_OF_FINDING, finding.probability, RATIO)
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=context.tracking_uids[finding.number], identifier=tracking_identifier(reading, finding.number)
@@ -85,7 +83,7 @@ def _group(
         finding_type=_concept(terms.observation),
         finding_sites=[hd.sr.FindingSite(_concept(terms.body_site))],
         algorithm_id=_algorithm(reading),
-        measurements=[_number(one) for one in (finding.long_axis, finding.short_axis, certainty)],
+        measurements=[_number(one) for one in (finding.long_axis, finding.short_axis, finding.certainty)],
     )
 
 

@@ -58,11 +58,6 @@ def quantity(measured: Measurement) -> Json:
     return {"value": measured.value, "unit": shown, "system": UCUM, "code": measured.unit}
 
 
-def percent(probability: float) -> float:
-    """Return a probability of 0..1 in percent, with the digits that it was rounded to."""
-    return round(probability * 100, 1)
-
-
 def instant(at: datetime) -> str:
     """Return a FHIR instant in UTC with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

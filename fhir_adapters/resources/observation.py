@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from clinical.codes import CERTAINTY_OF_FINDING, IMAGING, Coding
+from clinical.codes import IMAGING, Coding
 from clinical.finding import Finding, Measurement, Reading
 from clinical.image import SpacingOrigin
 from fhir_adapters.resources.labels import (
@@ -13,7 +13,6 @@ from fhir_adapters.resources.labels import (
     concept,
     dicom_uid,
     instant,
-    percent,
     quantity,
     reference,
 )
@@ -69,9 +68,8 @@ def size_origin(reading: Reading) -> str:
 
 
 def _measurements(finding: Finding) -> tuple[Measurement, ...]:
-    # DICOM 111012 is a percentage; the 0..1 figure stands in the AIconfidence extension.
-    certainty = Measurement(CERTAINTY_OF_FINDING, percent(finding.probability), "%")
-    return finding.long_axis, finding.short_axis, certainty
+    # The 0..1 figure stands in the AIconfidence extension.
+    return finding.long_axis, finding.short_axis, finding.certainty
 
 
 def _component(what: Coding, value: Json) -> Json:

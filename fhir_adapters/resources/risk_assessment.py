@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+from clinical.finding import percent
 from clinical.risk import InputUsed, RiskScore
-from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, percent, reference
+from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
 
 
 def risk_assessment(

@@ -118,7 +118,7 @@ def test_every_number_of_the_reading_stands_in_the_report_unchanged(source, read
     for code, wanted, unit in (
         ("103339001", [f.long_axis.value for f in reading.findings], "mm" if spaced else "{pixel}"),
         ("103340004", [f.short_axis.value for f in reading.findings], "mm" if spaced else "{pixel}"),
-        ("111012", [f.probability for f in reading.findings], "{ratio}"),
+        ("111012", [f.certainty.value for f in reading.findings], "%"),
     ):
         values = [item.MeasuredValueSequence[0] for item in items(report, code)]
         assert [float(one.NumericValue) for one in values] == wanted
