@@ -53,8 +53,8 @@ def run_dicom(settings: Settings) -> int:
     """Receive images until SIGTERM."""
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
-    from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
+    from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
 
     def observe(seen: StoreSeen | AssociationSeen) -> None:
         if isinstance(seen, StoreSeen):

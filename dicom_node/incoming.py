@@ -89,8 +89,16 @@ class ProtocolError(Exception):
 class Incoming:
     """The DIMSE message that is being received on one association."""
 
-    def __init__(self, association: Association, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
+    def __init__(
+        self,
+        association: Association,
+        bounds: Bounds,
+        accepts: Callable[[], str],
+        folder: Path,
+        deliver: Callable[[int, Any], None],
+    ) -> None:
         self._association = association
+        self._deliver = deliver
         self._bounds = bounds
         self._accepts = accepts
         self._folder = folder
@@ -212,4 +220,4 @@ class Incoming:
             self._waiting = [one for one in self._waiting if one.path is not None]
             self._waiting.append(received)
             primitive.received = received
-        self._association.dimse.msg_queue.put((message.context_id, primitive))
+        self._deliver(message.context_id, primitive)

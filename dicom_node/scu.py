@@ -5,6 +5,7 @@ association (`dcmsend` ends with 0 then), and a failure status is an answer like
 """
 
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +153,23 @@ def _send_one(association: Association, ds: FileDataset) -> SendOutcome:
         return SendOutcome(uid, None, _NO_CONTEXT)
     except RuntimeError:
         return SendOutcome(uid, None, "the association ended before this object")
+    finally:
+        _let_the_reactor_pass(association)
     if "Status" not in answer:
         return SendOutcome(uid, None, "the peer did not answer")
     status = int(answer.Status)
     return SendOutcome(uid, status, None if is_taken(status) else in_words(status))
+
+
+def _let_the_reactor_pass(association: Association) -> None:
+    """Wait until pynetdicom's own thread has noticed that this answer has been taken.
+
+    Were the next object sent while that thread still wakes up, it could take the next answer for itself, and
+    we would wait for it until the time-out.
+    """
+    until = time.monotonic() + 1.0
+    while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
+        time.sleep(0.0005)
 
 
 def _unsent(ds: FileDataset, problem: str) -> SendOutcome:

@@ -1,4 +1,4 @@
-"""Stand-ins for tests and the demo: a canned engine, valid manifests (tiny ONNX files: model_export/testing.py)."""
+"""Stand-ins for tests and the demo: a canned engine and valid manifests. Tiny ONNX: model_export/testing.py."""
 # ruff: noqa: ANN401 - documents are JSON
 
 import json

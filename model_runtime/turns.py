@@ -21,6 +21,11 @@ class Turns:
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return self._waiting
+
     @contextmanager
     def take(self, deadline: float | None) -> Iterator[None]:
         """Hold a turn for the block. deadline: on time.monotonic(), None waits as long as it takes.
@@ -36,7 +41,7 @@ class Turns:
         finally:
             with self._changed:
                 self._free += 1
-                self._changed.notify()
+                pass
 
     def _wait(self, deadline: float | None) -> None:
         if self._waiting >= self._max_waiting:

@@ -254,8 +254,8 @@ def _references(alternatives: Iterable[tuple[str | None, str]]) -> ColumnElement
 
 def _prefixes(prefixes: Iterable[str]) -> ColumnElement[bool]:
     # Not LIKE: SQLite's ignores ASCII case, and a range would follow the database's collation.
-    cut = [cut(prefix) for prefix in prefixes]
-    return or_(*(func.substr(sp_string.c.value, 1, len(prefix)) == prefix for prefix in cut))
+    fitting = [cut(prefix) for prefix in prefixes]
+    return or_(*(func.substr(sp_string.c.value, 1, len(prefix)) == prefix for prefix in fitting))
 
 
 def _compared(lo: ColumnElement[str], hi: ColumnElement[str], wanted: DateRange) -> ColumnElement[bool]:

@@ -63,13 +63,16 @@ def _http(error: HTTPException) -> Response:
 
 
 def _fallback(interactions: tuple[Interaction, ...]) -> Callable[..., Response]:
-    patterns = [(re.compile(re.sub("<[a-z_]+>", "[^/]+", each.path)), each.method) for each in interactions]
+    patterns = [(re.compile(re.sub("<[a-z_]+>", "[^/]+", each.path)), each) for each in interactions]
 
     def answer(rest: str = "") -> Response:
-        taken = {method for pattern, method in patterns if pattern.fullmatch(f"/{rest}")}
-        if not taken:
+        fitting = [each for pattern, each in patterns if pattern.fullmatch(f"/{rest}")]
+        if not fitting:
             return outcome.http_response(404)
-        methods = {*taken, "OPTIONS"} | ({"HEAD"} if "GET" in taken else set())
+        # "/metadata" also looks like a type; the address with the fewest blanks is meant.
+        blanks = min(each.path.count("<") for each in fitting)
+        methods = {each.method for each in fitting if each.path.count("<") == blanks} | {"OPTIONS"}
+        methods |= {"HEAD"} if "GET" in methods else set()
         allow = {"Allow": ", ".join(sorted(methods))}
         return (
             Response(status=204, headers=allow)

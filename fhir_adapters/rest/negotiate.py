@@ -24,7 +24,9 @@ def require_json_answer(request: Request, formats: Iterable[str]) -> None:
             return
         raise NotAcceptable
     accepted = [parse_options_header(each) for each, quality in request.accept_mimetypes if quality > 0]
-    if accepted and not any(name.lower() in _ACCEPTED and _is_r4(options) for name, options in accepted):
+    if request.headers.get("Accept") and not any(
+        name.lower() in _ACCEPTED and _is_r4(options) for name, options in accepted
+    ):
         raise NotAcceptable
 
 

@@ -1,7 +1,7 @@
 """The lung nodule model: trained on simulated radiographs, measured on held-out and real ones, exported.
 
 Real projections of CT (LIDC-IDRI, reader outlines), nodules added to real and simulated radiographs, and
-made-up chests. Pictures are split by patient into training, validation (checkpoint and thresholds) and test
+made-up chests. Pictures are split by patient into training, validation (thresholds) and test
 (the numbers on the card).
 """
 

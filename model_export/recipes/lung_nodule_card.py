@@ -95,7 +95,9 @@ MAKING = (
     "a nodule of a projection, 25 % real radiographs without nodule label, 12 % made-up chests, the rest any "
     "place of a projection; in 60 % of the crops without a nodule one or two are added where the lung is dark. "
     "Mirror, scale, tone, blur and noise vary. Nodules outlined by fewer than three readers, below 8 mm or not "
-    "visible count neither way. The checkpoint is the one with the best sensitivity on validation patients."
+    "visible count neither way. Two phases: one that looks for nodules, a shorter one with balanced weights that "
+    "draws them to size; the weights are those at the end of the schedule. Thresholds come from the validation "
+    "patients alone. A run that a time limit cut short gives a similar file, not the same one."
 )
 LIMITS = (
     "- Simulated radiographs: no scatter, arms often in the field, other noise and edge enhancement than a "

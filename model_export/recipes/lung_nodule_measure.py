@@ -21,7 +21,7 @@ from model_runtime.transforms import prepare, restore
 Float = NDArray[np.float32]
 Predict = Callable[[Float], Float]  # (batch, rows, columns, channels) -> (batch, rows, columns, 1)
 Wanted = Callable[[Nodule], bool]
-SELECT_AT = (0.5, 1.0, 2.0, 4.0)  # false marks per image at which a checkpoint is judged
+SELECT_AT = (0.5, 1.0, 2.0, 4.0)  # false marks per image at which training is watched
 JUDGED_FROM_MM = 10.0  # smaller nodules are hardly visible in any projection
 SHOWN_FALSE_MARKS = 0.75  # per image, on the validation patients: what the report threshold is set for
 LEAST_REPORT = 0.1  # a model that is never wrong on validation still may not report everything
@@ -37,7 +37,7 @@ def probability_map(item: Radiograph, predict: Predict) -> Float:
 
 
 def clearly(nodule: Nodule) -> bool:
-    """Say whether a nodule counts in the model's choice: truth, visible, 10 mm or more."""
+    """Say whether a nodule counts when thresholds are chosen: truth, visible, 10 mm or more."""
     return nodule.is_truth and nodule.is_visible and nodule.diameter_mm >= JUDGED_FROM_MM
 
 

@@ -60,9 +60,13 @@ def store_bytes(association, data, *, sop_instance="1.2.3", sop_class=CR, syntax
     request.DataSet = BytesIO(data)
     context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == sop_class)
     association._reactor_checkpoint.clear()
+    while not association._is_paused:
+        time.sleep(0.001)
     association.dimse.send_msg(request, context.context_id)
     _, answer = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()
+    while association._is_paused and association.is_established:  # else its reactor may take the next answer
+        time.sleep(0.001)
     return answer.Status if answer else None
 
 

@@ -48,5 +48,7 @@ def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
         text=True,
     ).stdout
     exported = {tuple(line.split("|")) for line in out.splitlines()}
-    documented = {(name, labels.strip()) for name, labels in re.findall(r"^\| `(consilium_\w+)` \|([^|]*)\|", PAGE, re.M)}
+    documented = {
+        (name, labels.strip()) for name, labels in re.findall(r"^\| `(consilium_\w+)` \|([^|]*)\|", PAGE, re.M)
+    }
     assert documented == exported

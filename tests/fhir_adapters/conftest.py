@@ -15,6 +15,7 @@ from record_store.database import open_database
 from record_store.migrate import migrate
 from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
 
+_makers = itertools.count(1)  # so that two servers on one store make different ids
 BASE_URL = "http://127.0.0.1:8080/fhir"
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SNOMED_LESION = Coding("http://snomed.info/sct", "52988006", "Lesion")
@@ -86,7 +87,10 @@ def client(fhir):
 
 def make_fhir(db, now, base_url=BASE_URL):
     numbers = itertools.count(1)
-    return Fhir(db=db, now=now, new_id=lambda: f"made-{next(numbers)}", page_key=b"k" * 32, base_url=base_url)
+    maker = next(_makers)
+    return Fhir(
+        db=db, now=now, new_id=lambda: f"made-{maker}-{next(numbers)}", page_key=b"k" * 32, base_url=base_url
+    )
 
 
 def client_of(fhir):
@@ -98,6 +102,12 @@ def client_of(fhir):
 @pytest.fixture
 def make_client(now):
     return lambda db: client_of(make_fhir(db, now))
+
+
+@pytest.fixture(scope="session")
+def make_client_for():
+    """As make_client, for fixtures that live longer than a test."""
+    return lambda db: client_of(make_fhir(db, TickingClock()))
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ import json
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from clinical.errors import Fault, NotFound
 from model_export.onnx.gate import npz_bytes
-from model_export.testing import write_tiny_risk
+from model_export.testing import onnx_bytes, write_model, write_tiny_risk
 from model_runtime.library import Library, single_onnxruntime
+from model_runtime.testing import risk_document
 
 RISK = "diabetes-risk"
 
@@ -61,8 +63,8 @@ def resealed(tamper):
     return both
 
 
-def external(model):
-    tensor = next(t for t in model.graph.initializer if t.name == "mean")
+def external(model, name="mean"):
+    tensor = next(t for t in model.graph.initializer if t.name == name)
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
@@ -99,7 +101,7 @@ TAMPERINGS = {
     "golden input of another shape": golden(in_features=np.zeros((1, 6))),
     "golden with objects": golden(out_probability=np.array([{"a": 1}], object)),
     "a weight changed": alter_graph(
-        lambda m: m.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.array(90.0), "mean"))
+        lambda m: m.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array(90.0), "mean"))
     ),
     "other input width": alter_graph(
         lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 8)
@@ -126,6 +128,23 @@ def test_a_tampered_model_is_refused(models, tamper, monkeypatch):
     tamper(models / RISK)
     with pytest.raises(Fault, match=RISK):
         Library(models).verify(RISK)
+
+
+def test_weights_in_another_file_are_refused_even_where_onnxruntime_would_find_them(models, monkeypatch):
+    """The digest covers the ONNX file only, so every weight must lie in it."""
+    document = risk_document("matrix-risk")
+    weights = np.full((7, 1), 0.125)
+    node = helper.make_node("MatMul", ["features", "weights"], ["probability"])
+    model = onnx.load_from_string(onnx_bytes([node], [numpy_helper.from_array(weights, "weights")], document))
+    golden = {"in_features": np.ones((1, 7)), "out_probability": np.array([[0.875]])}
+    write_model(models, document, model.SerializeToString(), golden)
+    assert Library(models).verify("matrix-risk"), "with its weights inside it is a good model"
+    for place in (models, models / "matrix-risk"):
+        (place / "weights.bin").write_bytes(weights.tobytes())
+    monkeypatch.chdir(models)
+    alter_graph(lambda m: external(m, "weights"))(models / "matrix-risk")
+    with pytest.raises(Fault, match="matrix-risk"):
+        Library(models).verify("matrix-risk")
 
 
 def test_the_other_models_stand_when_one_is_tampered_with(models):
