@@ -41,7 +41,7 @@ class Turns:
         finally:
             with self._changed:
                 self._free += 1
-                pass
+                self._changed.notify()
 
     def _wait(self, deadline: float | None) -> None:
         if self._waiting >= self._max_waiting:
