@@ -39,7 +39,7 @@ from dicom_node.incoming import (
 )
 
 _P_DATA_TF = 0x04
-_ESTABLISHED, _AWAITING_REQUEST, _AWAITING_CLOSE = "Sta6", "Sta2", "Sta13"  # PS3.8 9.2
+_ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"  # PS3.8 9.2
 _CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _LOOK_S = 0.25  # how often timers are looked at when nothing happens
 
@@ -307,10 +307,15 @@ class BoundedEntity(ApplicationEntity):  # type: ignore[misc]
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations for which an A-ASSOCIATE-RQ has arrived."""
-        everything: list[Association] = super().active_associations
+        """The associations that have been asked for and are not over.
+
+        Not judged by the state machine: it moves on after it has handed over the request, and a second
+        association that is negotiated meanwhile would not be counted.
+        """
         return [
-            one for one in everything if one.dul.state_machine.current_state not in {"Sta1", _AWAITING_REQUEST}
+            one
+            for one in super().active_associations
+            if one.requestor.primitive is not None and not (one.is_rejected or one.is_aborted or one.is_released)
         ]
 
 
