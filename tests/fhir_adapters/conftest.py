@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
+from werkzeug.exceptions import HTTPException
 
 from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, Coding
 from clinical.finding import MILLIMETRE, PIXEL, Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.image import PixelSpacing, SpacingOrigin
+from fhir_adapters.outcome import http_response
 from fhir_adapters.rest import Fhir, blueprint
 from record_store.database import open_database
 from record_store.migrate import migrate
@@ -96,6 +98,8 @@ def make_fhir(db, now, base_url=BASE_URL):
 def client_of(fhir):
     app = Flask("fhir-test")
     app.register_blueprint(blueprint(fhir))
+    # As the server's own edge does: an address that no route of ours can match (a line feed in it).
+    app.register_error_handler(HTTPException, lambda error: http_response(error.code))
     return app.test_client()
 
 

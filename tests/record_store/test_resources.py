@@ -1,0 +1,199 @@
+"""The resource store: versions, the order of pages, and what the hot columns may never change."""
+
+import itertools
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import event
+
+from clinical.errors import Busy
+from record_store.resource_search import (
+    Compare,
+    DateIn,
+    DateRange,
+    IdIn,
+    PatientIn,
+    ReferenceIn,
+    SearchQuery,
+    SortBy,
+    SortKey,
+    StringStarts,
+    TokenIn,
+    count,
+    search,
+)
+from record_store.resources import (
+    DateRow,
+    IndexRows,
+    NewResource,
+    ReferenceRow,
+    StringRow,
+    TokenRow,
+    hot_code,
+    lock_writers,
+    put,
+    put_all,
+    read,
+    read_all,
+    read_version,
+)
+from record_store.times import to_text
+
+UPDATED = to_text(datetime(2026, 11, 22, tzinfo=UTC))
+LOINC = "http://loinc.org"
+
+
+def make(resource_id, version=1, codes=((LOINC, "a"),), patient="p1", day="2024-01-01", body=b"{}"):
+    at = f"{day}T00:00:00.000000Z"
+    rows = IndexRows(
+        tokens=tuple(TokenRow("code", *code) for code in codes),
+        strings=(StringRow("name", f"name {resource_id}"),),
+        dates=(DateRow("date", at, f"{day}T23:59:59.999999Z"),) if day else (),
+        references=(ReferenceRow("patient", "Patient", patient), ReferenceRow("subject", "Patient", patient)),
+    )
+    hot = hot_code(*codes[0]) if len(codes) == 1 else None
+    return NewResource("Observation", resource_id, version, UPDATED, body, rows, patient, hot, at if day else None)
+
+
+def stored(db, *resources):
+    with db.write() as conn:
+        put_all(conn, resources)
+
+
+def found(db, *criteria, sort=(), after=None, limit=50):
+    with db.read() as conn:
+        query = SearchQuery("Observation", tuple(criteria), tuple(sort), after, limit)
+        matches = search(conn, query)
+        assert count(conn, query) >= len(matches)
+        return [match.resource.id for match in matches]
+
+
+def test_a_version_replaces_the_one_before_and_the_history_keeps_it(db):
+    stored(db, make("o1", body=b"first"))
+    stored(db, make("o1", 2, body=b"second", codes=((LOINC, "b"),), patient="p2"))
+    with db.read() as conn:
+        assert read(conn, "Observation", "o1").body == b"second"
+        assert read_version(conn, "Observation", "o1", 1).body == b"first"
+        assert read_version(conn, "Observation", "o1", 2).body == b"second"
+        assert read_version(conn, "Observation", "o1", 3) is None
+        assert read(conn, "Patient", "o1") is None
+        assert set(read_all(conn, [("Observation", "o1"), ("Observation", "o2")])) == {("Observation", "o1")}
+    assert found(db, TokenIn("code", ((LOINC, "a"),))) == []
+    assert found(db, TokenIn("code", ((LOINC, "b"),))) == ["o1"]
+    assert found(db, PatientIn(("p1",))) == []
+
+
+def test_a_version_that_another_writer_took_is_refused(db):
+    stored(db, make("o1"))
+    stored(db, make("o1", 2))
+    with pytest.raises(Busy), db.write() as conn:
+        put(conn, make("o1", 2, body=b"lost"))
+    with db.read() as conn:
+        assert read(conn, "Observation", "o1").body == b"{}"
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_the_hot_code_column_never_changes_an_answer(db, hot):
+    both = ((LOINC, "a"), (LOINC, "b"))
+    stored(db, make("one"), make("two", codes=both), make("other", codes=((LOINC, "c"),)), make("none", codes=()))
+    stored(db, make("bare", codes=(("", "a"),)), make("bar", codes=(("x|y", "a"),)))
+    patient = PatientIn(("p1",))
+    for alternatives, expected in {
+        ((LOINC, "a"),): {"one", "two"},
+        ((LOINC, "b"), (LOINC, "c")): {"two", "other"},
+        ((None, "a"),): {"one", "two", "bare", "bar"},
+        (("", "a"),): {"bare"},
+        ((LOINC, None),): {"one", "two", "other"},
+        (("x|y", "a"),): {"bar"},
+        (("x", "y|a"),): set(),
+    }.items():
+        assert set(found(db, patient, TokenIn("code", alternatives, hot=hot))) == expected, alternatives
+
+
+def test_every_kind_of_criterion_finds_its_rows_with_and_without_a_patient(db):
+    stored(db, make("o1"), make("o2", patient="p2", day="2024-06-01"))
+    day = DateRange(Compare.EQ, "2024-06-01T00:00:00.000000Z", "2024-06-30T23:59:59.999999Z")
+    for criterion in (
+        DateIn("date", (day,)),
+        StringStarts("name", ("name o2",)),
+        ReferenceIn("subject", ((None, "p2"),)),
+        ReferenceIn("subject", (("Patient", "p2"), ("Group", "p1"))),
+        IdIn(("o2", "o3")),
+    ):
+        assert found(db, criterion) == ["o2"]
+        assert found(db, PatientIn(("p1", "p2")), criterion) == ["o2"]
+        assert found(db, PatientIn(("p1",)), criterion) == []
+
+
+def test_a_prefix_is_compared_with_its_case_and_without_wildcards(db):
+    stored(db, make("a"), make("B"))
+    assert found(db, StringStarts("name", ("name b",))) == []
+    assert found(db, StringStarts("name", ("name _",))) == []
+    assert found(db, StringStarts("name", ("%",))) == []
+
+
+DATE = SortKey(SortBy.HOT_DATE)
+SORTS = [
+    (),
+    (DATE,),
+    (SortKey(SortBy.HOT_DATE, descending=True),),
+    (SortKey(SortBy.TOKEN, True, "code"), DATE),
+    (SortKey(SortBy.STRING, False, "name"), SortKey(SortBy.UPDATED, True)),
+    (SortKey(SortBy.DATE, True, "date"), SortKey(SortBy.ID)),
+]
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_are_the_whole_in_the_same_order(db, sort):
+    days, codes = ["2024-01-01", "2024-01-02", ""], ["a", "b"]
+    kinds = itertools.cycle(itertools.product(days, codes))
+    stored(db, *(make(f"o{number:02}", day=day, codes=((LOINC, code),)) for number, (day, code) in
+                 zip(range(20), kinds, strict=False)))  # fmt: skip
+    whole = found(db, sort=sort)
+    paged, after = [], None
+    while True:
+        with db.read() as conn:
+            matches = search(conn, SearchQuery("Observation", (), sort, after, 3))
+        if not matches:
+            break
+        paged += [match.resource.id for match in matches]
+        after = matches[-1].place
+    assert len(whole) == len(set(whole)) == 20
+    assert paged == whole
+
+
+@pytest.mark.slow
+def test_writers_that_look_before_they_write_take_turns(db):
+    stored(db, make("o1", body=b"1"))
+
+    def add_one():
+        for _ in range(5):
+            with db.write() as conn:
+                lock_writers(conn)
+                before = read(conn, "Observation", "o1")
+                put(conn, make("o1", before.version + 1, body=str(int(before.body) + 1).encode()))
+
+    threads = [threading.Thread(target=add_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with db.read() as conn:
+        assert read(conn, "Observation", "o1").body == b"21"
+
+
+def test_sqlite_asks_the_few_rows_of_a_candidate_and_not_all_rows_of_a_parameter(db):
+    if db.dialect != "sqlite":
+        return
+    day = DateRange(Compare.GE, "2024-06-01T00:00:00.000000Z", "2024-06-30T23:59:59.999999Z")
+    query = SearchQuery("Observation", (PatientIn(("p1",)), DateIn("date", (day,))), (DATE,))
+    statements = []
+    with db.read() as conn:
+        search(conn, query)
+        event.listen(conn.engine, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
+        search(conn, query)
+        text, values = statements[0]
+        plan = " ".join(row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values))
+    assert "resource_hot (type=? AND patient=?" in plan
+    assert "sp_date_owner (type=? AND id=?" in plan
