@@ -34,6 +34,7 @@ from record_store.tables import delivery, instance, reading, resource, result_ob
 from record_store.testing import postgres_url
 
 SETTLE_S = 180.0
+PAUSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ def push(files: dict[str, Path], port: int, report: Report, stop: threading.Even
                 report.acknowledged += 1
                 break
             time.sleep(0.1)
+        stop.wait(PAUSE_S)  # so that the arrivals last as long as the killing
 
 
 def kill_children(data_dir: Path, kills: int, rng: random.Random, report: Report) -> None:
@@ -116,11 +118,11 @@ def inspect(db: Database, folder: Path, files: dict[str, Path], archive: Receive
     """Compare what was acknowledged with what is there."""
     blobs = open_blobs(f"file://{folder / 'data' / 'blobs'}", folder / "data" / "incoming")
     with db.read() as conn:
-        stored = dict(conn.execute(select(instance.c.sop_instance_uid, instance.c.sha256)).tuples().all())
-        jobs = conn.execute(select(study_job.c.study_uid, study_job.c.state)).tuples().all()
+        stored = {row[0]: row[1] for row in conn.execute(select(instance.c.sop_instance_uid, instance.c.sha256))}
+        jobs = conn.execute(select(study_job.c.study_uid, study_job.c.state)).all()
         studies = set(conn.execute(select(study.c.study_uid)).scalars())
         readings = Counter(conn.execute(select(reading.c.job_key)).scalars())
-        made = conn.execute(select(result_object.c.sop_instance_uid, result_object.c.kind)).tuples().all()
+        made = conn.execute(select(result_object.c.sop_instance_uid, result_object.c.kind)).all()
         reports = conn.execute(select(func.count()).where(resource.c.type == "DiagnosticReport")).scalar_one()
         unsent = conn.execute(select(delivery.c.state).where(delivery.c.state != "sent")).scalars().all()
     for sop in files:
