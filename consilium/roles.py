@@ -13,6 +13,7 @@ from consilium import logs
 from consilium.settings import Settings
 from consilium.supervise import end_with_parent, report_ready
 from consilium.wiring import STALE_PART_S, House
+from model_runtime.library import single_onnxruntime
 from record_store.migrate import migrate_if_needed
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ def _prepare(settings: Settings, role: str) -> House:
         end_with_parent()
     logs.configure(settings.log_level, role=role)
     _metrics_folder(settings.data_dir)
+    single_onnxruntime()
     house = House(settings)
     migrate_if_needed(house.db)
     return house

@@ -25,7 +25,7 @@ console = Console()
 problems = Console(stderr=True)
 
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data set; else CONSILIUM_DATA_DIR/<set>.")
+    Path | None, typer.Option("--data", help="Folder of the data set; else CONSILIUM_DATASETS_DIR/<set>.")
 ]
 FolderArgument = Annotated[Path, typer.Argument(help="The model's folder, as models/<name>.", exists=True)]
 
@@ -100,7 +100,7 @@ def _recipe(name: str) -> Recipe:
 def _data(recipe: Recipe, given: Path | None) -> Path:
     folder = given or data_dir(recipe.data_set)
     if folder is None or not folder.is_dir():
-        problems.print(f"the data set {recipe.data_set} is not here: give --data or set CONSILIUM_DATA_DIR")
+        problems.print(f"the data set {recipe.data_set} is not here: give --data or set CONSILIUM_DATASETS_DIR")
         raise typer.Exit(2)
     return folder
 

@@ -43,7 +43,7 @@ class Recipe:
     """One model that this package can make.
 
     name: the model's name and folder. title: one line for `consilium-export list`.
-    data_set: the folder's name under CONSILIUM_DATA_DIR. seed: the shipped model's seed.
+    data_set: the folder's name under CONSILIUM_DATASETS_DIR. seed: the shipped model's seed.
     """
 
     name: str

@@ -58,9 +58,9 @@ class Radiograph:
 def data_dir(name: str) -> Path | None:
     """Return the folder of a data set, or None when this machine does not hold it.
 
-    CONSILIUM_DATA_DIR names the folder of all sets; otherwise `shared/data` beside the repository.
+    CONSILIUM_DATASETS_DIR names the folder of all sets; otherwise `shared/data` beside the repository.
     """
-    root = os.environ.get("CONSILIUM_DATA_DIR")
+    root = os.environ.get("CONSILIUM_DATASETS_DIR")
     base = Path(root) if root else Path(__file__).resolve().parents[3] / "shared" / "data"
     folder = base / name
     return folder if folder.is_dir() else None

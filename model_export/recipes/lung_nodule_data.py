@@ -47,7 +47,7 @@ def load_sets(data: Path) -> Sets:
     Raises PreconditionMissing when the projections are not there.
     """
     if not (data / "cases.csv").is_file():
-        raise PreconditionMissing("the lidc_drr data set is not here: set CONSILIUM_DATA_DIR")
+        raise PreconditionMissing("the lidc_drr data set is not here: set CONSILIUM_DATASETS_DIR")
     real = data.parent / nih_cxr.NAME
     train, validation, test = split_by_patient(lidc_drr.load(data), SPLIT, SPLIT_SEED)
     pictures, label = nih_cxr.load(real) if real.is_dir() else ([], {})

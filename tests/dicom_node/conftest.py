@@ -43,10 +43,10 @@ def data_dir():
     """Return a folder of the shared data, or skip with the reason."""
 
     def find(name: str) -> Path:
-        base = os.environ.get("CONSILIUM_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data"
+        base = os.environ.get("CONSILIUM_DATASETS_DIR") or Path(__file__).parents[3] / "shared" / "data"
         folder = Path(base) / name
         if not folder.is_dir():
-            pytest.skip(f"data set {name} is not here (CONSILIUM_DATA_DIR)")
+            pytest.skip(f"data set {name} is not here (CONSILIUM_DATASETS_DIR)")
         return folder
 
     return find

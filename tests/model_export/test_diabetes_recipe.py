@@ -107,8 +107,8 @@ def test_a_refusal_of_the_gate_is_one_line_and_exit_1(data, tmp_path, monkeypatc
 
 def test_an_unknown_model_or_absent_data_is_said_with_what_to_do(tmp_path, monkeypatch):
     assert "known: diabetes-risk" in command("train", "palm-reading").output
-    monkeypatch.setenv("CONSILIUM_DATA_DIR", str(tmp_path))
-    assert "CONSILIUM_DATA_DIR" in command("train", "diabetes-risk").output
+    monkeypatch.setenv("CONSILIUM_DATASETS_DIR", str(tmp_path))
+    assert "CONSILIUM_DATASETS_DIR" in command("train", "diabetes-risk").output
     assert "diabetes-risk" in command("list").output
 
 

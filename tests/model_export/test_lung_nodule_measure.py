@@ -101,5 +101,5 @@ def test_metrics_are_json_and_the_card_can_be_written_from_them():
 def test_without_the_data_the_recipe_says_so(tmp_path):
     from clinical.errors import PreconditionMissing  # noqa: PLC0415
 
-    with pytest.raises(PreconditionMissing, match="CONSILIUM_DATA_DIR"):
+    with pytest.raises(PreconditionMissing, match="CONSILIUM_DATASETS_DIR"):
         load_sets(tmp_path / RECIPE.data_set)

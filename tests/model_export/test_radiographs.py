@@ -141,7 +141,7 @@ def test_real_radiographs_are_read_with_their_label(tmp_path):
 
 
 def test_data_is_looked_for_where_the_environment_says(tmp_path, monkeypatch):
-    monkeypatch.setenv("CONSILIUM_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CONSILIUM_DATASETS_DIR", str(tmp_path))
     assert data_dir("some") is None
     (tmp_path / "some").mkdir()
     assert data_dir("some") == tmp_path / "some"
