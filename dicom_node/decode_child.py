@@ -14,10 +14,12 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import gdcm
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit
 
 from clinical.errors import ClinicalError, IncorrectInput, Unsupported
 from dicom_node.grey import check_declared, grey_of, spacing_of
@@ -65,7 +67,7 @@ def _limit(cpu_s: float, memory_bytes: int) -> None:
 def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
     ds = pydicom.dcmread(path)
     check_declared(ds, max_pixels)
-    stored = ds.pixel_array
+    stored = _stored(path, ds)
     if stored.shape != (ds.Rows, ds.Columns):
         raise IncorrectInput("the decoded image has another size than it declares")
     grey = grey_of(stored, ds)
@@ -79,6 +81,23 @@ def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
     }
     padding = b"" if grey.padding is None else np.packbits(grey.padding).tobytes()
     return head, [grey.pixels.tobytes(), padding, _header_of(ds)]
+
+
+def _stored(path: Path, ds: Dataset) -> NDArray[np.generic]:
+    """Return the stored values of the one frame.
+
+    pydicom refuses JPEG Extended of 12 bits to every decoder that it knows; gdcm's own reader decodes it,
+    with the same values as dcmtk.
+    """
+    if ds.file_meta.TransferSyntaxUID != JPEGExtended12Bit or ds.BitsStored <= 8:
+        return ds.pixel_array
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise IncorrectInput(_UNREADABLE)
+    # Its char* arrives as text.
+    data = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(data, "<u2").reshape(ds.Rows, ds.Columns)
 
 
 def _header_of(ds: Dataset) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -67,6 +68,34 @@ def test_damaged_data_sets_give_an_answer_or_incorrect_input(tmp_path_factory, s
     path.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
     with contextlib.suppress(IncorrectInput):
         read_header(path, 0, syntax)
+
+
+SEQUENCE = struct.pack("<HH2sHL", 0x0040, 0x0275, b"SQ", 0, 0xFFFFFFFF)
+ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+ENDS = struct.pack("<HHL", 0xFFFE, 0xE00D, 0) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+@pytest.mark.parametrize(
+    ("tail", "whole"),
+    [
+        (b"", True),
+        ((SEQUENCE + ITEM) * 60 + ENDS * 60, True),
+        (struct.pack("<HH2sH", 0x0040, 0x0254, b"LO", 500) + b"cut", False),
+        (b"\x40\0\x54", False),
+        ((SEQUENCE + ITEM) * 70 + ENDS * 70, False),
+        ((SEQUENCE + ITEM) * 2 + ENDS, False),
+        (ENDS, False),
+        (struct.pack("<HH2sH", 0x0040, 0x0254, b"?!", 2) + b"ab", False),
+    ],
+)
+def test_a_header_hangs_together_to_its_end_and_not_only_as_far_as_it_is_used(tmp_path, tail, whole):
+    good = encode(cr_dataset(PIXELS, PixelData=None), is_implicit_vr=False, is_little_endian=True)
+    (tmp_path / "a").write_bytes(good + tail)
+    if whole:
+        assert read_header(tmp_path / "a", 0, ExplicitVRLittleEndian).modality == "CR"
+    else:
+        with pytest.raises(IncorrectInput):
+            read_header(tmp_path / "a", 0, ExplicitVRLittleEndian)
 
 
 def test_importing_this_room_makes_pydicom_silent_about_values():

@@ -65,6 +65,16 @@ def test_what_dcmtk_compresses_without_loss_decodes_to_the_same_values(
     assert np.array_equal(decoder.read(packed).image.pixels, small_phantom[0])
 
 
+def test_jpeg_extended_of_twelve_bits_decodes_as_dcmtk_decodes_it(decoder, program, radiograph):
+    path = radiograph()
+    packed, unpacked = path.with_name("packed.dcm"), path.with_name("unpacked.dcm")
+    subprocess.run([program("dcmcjpeg"), "+ee", path, packed], check=True, capture_output=True)
+    subprocess.run([program("dcmdjpeg"), packed, unpacked], check=True, capture_output=True)
+    decoded = decoder.read(packed).image.pixels
+    assert decoded.max() > 255
+    assert np.array_equal(decoded, decoder.read(unpacked).image.pixels)
+
+
 def test_an_image_that_may_not_be_read_says_why(decoder, radiograph):
     with pytest.raises(Unsupported, match="multi-frame"):
         decoder.read(radiograph(NumberOfFrames=5))
