@@ -1,5 +1,7 @@
 """Settings: read once, frozen; a bad value stops start-up with its name and never its content."""
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -10,8 +12,6 @@ SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("CONSILIUM_"):
             monkeypatch.delenv(name)

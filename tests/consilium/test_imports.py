@@ -1,0 +1,36 @@
+"""What the server imports: nothing that trains, and nothing that opens anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TRAINING = {"tensorflow", "keras", "tf2onnx", "skl2onnx", "sklearn", "pandas", "onnx", "matplotlib", "scipy"}
+
+
+@pytest.mark.parametrize(
+    "module", ["consilium.app", "consilium.web", "consilium.worker_role", "dicom_node.results"]
+)
+def test_no_training_library_is_imported(module: str, tmp_path: Path) -> None:
+    code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": ""},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert not TRAINING & set(out.split())
+
+
+@pytest.mark.parametrize("module", ["consilium.cli", "consilium.supervise"])
+def test_the_parent_and_the_command_line_start_light(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted(sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
+    ).stdout
+    assert not {"sqlalchemy", "pydicom", "numpy", "flask", "dbos", "onnxruntime"} & set(out.split())
