@@ -420,7 +420,15 @@ def test_a_page_link_with_anything_changed_is_refused(client):
         reply = client.get("/fhir/Observation?" + urlencode(parts | change))
         assert reply.status_code == 400, change
         assert issue_of(reply)["expression"] == ["_page"]
-    assert client.get("/fhir/Patient?" + urlencode({"_page": parts["_page"]})).status_code == 400
+
+
+def test_a_page_link_of_one_type_is_not_one_of_another(client):
+    for _ in range(2):
+        post(client, OBSERVATION)
+    bundle = client.get("/fhir/Observation?_count=1").get_json(force=True)
+    url = next(link["url"] for link in bundle["link"] if link["relation"] == "next")
+    assert client.get(path_of(url)).status_code == 200
+    assert client.get(path_of(url).replace("Observation", "DiagnosticReport")).status_code == 400
 
 
 def test_a_long_value_still_equals_itself(client):
@@ -440,8 +448,17 @@ def test_a_name_is_found_without_case_and_accents_by_its_start(client):
     post(client, {"resourceType": "Patient", "name": [{"family": "Zzcanàry-Łoś", "given": ["Quillon"]}]})
     for query in ("family=zzcanary", "name=QUILL", "given=quillon", "name=zzcanà"):
         assert len(client.get(f"/fhir/Patient?{query}").get_json(force=True)["entry"]) == 1, query
+    assert client.get("/fhir/Patient?family=%CC%81").status_code == 400  # an accent alone starts every name
     for query in ("family=canary", "family=quillon"):
         assert "entry" not in client.get(f"/fhir/Patient?{query}").get_json(force=True)
+
+
+def test_any_coding_of_a_patient_s_observation_finds_it(client):
+    codings = [{"system": "http://loinc.org", "code": "a"}, {"system": "http://snomed.info/sct", "code": "b"}]
+    post(client, OBSERVATION | {"code": {"coding": codings}})
+    for code in ("http://loinc.org|a", "http://snomed.info/sct|b", "a", "b"):
+        asked = urlencode({"patient": "p1", "code": code})
+        assert "entry" in client.get(f"/fhir/Observation?{asked}").get_json(force=True), code
 
 
 def test_an_absolute_reference_to_this_server_is_its_own(client):
