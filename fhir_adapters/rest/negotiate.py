@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, NotAcceptable, UnsupportedMediaType
+from werkzeug.exceptions import NotAcceptable, UnsupportedMediaType
 from werkzeug.http import parse_options_header
 
 JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json"})
@@ -54,14 +54,6 @@ def preferences(request: Request) -> dict[str, str]:
             name, _, value = part.partition("=")
             found[name.strip().lower()] = value.strip().strip('"').lower()
     return found
-
-
-def version_in_etag(value: str) -> str:
-    """Return the version in W/"3"; BadRequest when it is no entity tag."""
-    tag = value.strip().removeprefix("W/").strip('"')
-    if not tag:
-        raise BadRequest
-    return tag
 
 
 def _require_plain(request: Request) -> None:
