@@ -38,14 +38,19 @@ def lock_take_over(conn: Connection) -> bool:
     return bool(conn.execute(select(sa.func.pg_try_advisory_xact_lock(_TAKE_OVER_LOCK))).scalar())
 
 
-def count_start(conn: Connection, job_key: str, step: str) -> int:
-    """Count a beginning of a job's step and return how many there were since the step before it ended."""
+def starts(conn: Connection, job_key: str, step: str) -> int:
+    """Return how often a job's step was begun since the step before it ended."""
+    query = select(job_start.c.starts).where(job_start.c.job_key == job_key, job_start.c.step == step)
+    return conn.execute(query).scalar_one_or_none() or 0
+
+
+def count_start(conn: Connection, job_key: str, step: str) -> None:
+    """Count a beginning of a job's step."""
     first = {"job_key": job_key, "step": step, "starts": 1}
     if insert_once(conn, job_start, first, ["job_key"]):
-        return 1
+        return
     same = sa.case((job_start.c.step == step, job_start.c.starts + 1), else_=1)
     conn.execute(update(job_start).where(job_start.c.job_key == job_key).values(starts=same, step=step))
-    return int(conn.execute(select(job_start.c.starts).where(job_start.c.job_key == job_key)).scalar_one())
 
 
 def forget_starts(conn: Connection, job_key: str) -> None:

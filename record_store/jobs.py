@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 WORKFLOW = "study-job"
 QUEUE = "imaging"
 SILENCE_S = 15.0
-MAX_STARTS = 3
+# A step that ended its worker so often is parked. Not fewer: an operator or the machine's memory may end a worker
+# several times while a step is innocently under way.
+MAX_STARTS = 8
+UNSUSPICIOUS_STARTS = 2
 FAILED_STEP = "on-failure"
 DEFAULT_RETRY = StepRetry()
 
@@ -235,6 +238,7 @@ class JobEngine:
         poll_s: float = 0.1,
         silence_s: float = SILENCE_S,
         retry: StepRetry = DEFAULT_RETRY,
+        max_starts: int = MAX_STARTS,
     ) -> None:
         self._db = db
         self._executor_id = executor_id
@@ -244,6 +248,7 @@ class JobEngine:
         self._poll_s = poll_s
         self._silence_s = silence_s
         self._retry = retry
+        self._max_starts = max_starts
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._client = JobClient(db)
@@ -316,19 +321,29 @@ class JobEngine:
         return result
 
     def _run(self, name: str, function: StepFunction, job_key: str, previous: dict[str, Any]) -> dict[str, Any]:
-        counted = self._try(lambda key, _: {"starts": self._count(key, name)}, job_key, {})
+        counted = self._try(lambda key, _: {"starts": self._earlier_starts(key, name)}, job_key, {})
         if failure_in(counted):
             return counted
-        if counted["ok"]["starts"] > MAX_STARTS:
-            return Failure(Category.FAULT, f"the worker ended {MAX_STARTS} times in this step").as_json()
-        return self._try(function, job_key, previous)
+        earlier = counted["ok"]["starts"]
+        if earlier >= self._max_starts:
+            return Failure(Category.FAULT, f"the worker ended {earlier} times in this step").as_json()
+        if earlier >= UNSUSPICIOUS_STARTS:
+            # It may be what kills the workers: let the other jobs go first.
+            time.sleep(self._retry.delay_s(earlier - UNSUSPICIOUS_STARTS + 1))
+        counted = self._try(lambda key, _: self._count(key, name), job_key, {})
+        return counted if failure_in(counted) else self._try(function, job_key, previous)
 
     def _try(self, function: StepFunction, job_key: str, previous: dict[str, Any]) -> dict[str, Any]:
         return run_step(function, job_key, previous, retry=self._retry, sleep=time.sleep)
 
-    def _count(self, job_key: str, step: str) -> int:
+    def _earlier_starts(self, job_key: str, step: str) -> int:
+        with self._db.read() as conn:
+            return executors.starts(conn, job_key, step)
+
+    def _count(self, job_key: str, step: str) -> dict[str, Any]:
         with self._db.write() as conn:
-            return executors.count_start(conn, job_key, step)
+            executors.count_start(conn, job_key, step)
+        return {}
 
     def _tell(self, job_key: str, category: str, message: str) -> dict[str, Any]:
         def tell(key: str, _previous: dict[str, Any]) -> dict[str, Any]:

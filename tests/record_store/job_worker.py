@@ -61,7 +61,14 @@ def listening_sockets():
 db = open_database(url)
 steps = [step(name) for name in ("read", "infer", "encode", "publish")]
 engine = JobEngine(
-    db, executor_id, steps, on_failure, poll_s=0.05, silence_s=silence_s, retry=StepRetry(first_s=0.05)
+    db,
+    executor_id,
+    steps,
+    on_failure,
+    poll_s=0.05,
+    silence_s=silence_s,
+    retry=StepRetry(first_s=0.05),
+    max_starts=3,
 )
 engine.start()
 append("worker", "started", str(len(listening_sockets())))

@@ -17,7 +17,7 @@ from clinical.errors import (
     PreconditionMissing,
     Unsupported,
 )
-from record_store.executors import alive, beat, count_start, forget_starts, leave, lock_take_over
+from record_store.executors import alive, beat, count_start, forget_starts, leave, lock_take_over, starts
 from record_store.job_steps import Failure, StepRetry, failure_in, run_step
 
 PATIENT = "Zzcanary"
@@ -98,17 +98,23 @@ def test_workers_are_alive_while_they_are_heard(db):
 
 
 def test_starts_are_counted_for_the_present_step_only(db):
+    def begun(conn, job_key, step):
+        count_start(conn, job_key, step)
+        return starts(conn, job_key, step)
+
     with db.write() as conn:
-        assert [count_start(conn, "job", step) for step in ("read", "read", "infer", "infer", "infer")] == [
+        assert starts(conn, "job", "read") == 0
+        assert [begun(conn, "job", step) for step in ("read", "read", "infer", "infer", "infer")] == [
             1,
             2,
             1,
             2,
             3,
         ]
-        assert count_start(conn, "other", "infer") == 1
+        assert starts(conn, "job", "read") == 0
+        assert begun(conn, "other", "infer") == 1
         forget_starts(conn, "job")
-        assert count_start(conn, "job", "infer") == 1
+        assert begun(conn, "job", "infer") == 1
 
 
 def test_one_supervisor_at_a_time(db):
