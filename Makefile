@@ -55,8 +55,8 @@ run: $(VENV)/.have-cpu ## Serve on loopback with data in ./data
 test: $(DEV) ## All tests (EXTRA=export adds training and export)
 	@$(RUN) pytest -q $(SELECT) $(ARGS)
 
-unit: $(DEV) ## The quick part: nothing that starts processes or trains
-	@$(RUN) pytest -q -m "not slow and not export" $(ARGS)
+unit: $(DEV) ## The quick part: nothing that starts processes, trains or needs a server
+	@HYPOTHESIS_PROFILE=unit $(RUN) pytest -q -m "not slow and not export and not postgres" --ignore=tests/e2e --ignore=tests/model_export $(ARGS)
 
 check: lint types contracts docs ## Format, lint, types, import contracts, documentation
 

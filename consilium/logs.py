@@ -149,7 +149,7 @@ def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    _quieten_libraries()
+    quieten_libraries()
 
 
 def _with_role(role: str) -> Callable[[object, str, Event], Event]:
@@ -164,6 +164,7 @@ def _with_role(role: str) -> Callable[[object, str, Event], Event]:
 LIBRARIES = ("alembic", "asyncio", "dbos", "gunicorn", "httpcore", "httpx", "pydicom", "pynetdicom", "sqlalchemy")
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
+    """Let libraries speak from WARNING up only."""
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,15 +1,25 @@
 """Rules that hold over the whole suite: no canary in a log, nothing skipped where it can run."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
+
+from consilium.logs import quieten_libraries
 
 CANARY = ("zzcanary", "quillon")
 # In CI everything is installed, so a skip is a hole; only what the machine cannot have may be absent.
 MAY_BE_ABSENT_IN_CI = ("no GPU on this machine",)
+
+
+# `make unit` looks at fewer examples of each property than `make test`.
+settings.register_profile("unit", max_examples=20, deadline=None)
+settings.register_profile("whole", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "whole"))
 
 
 class _CanaryWatch(logging.Handler):
@@ -34,6 +44,7 @@ def canary_watch() -> Iterator[_CanaryWatch]:
     root = logging.getLogger()
     root.addHandler(watch)
     root.setLevel(logging.DEBUG)
+    quieten_libraries()  # as every process of ours does
     structlog.configure(
         processors=[structlog.stdlib.render_to_log_kwargs],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -51,6 +62,13 @@ def _no_canary_in_logs(canary_watch: _CanaryWatch) -> Iterator[None]:
     assert not found, f"the canary patient was logged at {found}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "postgresql" in callspec.params.values():
+            item.add_marker("postgres")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
@@ -60,3 +78,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"skipped in CI, where nothing that can run may skip: {reason}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    # What was collected stays until the end: the garbage collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
