@@ -9,9 +9,9 @@ import hashlib
 import io
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import structlog
@@ -24,44 +24,40 @@ from clinical.errors import Category, Fault, PreconditionMissing
 from clinical.finding import Reading, ReadingMask
 from clinical.identity import PatientKey
 from clinical.measure import findings_from_probability
+from consilium.publishing import HEADER_TAGS, Publishing, tracking_uid
 from dicom_node.header import Header, read_stored_header
 from dicom_node.pixels import DecodedImage, Decoder
 from dicom_node.series import ModelRule, eligible
 from dicom_node.uids import derived_uid
-from fhir_adapters.publish import find_or_add_patient, publish
-from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
-from fhir_adapters.resources.patient import GENDER, Demographics
-from fhir_adapters.resources.reading import result_ids, results_of
 from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 from model_runtime.transforms import prepare, restore
-from record_store import deliveries, readings
+from record_store import readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import instances_of, study_row
+from record_store.instances import instances_of
 from record_store.reading_json import from_json, to_json
-from record_store.readings import JobRow, ResultObject
+from record_store.readings import JobRow
 
 if TYPE_CHECKING:
     from dicom_node.results import Encoder, ResultContext
 
 MANUFACTURER = "Consilium"
-HEADER_TAGS = (
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
-    "TimezoneOffsetFromUTC",
-    "SpecificCharacterSet",
-)
-
 log = structlog.get_logger()
 Json = dict[str, Any]
 Step = Callable[[str, Json], Json]
+
+
+class Observer(Protocol):
+    """Who counts (metrics)."""
+
+    def step_ended(self, step: str, seconds: float) -> None:
+        """A step was carried out."""
+
+    def job_ended(self, model: str, state: str, seconds: float | None) -> None:
+        """A job is done or failed; seconds since its study was closed, when its results became visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,6 @@ class StudySteps:
 
     destinations: names of the archives that results go back to.
     patient_id: derives the FHIR id of a patient that we add.
-    observe: told (step, seconds) of every step carried out.
     """
 
     db: Database
@@ -82,7 +77,7 @@ class StudySteps:
     patient_id: Callable[[PatientKey], str]
     software_version: str
     device_serial: str
-    observe: Callable[[str, float], None]
+    observe: Observer
     model_timeout_s: float = 120.0
 
     def in_order(self) -> tuple[tuple[str, Step], ...]:
@@ -123,39 +118,20 @@ class StudySteps:
 
     def publish(self, job_key: str, before: Json) -> Json:
         """Make everything visible in one transaction: readings, objects, FHIR, deliveries, the job's end."""
-        now = self.now()
+        headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
         with self.db.write() as conn:
             job = _job(conn, job_key)
-            row = study_row(conn, job.study_uid)
-            if row is None or row.patient is None:
-                raise PreconditionMissing("the study no longer names its patient")
-            for item in before["readings"]:
-                evidence = [
-                    _instance(made) for made in before["objects"] if made["reading_id"] == item["reading_id"]
-                ]
-                self._publish_reading(conn, job, item, evidence, row.patient)
-            for item in before["objects"]:
-                self._publish_object(conn, job, item)
-            # Nothing read is said, so that it never looks like "read and nothing found".
-            unread = None if before["readings"] else "no image was read: " + "; ".join(before["left_out"])
-            readings.finish_job(conn, job_key, readings.DONE, unread, now)
-            append_audit(
-                conn,
-                at=now,
-                action="results-published",
-                outcome="done",
-                actor=f"model:{job.model}/{job.model_version}",
-                subject=digest(job.study_uid),
-                detail={"readings": len(before["readings"]), "objects": len(before["objects"])},
-            )
-        count = sum(len(from_json(item["reading"].encode()).findings) for item in before["readings"])
-        log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=count)
-        return {"findings": count}
+            publishing = Publishing(conn, job, self.now(), self.destinations, self.patient_id)
+            findings = publishing.run(before, headers)
+        self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
+        log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)
+        return {"findings": findings}
 
     def failed(self, job_key: str, category: Category, message: str) -> None:
         """Write down why a job failed, so that silence never looks like a clean study."""
         now = self.now()
         with self.db.write() as conn:
+            job = readings.job(conn, job_key)
             readings.finish_job(conn, job_key, readings.FAILED, message, now)
             append_audit(
                 conn,
@@ -166,13 +142,14 @@ class StudySteps:
                 subject=job_key[:12],
                 detail={"reason": message},
             )
+        self.observe.job_ended(job.model if job else "unknown", readings.FAILED, None)
         log.error("job failed", job=job_key[:12], category=category, reason=message)
 
     def _timed(self, name: str, step: Step) -> Step:
         def timed(job_key: str, before: Json) -> Json:
             began = time.perf_counter()
             after = step(job_key, before)
-            self.observe(name, time.perf_counter() - began)
+            self.observe.step_ended(name, time.perf_counter() - began)
             return after
 
         return timed
@@ -250,33 +227,6 @@ class StudySteps:
             created=job.created_at,
         )
 
-    def _publish_reading(
-        self, conn: Connection, job: JobRow, item: Json, evidence: Sequence[Instance], patient: PatientKey
-    ) -> None:
-        reading_id, reading = item["reading_id"], from_json(item["reading"].encode())
-        header = self._header(item["image"])
-        readings.put_reading(
-            conn,
-            reading,
-            reading_id=reading_id,
-            job_key=job.job_key,
-            patient=patient,
-            mask_sha256=item["mask"],
-            now=job.created_at,
-        )
-        resources = results_of(
-            reading,
-            ids=result_ids(reading, reading_id=reading_id),
-            tracking_uids=[tracking_uid(reading_id, finding.number) for finding in reading.findings],
-            patient_id=find_or_add_patient(
-                conn, patient, self.patient_id(patient), self.now(), demographics_of(header)
-            ),
-            issued=job.created_at,
-            study=study_facts_of(header),
-            evidence=evidence,
-        )
-        publish(conn, resources, self.now())
-
     def _stored_header(self, sha256: str) -> Header:
         with self.blobs.local_path(sha256) as path:
             return read_stored_header(path)
@@ -284,51 +234,6 @@ class StudySteps:
     def _header(self, sha256: str) -> Dataset:
         with self.blobs.local_path(sha256) as path:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-
-    def _publish_object(self, conn: Connection, job: JobRow, item: Json) -> None:
-        row = ResultObject(
-            sop_instance_uid=item["sop"],
-            job_key=job.job_key,
-            kind=item["kind"],
-            sop_class_uid=item["sop_class"],
-            study_uid=job.study_uid,
-            sha256=item["sha256"],
-            created_at=job.created_at,
-        )
-        readings.add_result_object(conn, row)
-        for destination in self.destinations:
-            deliveries.enqueue(conn, item["sop"], destination, self.now())
-
-
-def tracking_uid(reading_id: str, number: int) -> str:
-    """Return the Tracking UID of a finding: in the SEG, the SR and the Observation alike."""
-    return derived_uid("tracking", reading_id, str(number))
-
-
-def demographics_of(header: Dataset) -> Demographics:
-    """Return what an image says about its patient besides the identifier."""
-    name = header.get("PatientName")
-    born = date_time(str(header.get("PatientBirthDate", "")))
-    return Demographics(
-        family=str(name.family_name) or None if name else None,
-        given=str(name.given_name) or None if name else None,
-        birth_date=born,
-        gender=GENDER.get(str(header.get("PatientSex", ""))),
-    )
-
-
-def study_facts_of(header: Dataset) -> StudyFacts:
-    """Return when the study was made and what it is called."""
-    started = date_time(
-        str(header.get("StudyDate", "")),
-        str(header.get("StudyTime", "")),
-        str(header.get("TimezoneOffsetFromUTC", "")),
-    )
-    return StudyFacts(started=started, description=str(header.get("StudyDescription", "")) or None)
-
-
-def _instance(made: Json) -> Instance:
-    return Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
 
 
 def _job(conn: Connection, job_key: str) -> JobRow:

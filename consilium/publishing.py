@@ -1,0 +1,146 @@
+"""One reading, all its results, in one transaction: the store, the FHIR API and the way to the archives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydicom.dataset import Dataset
+from sqlalchemy import Connection
+
+from clinical.errors import PreconditionMissing
+from clinical.identity import PatientKey
+from dicom_node.uids import derived_uid
+from fhir_adapters.publish import find_or_add_patient, publish
+from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
+from fhir_adapters.resources.patient import GENDER, Demographics
+from fhir_adapters.resources.reading import result_ids, results_of
+from record_store import deliveries, readings
+from record_store.audit import append as append_audit
+from record_store.audit import digest
+from record_store.instances import HELD, study_row
+from record_store.reading_json import from_json
+from record_store.readings import JobRow, ResultObject
+
+Json = dict[str, Any]
+
+HEADER_TAGS = (
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "TimezoneOffsetFromUTC",
+    "SpecificCharacterSet",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """What one job publishes, in the caller's write transaction."""
+
+    conn: Connection
+    job: JobRow
+    now: datetime
+    destinations: tuple[str, ...]
+    patient_id: Callable[[PatientKey], str]
+
+    def run(self, made: Json, headers: Mapping[str, Dataset]) -> int:
+        """Write everything and return the number of findings.
+
+        made: what the steps before returned. headers: of the images that were read, by the blob's sha256.
+        Raises PreconditionMissing when the study has been held meanwhile: then its patient is in doubt.
+        """
+        patient = self._patient()
+        for item in made["readings"]:
+            evidence = [_instance(one) for one in made["objects"] if one["reading_id"] == item["reading_id"]]
+            self._reading(item, headers[item["image"]], evidence, patient)
+        for item in made["objects"]:
+            self._object(item)
+        # Nothing read is said, so that it never looks like "read and nothing found".
+        unread = None if made["readings"] else "no image was read: " + "; ".join(made["left_out"])
+        readings.finish_job(self.conn, self.job.job_key, readings.DONE, unread, self.now)
+        append_audit(
+            self.conn,
+            at=self.now,
+            action="results-published",
+            outcome="done",
+            actor=f"model:{self.job.model}/{self.job.model_version}",
+            subject=digest(self.job.study_uid),
+            detail={"readings": len(made["readings"]), "objects": len(made["objects"])},
+        )
+        return sum(len(from_json(item["reading"].encode()).findings) for item in made["readings"])
+
+    def _patient(self) -> PatientKey:
+        row = study_row(self.conn, self.job.study_uid)
+        if row is None or row.patient is None or row.state == HELD:
+            raise PreconditionMissing("the study is held: its patient is in doubt")
+        return row.patient
+
+    def _reading(self, item: Json, header: Dataset, evidence: list[Instance], patient: PatientKey) -> None:
+        reading_id, reading = item["reading_id"], from_json(item["reading"].encode())
+        readings.put_reading(
+            self.conn,
+            reading,
+            reading_id=reading_id,
+            job_key=self.job.job_key,
+            patient=patient,
+            mask_sha256=item["mask"],
+            now=self.job.created_at,
+        )
+        subject = find_or_add_patient(
+            self.conn, patient, self.patient_id(patient), self.now, demographics_of(header)
+        )
+        resources = results_of(
+            reading,
+            ids=result_ids(reading, reading_id=reading_id),
+            tracking_uids=[tracking_uid(reading_id, finding.number) for finding in reading.findings],
+            patient_id=subject,
+            issued=self.job.created_at,
+            study=study_facts_of(header),
+            evidence=evidence,
+        )
+        publish(self.conn, resources, self.now)
+
+    def _object(self, item: Json) -> None:
+        row = ResultObject(
+            sop_instance_uid=item["sop"],
+            job_key=self.job.job_key,
+            kind=item["kind"],
+            sop_class_uid=item["sop_class"],
+            study_uid=self.job.study_uid,
+            sha256=item["sha256"],
+            created_at=self.job.created_at,
+        )
+        readings.add_result_object(self.conn, row)
+        for destination in self.destinations:
+            deliveries.enqueue(self.conn, item["sop"], destination, self.now)
+
+
+def tracking_uid(reading_id: str, number: int) -> str:
+    """Return the Tracking UID of a finding: in the SEG, the SR and the Observation alike."""
+    return derived_uid("tracking", reading_id, str(number))
+
+
+def demographics_of(header: Dataset) -> Demographics:
+    """Return what an image says about its patient besides the identifier."""
+    name = header.get("PatientName")
+    return Demographics(
+        family=str(name.family_name) or None if name else None,
+        given=str(name.given_name) or None if name else None,
+        birth_date=date_time(str(header.get("PatientBirthDate", ""))),
+        gender=GENDER.get(str(header.get("PatientSex", ""))),
+    )
+
+
+def study_facts_of(header: Dataset) -> StudyFacts:
+    """Return when the study was made and what it is called."""
+    day, clock, zone = (str(header.get(tag, "")) for tag in ("StudyDate", "StudyTime", "TimezoneOffsetFromUTC"))
+    return StudyFacts(
+        started=date_time(day, clock, zone), description=str(header.get("StudyDescription", "")) or None
+    )
+
+
+def _instance(made: Json) -> Instance:
+    return Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
