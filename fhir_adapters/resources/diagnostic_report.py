@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from clinical.codes import CHEST_IMAGING_STUDY, LOINC, Coding
-from clinical.finding import Finding, Reading
+from clinical.finding import LENGTH_DECIMALS, PROBABILITY_DECIMALS, Finding, Reading
 from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
 from fhir_adapters.resources.observation import size_origin
 
@@ -53,10 +53,13 @@ def conclusion(reading: Reading) -> str:
     if not reading.findings:
         return (
             f"{NOT_REVIEWED} {reading.model.label} looked at one {reading.image.modality} image and marked no"
-            f" {label} (no probability of {reading.threshold:g} or more). This does not exclude a {label}."
+            f" {label} (no probability of {_shown(reading.threshold)} or more). This does not exclude a {label}."
         )
     count = len(reading.findings)
-    listed = (f"({each.number}) {_size(each)}, probability {each.probability:g}" for each in reading.findings)
+    listed = (
+        f"({each.number}) {_size(each)}, probability {each.probability:.{PROBABILITY_DECIMALS}f}"
+        for each in reading.findings
+    )
     marked = f"{reading.model.label} marked {count} possible {label}{'' if count == 1 else 's'}"
     found = f"{marked} on one {reading.image.modality} image: {'; '.join(listed)}."
     return " ".join(words for words in (NOT_REVIEWED, found, size_origin(reading)) if words)
@@ -64,4 +67,8 @@ def conclusion(reading: Reading) -> str:
 
 def _size(finding: Finding) -> str:
     unit = "mm" if finding.has_length else "pixels"
-    return f"{finding.long_axis.value:g} x {finding.short_axis.value:g} {unit}"
+    return f"{finding.long_axis.value:.{LENGTH_DECIMALS}f} x {finding.short_axis.value:.{LENGTH_DECIMALS}f} {unit}"
+
+
+def _shown(probability: float) -> str:
+    return f"{probability:.{PROBABILITY_DECIMALS}f}"

@@ -173,7 +173,7 @@ def test_a_report_without_findings_says_that_the_model_looked(make_reading):
     report = only(resources_of(make_reading(findings=0), evidence=(SR,)), "DiagnosticReport")
     assert report["conclusion"] == (
         "AI result, not reviewed by a human. lung-nodule 0.1.0 looked at one DX image and marked no lung nodule"
-        " (no probability of 0.5 or more). This does not exclude a lung nodule."
+        " (no probability of 0.500 or more). This does not exclude a lung nodule."
     )
     assert "result" not in report
     assert "conclusionCode" not in report
