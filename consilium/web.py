@@ -19,7 +19,6 @@ from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
 from consilium.supervise import report_ready
 from consilium.wiring import House, is_loopback
-from dicom_node.pixels import Decoder
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
@@ -91,7 +90,6 @@ def build_parts(house: House) -> WebParts:
     """Return the web process's collaborators."""
     settings = house.settings
     engine = LocalEngine(Library(settings.models))
-    decoder = Decoder(house.decode_limits)
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
     ready = _readiness(house, engine)
     return WebParts(
@@ -107,7 +105,7 @@ def build_parts(house: House) -> WebParts:
         pages=PagesContext(
             db=house.db,
             blobs=house.blobs,
-            decoder=decoder,
+            decoder=lambda: house.decoder,
             links=links,
             readiness=ready,
             manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],

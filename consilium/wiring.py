@@ -20,7 +20,7 @@ from record_store.database import Database, open_database
 from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
-    from dicom_node.pixels import DecodeLimits
+    from dicom_node.pixels import DecodeLimits, Decoder
 
 LOW_WATER_UNIT = 1 << 20
 STALE_PART_S = 3600.0
@@ -81,6 +81,13 @@ class House:
             wall_seconds=3 * self.settings.decode_seconds,
             memory_bytes=self.settings.decode_memory_mb << 20,
         )
+
+    @cached_property
+    def decoder(self) -> "Decoder":
+        """The decoder of images, with a child process of its own."""
+        from dicom_node.pixels import Decoder  # noqa: PLC0415
+
+        return Decoder(self.decode_limits)
 
     def patient_id(self, key: PatientKey) -> str:
         """Return the FHIR id of a patient that we add: keyed, so that it cannot be guessed from the number."""

@@ -32,14 +32,14 @@ class Worker:
 
     def start(self) -> None:
         """Start the job engine first: it recovers what this worker left running."""
-        self.decoder.start()
         self.engine.start()
         for loop in self.loops:
             loop.start()
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
 
     def _warm(self) -> None:
-        # What the first study would wait for: the encoders' import, the models' load and golden check.
+        # What the first study would wait for: decoder's child, encoders' import, models' load and check.
+        self.decoder.start()
         importlib.import_module("dicom_node.results")
         for state in self.models.ready():
             if state.version and self.models.manifest(state.name).segmentation:
@@ -80,7 +80,7 @@ def build_worker(house: House) -> Worker:
     """Return the worker's parts; nothing has been started."""
     settings = house.settings
     models = LocalEngine(Library(settings.models), policy=Policy(settings.model_provider))
-    decoder = Decoder(house.decode_limits)
+    decoder = house.decoder
     steps = StudySteps(
         db=house.db,
         blobs=house.blobs,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, render_template, request
 from sqlalchemy import func, select
@@ -12,13 +12,15 @@ from cds.links import LinkSigner
 from clinical.errors import NotFound
 from consilium.health import Readiness
 from consilium.pages.png import encode_png, for_display
-from dicom_node.pixels import Decoder
 from model_runtime.manifest import Manifest
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.instances import instances_of
 from record_store.readings import StoredReading, reading_by_id
 from record_store.tables import delivery, reading, study, study_job
+
+if TYPE_CHECKING:
+    from dicom_node.pixels import Decoder
 
 PICTURES_KEPT = 16
 # No script, nothing from elsewhere, not in a frame of somebody else's page.
@@ -33,11 +35,11 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PagesContext:
-    """What the pages need."""
+    """What the pages need. decoder: made at the first picture, which most web workers never show."""
 
     db: Database
     blobs: Blobs
-    decoder: Decoder
+    decoder: Callable[[], "Decoder"]
     links: LinkSigner
     readiness: Callable[[], Readiness]
     manifests: Callable[[], list[Manifest]]
@@ -103,7 +105,7 @@ def _picture_reader(context: PagesContext) -> Callable[[str, str], bytes]:
         if not rows:
             raise NotFound("the image is no longer here")
         with context.blobs.local_path(rows[0].sha256) as path:
-            return encode_png(for_display(context.decoder.read(path).image))
+            return encode_png(for_display(context.decoder().read(path).image))
 
     return picture
 
