@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
+# The machine's own trust store, where it has one: hospitals' networks often inspect TLS with a certificate of theirs.
+export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/* /etc/pki/tls/certs/* /etc/ssl/cert.pem),1,)
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 RUN := $(BIN)/python -m
 PACKAGES := cds clinical consilium dicom_node fhir_adapters model_export model_runtime record_store
