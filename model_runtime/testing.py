@@ -19,7 +19,7 @@ Document = dict[str, Any]
 NO_DIGEST = "0" * 64
 DIABETES_FEATURES = (
     ("age", "Age", "a", True, 18, 120),
-    ("sex_male", "Male sex", "", True, 0, 1),
+    ("sex_male", "Sex", "", True, 0, 1),
     ("bmi", "Body mass index", "kg/m2", False, 10, 100),
     ("waist_cm", "Waist", "cm", False, 40, 250),
     ("diastolic_mm_hg", "Diastolic pressure", "mm[Hg]", False, 20, 200),

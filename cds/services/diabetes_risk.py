@@ -22,6 +22,7 @@ from clinical.codes import (
 )
 from clinical.errors import PreconditionMissing
 from clinical.risk import Contribution, InputUsed, RiskPolicy, RiskScore, indicator_for
+from clinical.units import shown_unit
 from fhir_adapters.features.diabetes_risk import FeatureRow, MissingInput, feature_row
 from model_runtime.manifest import Manifest, Risk
 
@@ -134,7 +135,8 @@ def _detail(risk: RiskScore, row: FeatureRow, policy: RiskPolicy, call: HookCall
 
 
 def _used(item: InputUsed) -> tuple[str, str, str, str]:
-    return (item.label, item.shown, item.unit, item.taken_at.date().isoformat() if item.taken_at else "")
+    day = item.taken_at.date().isoformat() if item.taken_at else ""
+    return (item.label, item.shown, shown_unit(item.unit), day)
 
 
 def _factors(contributions: Sequence[Contribution]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.table import Table
 
+from clinical.units import shown_unit
 from consilium.demo.agreement import Agreement
 from consilium.demo.material import Json
 from consilium.demo.stages import Outcome
@@ -28,12 +29,10 @@ def show_cards(console: Console, cards: list[Json]) -> None:
 
 def show_summary(console: Console, outcome: Outcome, agreed: Agreement) -> None:
     """Print what came out of which door, and whether all say the same."""
-    table = Table(
-        "No.", "Size", "Score", "FHIR Observation", title="One finding, one number: FHIR and SR side by side"
-    )
+    table = Table("No.", "Size", "Score", "FHIR Observation", title="One finding, one number")
     for number, (fhir, sr) in enumerate(zip(agreed.observations, agreed.report, strict=False), start=1):
         same = "= SR" if fhir == sr else f"SR says {sr[0]} {sr[1]}, {sr[2]}"
-        table.add_row(str(number), f"{fhir[0]} {fhir[1]}", f"{fhir[2]:.1f} %", same)
+        table.add_row(str(number), f"{fhir[0]} {shown_unit(fhir[1])}", f"{fhir[2]:.1f} %", same)
     console.print(table)
     facts = Table(show_header=False, box=None)
     for name, value in _facts(outcome, agreed):
@@ -44,7 +43,12 @@ def show_summary(console: Console, outcome: Outcome, agreed: Agreement) -> None:
 def _facts(outcome: Outcome, agreed: Agreement) -> list[tuple[str, str]]:
     facts = [
         ("DiagnosticReport", f"{outcome.report['status']}: {outcome.report.get('conclusion', '')}"),
-        ("SEG", f"{agreed.segments} segments" if outcome.seg is not None else "none (nothing to outline)"),
+        (
+            "SEG",
+            f"{agreed.segments} segment{'' if agreed.segments == 1 else 's'}"
+            if outcome.seg is not None
+            else "none (nothing to outline)",
+        ),
         ("SR", str(outcome.sr.SeriesDescription) if outcome.sr is not None else "none"),
         ("cards", str(len(outcome.cards))),
         ("all encodings agree", "yes" if agreed.agrees else "; ".join(agreed.problems)),

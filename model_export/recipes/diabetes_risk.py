@@ -39,7 +39,7 @@ WARN_PPV = 0.50
 # (name, label, unit, required, plausible minimum and maximum); the order is the tensor's.
 FEATURES = (
     ("age", "Age", "a", True, 20, 120),
-    ("sex_male", "Male sex", "", True, 0, 1),
+    ("sex_male", "Sex", "", True, 0, 1),
     ("bmi", "Body mass index", "kg/m2", False, 10, 100),
     ("waist_cm", "Waist circumference", "cm", False, 40, 250),
     ("diastolic_mm_hg", "Diastolic blood pressure", "mm[Hg]", False, 20, 200),

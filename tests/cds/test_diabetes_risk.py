@@ -35,10 +35,10 @@ def test_the_card_tells_the_risk_the_inputs_with_dates_and_the_model(client, pos
     assert card["overrideReasons"][0]["code"] == "patient-ineligible"
     assert rows_of(card["detail"], "**Inputs used**") == [
         ["Age", "57", "a", ""],
-        ["Male sex", "male", "", ""],
-        ["Body mass index", "31.2", "kg/m2", "2026-03-04"],
+        ["Sex", "male", "", ""],
+        ["Body mass index", "31.2", "kg/m²", "2026-03-04"],
         ["Waist", r"101.6 (sent as 40 \[in\_i\])", "cm", "2026-03-04"],
-        ["Diastolic pressure", "84", r"mm\[Hg\]", "2026-03-04"],
+        ["Diastolic pressure", "84", "mmHg", "2026-03-04"],
         ["Diabetes in a close relative", "yes", "", "2020-02-03"],
         ["Fasting glucose", "127.9 (sent as 7.1 mmol/L)", "mg/dL", "2026-03-04"],
     ]
