@@ -34,7 +34,7 @@ def test_the_card_tells_the_risk_the_inputs_with_dates_and_the_model(client, pos
     assert card["source"]["topic"]["code"] == "73211009"
     assert card["overrideReasons"][0]["code"] == "patient-ineligible"
     assert rows_of(card["detail"], "**Inputs used**") == [
-        ["Age", "57", "a", ""],
+        ["Age", "57", "years", ""],
         ["Sex", "male", "", ""],
         ["Body mass index", "31.2", "kg/m²", "2026-03-04"],
         ["Waist", r"101.6 (sent as 40 \[in\_i\])", "cm", "2026-03-04"],
