@@ -26,7 +26,9 @@ def test_the_documented_default_is_the_default(name: str) -> None:
         assert shown == f"`{expected}`"
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "example.env", "nginx/nginx.conf", "../README.md", "../Dockerfile"])
+@pytest.mark.parametrize(
+    "name", ["compose.yaml", "example.env", "nginx/nginx.conf", "../README.md", "../Dockerfile"]
+)
 def test_every_setting_that_is_named_elsewhere_exists(name: str) -> None:
     text = (PAGE.parents[1] / "deploy" / name).resolve().read_text(encoding="utf-8")
     named = {word.removesuffix("_FILE") for word in re.findall(rf"{PREFIX}([A-Z_]+)", text)}
