@@ -1,54 +1,60 @@
-"""A worker process for test_jobs.py: python job_worker.py <database url> <executor id> <folder> <silence in s>.
+"""Worker processes for test_jobs.py.
 
-Writes a line for every begin and end of a step, synced before it goes on. Kills itself at the points listed
-in <folder>/kills, one kill a line ("infer enter", "infer inside"); a job called "poison" kills it always.
-A job called "long" takes three times the silence. Ends when <folder>/stop appears.
+    python job_worker.py <database url> <executor id> <folder> <silence in s>    one worker
+    python job_worker.py                     forks one for every line of these words, and answers with its number
+
+A worker writes a line for every begin and end of a step, synced before it goes on. It kills itself at the points
+listed in <folder>/kills, one kill a line ("infer enter", "infer inside"); a job called "poison" kills it always.
+A job called "long" takes three times the silence. It ends when <folder>/stop appears.
 """
 
 import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from record_store.database import open_database
+from record_store.dbos_port import load_dbos
 from record_store.job_steps import StepRetry
 from record_store.jobs import JobEngine
 
-url, executor_id, folder, silence_s = sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
 
+class Steps:
+    """The steps of a worker, and what they log."""
 
-def append(*words):
-    with (folder / "log").open("a") as file:
-        print(*words, executor_id, time.time(), file=file, flush=True)
-        os.fsync(file.fileno())
+    def __init__(self, executor_id, folder, silence_s):
+        self.executor_id, self.folder, self.silence_s = executor_id, folder, silence_s
 
+    def append(self, *words):
+        with (self.folder / "log").open("a") as file:
+            print(*words, self.executor_id, time.time(), file=file, flush=True)
+            os.fsync(file.fileno())
 
-def maybe_die(point):
-    kills = (folder / "kills").read_text().splitlines()
-    if kills and kills[0] == point:
-        (folder / "kills").write_text("\n".join(kills[1:]))
-        append("kill", point.replace(" ", "-"), "-")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def step(name):
-    def run(job_key, previous):
-        maybe_die(f"{name} enter")
-        append(job_key, name, "begin")
-        maybe_die(f"{name} inside")
-        if job_key == "poison" and name == "infer":
+    def maybe_die(self, point):
+        kills = (self.folder / "kills").read_text().splitlines()
+        if kills and kills[0] == point:
+            (self.folder / "kills").write_text("\n".join(kills[1:]))
+            self.append("kill", point.replace(" ", "-"), "-")
             os.kill(os.getpid(), signal.SIGKILL)
-        if job_key == "long" and name == "infer":
-            time.sleep(3 * silence_s)
-        append(job_key, name, "end")
-        return {"path": [*previous["path"], name]}
 
-    return name, run
+    def step(self, name):
+        def run(job_key, previous):
+            self.maybe_die(f"{name} enter")
+            self.append(job_key, name, "begin")
+            self.maybe_die(f"{name} inside")
+            if job_key == "poison" and name == "infer":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if job_key == "long" and name == "infer":
+                time.sleep(3 * self.silence_s)
+            self.append(job_key, name, "end")
+            return {"path": [*previous["path"], name]}
 
+        return name, run
 
-def on_failure(job_key, category, message):
-    append(job_key, "failed", category)
+    def on_failure(self, job_key, category, message):
+        self.append(job_key, "failed", category)
 
 
 def listening_sockets():
@@ -58,21 +64,51 @@ def listening_sockets():
     return [row for row in rows if f"socket:[{row[9]}]" in mine and row[3] == "0A"]  # 0A: LISTEN
 
 
-db = open_database(url)
-steps = [step(name) for name in ("read", "infer", "encode", "publish")]
-engine = JobEngine(
-    db,
-    executor_id,
-    steps,
-    on_failure,
-    poll_s=0.05,
-    silence_s=silence_s,
-    retry=StepRetry(first_s=0.05),
-    max_starts=3,
-)
-engine.start()
-append("worker", "started", str(len(listening_sockets())))
-while not (folder / "stop").exists():
-    time.sleep(0.05)
-engine.stop()
-db.dispose()
+def work(url, executor_id, folder, silence_s):
+    steps = Steps(executor_id, Path(folder), float(silence_s))
+    db = open_database(url)
+    engine = JobEngine(
+        db,
+        executor_id,
+        [steps.step(name) for name in ("read", "infer", "encode", "publish")],
+        steps.on_failure,
+        poll_s=0.05,
+        silence_s=steps.silence_s,
+        retry=StepRetry(first_s=0.05),
+        max_starts=3,
+    )
+    engine.start()
+    steps.append("worker", "started", str(len(listening_sockets())))
+    while not (steps.folder / "stop").exists():
+        time.sleep(0.05)
+    engine.stop()
+    db.dispose()
+
+
+def nursery():
+    """Fork workers from this process, which has imported everything and opened nothing."""
+    load_dbos()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they vanish when they die
+    for line in sys.stdin:
+        words = line.split()
+        if pid := os.fork():
+            print(pid, flush=True)
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        said = os.open(Path(words[2]) / "said", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        try:
+            work(*words)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        work(*sys.argv[1:])
+    else:
+        nursery()

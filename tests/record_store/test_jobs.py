@@ -1,5 +1,7 @@
 """Study jobs survive the death of their workers, and no completed step is run again."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 STEPS = ("read", "infer", "encode", "publish")
 SILENCE_S = 1.5
 WAIT_S = 60
+WORKER = (sys.executable, "-W", "error", str(Path(__file__).with_name("job_worker.py")))
 
 
 @pytest.fixture
@@ -36,40 +39,47 @@ def client(jobs_db):
     client.close()
 
 
+@pytest.fixture(scope="module")
+def nursery():
+    """A process that has imported the engine and forks workers: starting one anew takes a second of imports."""
+    with subprocess.Popen([*WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
 @pytest.fixture
-def workers(jobs_db, tmp_path):
-    workers = Workers(jobs_db, tmp_path)
+def workers(jobs_db, nursery, tmp_path):
+    workers = Workers(jobs_db, nursery, tmp_path)
     yield workers
-    workers.end()
+    for name in workers.living():
+        os.kill(workers.pids[name], signal.SIGKILL)
+    # Only then can the database go.
+    while workers.living():
+        time.sleep(0.01)
 
 
 class Workers:
     """Worker processes (job_worker.py) and the log of what they did."""
 
-    def __init__(self, db, folder):
-        self.db, self.folder, self.processes = db, folder, {}
+    def __init__(self, db, nursery, folder):
+        self.db, self.nursery, self.folder, self.pids = db, nursery, folder, {}
         self.kill_at()
 
     def kill_at(self, *points):
         (self.folder / "kills").write_text("\n".join(points))
 
+    def words(self, executor_id):
+        return [self.db.url, executor_id, str(self.folder), str(SILENCE_S)]
+
     def start(self, executor_id):
-        script = str(Path(__file__).with_name("job_worker.py"))
-        command = [
-            sys.executable,
-            "-W",
-            "error",
-            script,
-            self.db.url,
-            executor_id,
-            str(self.folder),
-            str(SILENCE_S),
-        ]
-        with (self.folder / "said").open("a") as said:
-            self.processes[executor_id] = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        self.nursery.stdin.write(" ".join(self.words(executor_id)) + "\n")
+        self.nursery.stdin.flush()
+        self.pids[executor_id] = int(self.nursery.stdout.readline())
+
+    def living(self):
+        return [name for name, pid in self.pids.items() if Path(f"/proc/{pid}").exists()]
 
     def dead(self):
-        return [name for name, process in self.processes.items() if process.poll() is not None]
+        return [name for name in self.pids if name not in self.living()]
 
     def lines(self):
         log = self.folder / "log"
@@ -77,15 +87,6 @@ class Workers:
 
     def count(self, word):
         return Counter((line[0], line[1]) for line in self.lines() if line[2] == word)
-
-    def end(self):
-        (self.folder / "stop").touch()
-        for process in self.processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def until(client, job_key, state, meanwhile=lambda: None):
@@ -126,7 +127,7 @@ def test_another_worker_takes_over_from_one_killed_at_any_point(client, workers)
     def replace():
         # A new worker with a new name: nobody ever comes back under the dead one's.
         for name in workers.dead():
-            del workers.processes[name]
+            del workers.pids[name]
             workers.start(next(names))
 
     until(client, "job", "done", replace)
@@ -191,12 +192,14 @@ def test_a_job_that_kills_its_workers_is_parked_and_the_next_ones_run(client, wo
 
 def test_the_worker_listens_on_no_port_and_says_nothing_by_itself(client, workers):
     client.enqueue("job", {"path": []})
-    workers.start("w1")
-    until(client, "job", "done")
-    workers.end()
+    with subprocess.Popen(
+        [*WORKER, *workers.words("w1")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        until(client, "job", "done")
+        (workers.folder / "stop").touch()
+        assert process.communicate(timeout=20) == (b"", None)
+    assert process.returncode == 0
     assert workers.count("0") == {("worker", "started"): 1}
-    assert (workers.folder / "said").read_text() == ""
-    assert [process.returncode for process in workers.processes.values()] == [0]
 
 
 # ---------------------------------------------------------------- one process
