@@ -1,0 +1,176 @@
+"""dcmtk pushes, the models read, Orthanc is the archive: every result arrives and is valid by dciodvfy."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from consilium.demo.server import running_server
+from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
+from record_store.database import open_database
+from record_store.tables import delivery, instance, result_object, study_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+DATA = Path(os.environ.get("CONSILIUM_DATASETS_DIR") or Path(__file__).parents[3] / "shared" / "data")
+COUNT = 24
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not on this machine")
+    return found
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
+    """Run Orthanc as the archive ARCHIVE; yield its DICOM port and its REST address."""
+    dicom_port, http_port = _free_port(), _free_port()
+    settings = {
+        "DicomPort": dicom_port,
+        "HttpPort": http_port,
+        "DicomAet": "ARCHIVE",
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+    }
+    folder.mkdir()
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    command = [_program("Orthanc"), str(folder / "orthanc.json")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: _listens(http_port), 30)
+        yield dicom_port, f"http://127.0.0.1:{http_port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def radiographs(folder: Path, count: int) -> list[Path]:
+    """Write real radiographs (where the data sets are here) and synthetic ones, a study each."""
+    real = sorted((DATA / "nih_cxr621" / "images").glob("*.png"))[: count // 2]
+    made = [
+        write_dicom(dicom_from_png(path, seed=path.name), folder / f"{number:03d}.dcm")
+        for number, path in enumerate(real)
+    ]
+    for seed in range(count - len(made)):
+        pixels, truth = radiograph_phantom(seed, rows=400, columns=360)
+        make = dx_dataset if seed % 2 else cr_dataset
+        made.append(
+            write_dicom(make(pixels, spacing_mm=truth.spacing_mm, seed=f"o{seed}"), folder / f"s{seed:03d}.dcm")
+        )
+    return made
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _until(condition: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
+    """Push `count` radiographs and return what arrived: instances, SEG, SR, objects with dciodvfy errors."""
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (tmp_path / "house").mkdir()
+    files = radiographs(sent, count)
+    with orthanc(tmp_path / "orthanc") as (port, rest):
+        settings = {
+            "STUDY_QUIET_S": "0.5",
+            "WEB_WORKERS": "1",
+            "PATIENT_ISSUERS": '{"": "urn:consilium:orthanc-test"}',
+            "PACS": json.dumps([{"name": "orthanc", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}]),
+        }
+        with running_server(tmp_path / "house", settings) as server:
+            push = [
+                _program("dcmsend"),
+                "-aec",
+                "CONSILIUM",
+                "127.0.0.1",
+                str(server.dicom_port),
+                *map(str, files),
+            ]
+            subprocess.run(push, check=True, capture_output=True, timeout=120)
+            _wait_for_deliveries(tmp_path / "house" / "data" / "consilium.db", count)
+            counts = _counts(tmp_path / "house" / "data" / "consilium.db")
+        return counts | _archived(rest, tmp_path / "fetched")
+
+
+def _wait_for_deliveries(path: Path, count: int) -> None:
+    db = open_database(f"sqlite:///{path}")
+
+    def done() -> bool:
+        with db.read() as conn:
+            jobs = conn.execute(select(func.count()).where(study_job.c.state == "done")).scalar_one()
+            waiting = conn.execute(select(func.count()).where(delivery.c.state != "sent")).scalar_one()
+        return jobs == count and waiting == 0
+
+    try:
+        _until(done, 150)
+    finally:
+        db.dispose()
+
+
+def _counts(path: Path) -> dict[str, int]:
+    db = open_database(f"sqlite:///{path}")
+    with db.read() as conn:
+        stored = conn.execute(select(func.count()).select_from(instance)).scalar_one()
+        made = {
+            kind: conn.execute(select(func.count()).where(result_object.c.kind == kind)).scalar_one()
+            for kind in ("SEG", "SR")
+        }
+    db.dispose()
+    return {"instances": stored, "made SEG": made["SEG"], "made SR": made["SR"]}
+
+
+def _archived(rest: str, folder: Path) -> dict[str, int]:
+    folder.mkdir()
+    counts = {"SEG": 0, "SR": 0, "invalid": 0}
+    for series in _get(f"{rest}/series?expand"):
+        kind = series["MainDicomTags"]["Modality"]
+        for number in series["Instances"]:
+            path = folder / f"{number}.dcm"
+            with urllib.request.urlopen(f"{rest}/instances/{number}/file", timeout=20) as reply:
+                path.write_bytes(reply.read())
+            said = subprocess.run([_program("dciodvfy"), str(path)], capture_output=True, text=True, check=False)
+            counts[kind] += 1
+            counts["invalid"] += "Error" in said.stdout + said.stderr
+    return counts
+
+
+def _get(url: str) -> list[dict]:
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        return json.load(reply)
+
+
+def test_every_radiograph_is_read_and_its_results_are_valid_in_the_archive(tmp_path: Path) -> None:
+    counts = push_and_check(tmp_path, COUNT)
+    assert counts["instances"] == COUNT
+    assert counts["SR"] == counts["made SR"] == COUNT
+    assert counts["SEG"] == counts["made SEG"] > 0
+    assert counts["invalid"] == 0
