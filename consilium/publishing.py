@@ -59,7 +59,8 @@ class Publishing:
         for item in made["objects"]:
             self._object(item)
         # Nothing read is said, so that it never looks like "read and nothing found".
-        unread = None if made["readings"] else "no image was read: " + "; ".join(made["left_out"])
+        read = made["readings"] or made["read_before"]
+        unread = None if read else "no image was read: " + "; ".join(made["left_out"])
         readings.finish_job(self.conn, self.job.job_key, readings.DONE, unread, self.now)
         append_audit(
             self.conn,

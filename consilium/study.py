@@ -1,8 +1,9 @@
 """A study to its results: the one place where images, models and FHIR meet (DESIGN section 5).
 
 Four steps, each recorded by the job engine, so that a crash repeats at most the one it interrupted. A step
-takes what the step before returned and returns JSON. Everything that leaves is named after the job key, so
-a repeated step writes the same identities again.
+takes what the step before returned and returns JSON. Everything that leaves is named after the image's bytes
+and the model that read it, so a repeated step writes the same identities again, and an image that arrives late
+does not make the archive keep what was found in the others twice.
 """
 
 import hashlib
@@ -103,11 +104,20 @@ class StudySteps:
         return {"images": [objects[header.sop_instance_uid] for header in selection.read], "left_out": reasons}
 
     def infer(self, job_key: str, before: Json) -> Json:
-        """Decode each image, run the model, measure what it saw; the label images go to the blobs."""
+        """Decode each image, run the model, measure what it saw; the label images go to the blobs.
+
+        An image that this model has read for an earlier revision of the study is not read again.
+        """
         with self.db.read() as conn:
             manifest = self._manifest(_job(conn, job_key))
-        found = [self._read_image(job_key, manifest, sha256) for sha256 in before["images"]]
-        return {"readings": found, "left_out": before["left_out"]}
+            ids = {sha256: _reading_id(manifest, sha256) for sha256 in before["images"]}
+            known = {one for one in ids.values() if readings.reading_by_id(conn, one) is not None}
+        found = [
+            self._read_image(manifest, sha256, reading_id)
+            for sha256, reading_id in ids.items()
+            if reading_id not in known
+        ]
+        return {"readings": found, "left_out": before["left_out"], "read_before": len(known)}
 
     def encode(self, job_key: str, before: Json) -> Json:
         """Write each reading as DICOM objects."""
@@ -160,13 +170,13 @@ class StudySteps:
             raise PreconditionMissing(f"model {job.model} {job.model_version} is no longer here")
         return manifest
 
-    def _read_image(self, job_key: str, manifest: Manifest, sha256: str) -> Json:
+    def _read_image(self, manifest: Manifest, sha256: str, reading_id: str) -> Json:
         with self.blobs.local_path(sha256) as path:
             decoded = self.decoder.read(path)
         reading, mask = self._infer(manifest, decoded)
         stored = self.blobs.put(_packed(mask))
         return {
-            "reading_id": _derived("reading", job_key, reading.image.sop_instance_uid),
+            "reading_id": reading_id,
             "reading": to_json(reading).decode(),
             "mask": stored.sha256,
             "image": sha256,
@@ -243,7 +253,9 @@ def _job(conn: Connection, job_key: str) -> JobRow:
     return job
 
 
-def _derived(*parts: str) -> str:
+def _reading_id(manifest: Manifest, image_sha256: str) -> str:
+    """Return the name of what this model says of these bytes, which hold the patient and every UID."""
+    parts = ("reading", manifest.name, manifest.version, image_sha256)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 

@@ -119,6 +119,7 @@ study = Table(
     Column("last_received_at", String(32), nullable=False),
     Column("hold_reason", Text),
     Index("study_quiet", "state", "last_received_at"),
+    Index("study_patient", "patient_system", "patient_value", "last_received_at"),
 )
 
 # ---------------------------------------------------------------- jobs and what they made

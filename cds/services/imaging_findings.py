@@ -1,8 +1,9 @@
 """`imaging-findings` at patient-view: what models saw in this patient's images, with a link to look at it.
 
 A study in which the model found nothing gives no card, like a patient without images: the report in the FHIR
-API says that it was read. That is the one meaning of an empty list here. A store that cannot be asked is 503,
-a patient whose identifiers cannot be matched is 412.
+API says that it was read. That is the one meaning of an empty list here. Images that a model should have read
+and has not are a card of their own, with the reason. A store that cannot be asked is 503, a patient whose
+identifiers cannot be matched is 412.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,25 +14,36 @@ from cds.hooks import PATIENT_VIEW
 from cds.markdown import escape, paragraphs, table
 from cds.prefetch import PrefetchTemplate
 from cds.service import CdsContext, HookCall, Service
-from clinical.codes import ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST
+from clinical.codes import (
+    ACTION_COMPLETED,
+    ACTION_NOT_PRIORITY,
+    CHEST_IMAGING_STUDY,
+    RECIPIENT_DOES_NOT_TRUST,
+)
 from clinical.errors import PreconditionMissing
 from clinical.finding import LENGTH_DECIMALS, MILLIMETRE, PROBABILITY_DECIMALS, Finding, Measurement
 from clinical.identity import PatientKey, from_fhir
 from clinical.image import SpacingOrigin
 from clinical.risk import Indicator
 from fhir_adapters.features.elements import objects
-from record_store.readings import StoredReading, readings_of_patient
+from model_runtime.engine import Engine
+from record_store.instances import HELD
+from record_store.readings import FAILED, StoredReading, readings_of_patient
+from record_store.unread import WAITING, UnreadStudy, unread_of_patient
 
 MAX_CARDS = 3
 MAX_READINGS = 200
+MAX_UNREAD = 10
 MAX_IDENTIFIERS = 50
 MAX_ROWS = 10
 NOTE = "Research demonstration, not a medical device. A person must look at the images."
+_STATE_IN_WORDS = {WAITING: "not yet read", FAILED: "could not be read", HELD: "held for a person to look at"}
 _OVERRIDE_REASONS = (ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST)
 
 
 def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
-    """Return one card for each of the newest studies whose latest reading found something.
+    """Return one card for each of the newest studies whose latest readings found something, and one for
+    all that are not read.
 
     Raises PreconditionMissing (412) when the Patient has no identifier with a system, Busy (503) when the
     store is away.
@@ -39,8 +51,10 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     keys = patient_keys(call.prefetch["patient"].resources())
     with context.db.read() as conn:
         readings = readings_of_patient(conn, keys, MAX_READINGS)
+        unread = unread_of_patient(conn, keys, _readable(context.engine), MAX_UNREAD)
     studies = [study for study in latest_by_study(readings) if any(item.reading.findings for item in study)]
-    return tuple(_card(study, context) for study in studies[:MAX_CARDS])
+    cards = [_card(study, context) for study in studies[:MAX_CARDS]]
+    return (*cards, _unread_card(unread, context)) if unread else tuple(cards)
 
 
 def patient_keys(resources: Iterable[Mapping[str, Any]]) -> tuple[PatientKey, ...]:
@@ -64,16 +78,16 @@ def patient_keys(resources: Iterable[Mapping[str, Any]]) -> tuple[PatientKey, ..
 
 
 def latest_by_study(readings: Sequence[StoredReading]) -> list[list[StoredReading]]:
-    """Group readings, newest first, into studies: of each study and model only those of the newest job.
+    """Group readings, newest first, into studies: of each image and model only the newest reading.
 
-    A study that was read again is superseded by what the later reading says, also when that is nothing.
+    An image that was read again is superseded by what the later reading says, also when that is nothing.
     """
-    groups: dict[tuple[str, str], list[StoredReading]] = {}
+    groups: dict[tuple[str, str], dict[str, StoredReading]] = {}
     for stored in readings:
-        group = groups.setdefault((stored.reading.image.study_uid, stored.reading.model.name), [])
-        if not group or group[0].job_key == stored.job_key:
-            group.append(stored)
-    return list(groups.values())
+        image = stored.reading.image
+        group = groups.setdefault((image.study_uid, stored.reading.model.name), {})
+        group.setdefault(image.sop_instance_uid, stored)
+    return [list(group.values()) for group in groups.values()]
 
 
 def size(measured: Measurement) -> str:
@@ -94,6 +108,41 @@ def _card(study: Sequence[StoredReading], context: CdsContext) -> Card:
         links=tuple(
             Link(_link_label(number, len(images)), context.links.sign(stored.reading_id))
             for number, stored in enumerate(images[:MAX_ROWS], start=1)
+        ),
+        override_reasons=_OVERRIDE_REASONS,
+    )
+
+
+def _readable(engine: Engine) -> frozenset[str] | None:
+    """Return the modalities that some model reads; None (any) when one cannot say what it reads."""
+    states = engine.ready()
+    if any(state.version is None for state in states):
+        return None
+    parts = (engine.manifest(state.name).segmentation for state in states)
+    return frozenset(modality for part in parts if part for modality in part.image.modalities)
+
+
+def _unread_card(unread: Sequence[UnreadStudy], context: CdsContext) -> Card:
+    many = len(unread) > 1
+    rows = [
+        (
+            f"{one.received_at:%Y-%m-%d %H:%M}",
+            ", ".join(one.modalities),
+            _STATE_IN_WORDS[one.state],
+            one.reason or "",
+        )
+        for one in unread
+    ]
+    passing = all(one.state == WAITING for one in unread)
+    return Card(
+        uuid=context.new_uuid(),
+        summary=f"{len(unread)} imaging {'studies have' if many else 'study has'} not been read by the model",
+        indicator=Indicator.INFO if passing else Indicator.WARNING,
+        source=Source("Consilium, imaging findings", CHEST_IMAGING_STUDY),
+        detail=paragraphs(
+            table(("Received (UTC)", "Modality", "State", "Why"), rows),
+            "Nothing is known of these images: that no finding is shown does not mean that there is none.",
+            f"*{NOTE}*",
         ),
         override_reasons=_OVERRIDE_REASONS,
     )

@@ -13,7 +13,8 @@ from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, Model
 from clinical.identity import IssuerTable, PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
 from record_store.database import open_database
-from record_store.readings import put_reading
+from record_store.instances import ReceivedInstance, close_study, record_instance
+from record_store.readings import DONE, FAILED, QUEUED, JobRow, add_job, put_reading
 from record_store.tables import metadata
 from record_store.testing import database, empty_all_tables
 
@@ -43,22 +44,48 @@ def store(shared_db):
     empty_all_tables(shared_db)
     count = iter(range(1, 99))
 
-    def put(*findings, study="1.2.3", patient=CANARY, at=DAY, job=None, spacing=MEASURED, model="lung-nodule"):
+    def put(*findings, study="1.2.3", patient=CANARY, at=DAY, image=None, spacing=MEASURED, model="lung-nodule"):
         number = next(count)
-        image = ImageRef(
-            study, f"{study}.1", f"{study}.1.{number}", "1.2.840.10008.5.1.4.1.1.1", "DX", 64, 64, spacing
-        )
-        reading = Reading(image, ModelRef(model, "0.1.0", "a" * 64), TERMS, 0.5, findings)
+        sop = f"{study}.1.{image or number}"
+        ref = ImageRef(study, f"{study}.1", sop, "1.2.840.10008.5.1.4.1.1.1", "DX", 64, 64, spacing)
+        reading = Reading(ref, ModelRef(model, "0.1.0", "a" * 64), TERMS, 0.5, findings)
         with shared_db.write() as conn:
             put_reading(
                 conn,
                 reading,
                 reading_id=f"reading-{number}",
-                job_key=job or f"job-{number}",
+                job_key=f"job-{number}",
                 patient=patient,
                 mask_sha256="0" * 64,
                 now=at,
             )
+
+    return put
+
+
+@pytest.fixture
+def received(store, shared_db):
+    """received(job=state) puts a closed study with one image, and its job unless that is None."""
+
+    def put(*, job, reason=None, study="1.2.3"):
+        image = ReceivedInstance(
+            f"{study}.1",
+            "1.2",
+            "1.2.840.10008.1.2.1",
+            study,
+            "1.9",
+            "DX",
+            CANARY,
+            "0" * 64,
+            9,
+            "PACS",
+            "CONSILIUM",
+        )
+        with shared_db.write() as conn:
+            record_instance(conn, image, DAY)
+            assert close_study(conn, study, DAY + timedelta(seconds=1)) is not None
+            if job is not None:
+                add_job(conn, JobRow("job", study, 1, "0" * 64, "lung-nodule", "0.1.0", DAY, job, reason))
 
     return put
 
@@ -110,8 +137,8 @@ def test_sizes_without_spacing_are_pixels_and_say_so(store, cards):
 
 
 def test_pixels_and_millimetres_are_not_compared(store, cards):
-    store(finding(1, 0.9, 300.5, 20.0, "{pixel}"), spacing=None, job="j")
-    store(finding(1, 0.8, 6.5, 4.0), job="j")
+    store(finding(1, 0.9, 300.5, 20.0, "{pixel}"), spacing=None)
+    store(finding(1, 0.8, 6.5, 4.0))
     assert "largest 6.5 mm" in cards()[0]["summary"]
 
 
@@ -129,23 +156,50 @@ def test_a_patient_without_images_gives_no_card(store, cards):
     assert cards() == []
 
 
-def test_a_later_reading_of_the_same_study_replaces_the_earlier(store, cards):
-    store(finding(1, 0.9, 9.0, 7.0), at=DAY)
-    store(finding(1, 0.7, 5.0, 4.0), at=DAY + timedelta(hours=1))
+def test_a_later_reading_of_the_same_image_replaces_the_earlier(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), image=1, at=DAY)
+    store(finding(1, 0.7, 5.0, 4.0), image=1, at=DAY + timedelta(hours=1))
     (card,) = cards()
     assert "(5.0 mm)" in card["summary"]
-    store(at=DAY + timedelta(hours=2))
+    store(image=1, at=DAY + timedelta(hours=2))
     assert cards() == []
 
 
-def test_the_images_of_one_job_share_a_card_and_have_a_link_each(store, cards):
-    store(finding(1, 0.9, 9.0, 7.0), job="j")
-    store(job="j")
-    store(finding(1, 0.8, 5.0, 4.0), job="j")
+def test_an_image_that_came_late_does_not_hide_what_was_found_before(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), image=1, at=DAY)
+    store(image=2, at=DAY + timedelta(hours=1))
+    (card,) = cards()
+    assert "(9.0 mm)" in card["summary"]
+
+
+def test_the_images_of_one_study_share_a_card_and_have_a_link_each(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0))
+    store()
+    store(finding(1, 0.8, 5.0, 4.0))
     (card,) = cards()
     assert card["summary"].startswith("2 possible lung nodules (largest 9.0 mm)")
-    assert [row[0] for row in rows_of(card)] == ["1", "2"]
+    assert {row[0] for row in rows_of(card)} == {"1", "2"}
     assert len(card["links"]) == 2
+
+
+def test_a_study_whose_job_failed_is_a_warning_with_its_reason_and_never_silence(received, cards):
+    received(job=FAILED, reason="the image stopped its decoder")
+    (card,) = cards()
+    assert card["indicator"] == "warning"
+    assert "1 imaging study has not been read" in card["summary"]
+    assert rows_of(card)[0] == ["2026-11-20 08:30", "DX", "could not be read", "the image stopped its decoder"]
+
+
+def test_a_study_that_waits_for_its_job_is_said_to_be_unread(received, cards):
+    received(job=QUEUED)
+    (card,) = cards()
+    assert (card["indicator"], rows_of(card)[0][2]) == ("info", "not yet read")
+
+
+def test_a_study_that_was_read_and_one_that_is_for_no_model_give_no_card(received, cards):
+    received(job=DONE)
+    received(job=None, study="1.2.4")
+    assert cards() == []
 
 
 def test_the_newest_three_studies_have_a_card_each(store, cards):

@@ -137,6 +137,9 @@ def upgrade() -> None:
         sa.Column("hold_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("study_uid"),
     )
+    op.create_index(
+        "study_patient", "study", ["patient_system", "patient_value", "last_received_at"], unique=False
+    )
     op.create_index("study_quiet", "study", ["state", "last_received_at"], unique=False)
     op.create_table(
         "study_job",
