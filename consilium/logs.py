@@ -1,8 +1,8 @@
 """JSON lines by structlog, with an allow-list of fields.
 
 A field that is not listed is dropped and its name noted, so that a patient's data cannot reach a log by
-somebody adding a keyword. Messages of libraries pass only from WARNING up and without their arguments'
-exceptions: a traceback of a validator repeats its input.
+somebody adding a keyword. Libraries are heard from WARNING up, and then by where they speak and not by what
+they say: their words hold request lines, header values and the input that a validator was given.
 """
 
 import logging
@@ -117,6 +117,27 @@ def without_traceback(_: object, __: str, event: Event) -> Event:
     return event
 
 
+def library_words(_: object, __: str, event: Event) -> Event:
+    """Say which library spoke and where; keep its words only where we know them to hold nobody's data."""
+    record: logging.LogRecord = event["_record"]
+    arguments = event.pop("positional_args", None)
+    event["logger"], event["where"] = record.name, f"{record.module}:{record.lineno}"
+    known = isinstance(record.msg, str) and record.name.startswith(KNOWN_WORDS)
+    event["event"] = _without_texts(record.msg, arguments) if known else "a library's message"
+    return event
+
+
+def _without_texts(template: str, arguments: object) -> str:
+    # "Invalid request from ip=127.0.0.1: <the request>" is put together before it gets here.
+    template = template.partition(": ")[0]
+    if not isinstance(arguments, tuple):
+        return template
+    try:
+        return template % tuple(value if isinstance(value, int) else "…" for value in arguments)
+    except (TypeError, ValueError):
+        return template
+
+
 def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     """Route structlog and the standard library's logging to one JSON line an event on `stream` (stderr)."""
     shared: list[Any] = [
@@ -139,7 +160,10 @@ def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            # The formatter must not put a message together that nobody is going to read.
+            use_get_message=False,
+            pass_foreign_args=True,
+            foreign_pre_chain=[*shared, library_words],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
@@ -148,7 +172,9 @@ def configure(level: str, *, role: str, stream: IO[str] | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(level)
     quieten_libraries()
 
 
@@ -160,7 +186,11 @@ def _with_role(role: str) -> Callable[[object, str, Event], Event]:
     return add
 
 
-# Their INFO and DEBUG lines hold requests, identifiers and SQL; what matters of them is said by our own events.
+# Only these speak below WARNING.
+ROOMS = ("cds", "clinical", "consilium", "dicom_node", "fhir_adapters", "model_runtime", "record_store")
+# Of these a message is kept up to its first colon and without its arguments' texts.
+KNOWN_WORDS = ("gunicorn",)
+# Some set a level of their own; what matters of their INFO and DEBUG lines is said by our own events.
 LIBRARIES = ("alembic", "asyncio", "dbos", "gunicorn", "httpcore", "httpx", "pydicom", "pynetdicom", "sqlalchemy")
 
 

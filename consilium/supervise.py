@@ -35,6 +35,7 @@ class Child:
     status_fd: int
     ready_at: float | None = None
     port: int | None = None
+    problem: str | None = None
     unread: bytes = b""
 
 
@@ -53,10 +54,14 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """Bind and listen; OSError when the address is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    sock.listen(1024)
-    sock.set_inheritable(True)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(1024)
+        sock.set_inheritable(True)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -143,6 +148,7 @@ class Supervisor:
         for line in lines:
             report = json.loads(line)
             child.ready_at = child.ready_at or self._now()
+            child.problem = report.get("problem")
             if child.role == "dicom":
                 child.port = self._history["dicom"].ports["port"] = int(report["port"])
         self._write_state()
@@ -172,11 +178,7 @@ class Supervisor:
         served = 0.0 if child.ready_at is None else self._now() - child.ready_at
         history.restarts += 1
         history.quick_deaths = 0 if served > HEALTHY_AFTER_S else history.quick_deaths + 1
-        wait = (
-            0.0
-            if history.quick_deaths == 0
-            else min(FIRST_WAIT_S * 2 ** (history.quick_deaths - 1), LONGEST_WAIT_S)
-        )
+        wait = _wait_after(history.quick_deaths)
         history.again_at = self._now() + wait
         self._say(
             json.dumps(
@@ -203,6 +205,7 @@ class Supervisor:
             role: {
                 "state": _state_of(self._children.get(role)),
                 "pid": self._children[role].process.pid if role in self._children else None,
+                "problem": self._children[role].problem if role in self._children else None,
                 "restarts": history.restarts,
                 "last_exit": history.last_exit,
             }
@@ -254,7 +257,7 @@ def children_state(data_dir: Path) -> dict[str, dict[str, object]] | None:
 
 
 def report_ready(environ: dict[str, str], **facts: object) -> None:
-    """Tell the parent, if there is one, that this process serves."""
+    """Tell the parent, if there is one, that this process serves; problem: what it cannot do all the same."""
     if fd := environ.get("CONSILIUM_STATUS_FD"):
         os.write(int(fd), json.dumps({"ready": True, **facts}).encode() + b"\n")
 

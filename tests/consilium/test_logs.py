@@ -13,14 +13,13 @@ import structlog
 from consilium import logs
 
 METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
-ROOMS = ("cds", "clinical", "consilium", "dicom_node", "fhir_adapters", "model_runtime", "record_store")
 
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before, level, configuration = root.handlers[:], root.level, structlog.get_config()
-    levels = {name: logging.getLogger(name).level for name in logs.LIBRARIES}
+    levels = {name: logging.getLogger(name).level for name in logs.LIBRARIES + logs.ROOMS}
     stream = io.StringIO()
     logs.configure("DEBUG", role="test", stream=stream)
     yield stream
@@ -32,7 +31,7 @@ def lines() -> Iterator[io.StringIO]:
 
 
 def test_a_field_that_is_not_listed_is_dropped_and_named(lines: io.StringIO) -> None:
-    structlog.get_logger().info("scored", job="abc", patient_name="Somebody Else")
+    structlog.get_logger("cds.services").info("scored", job="abc", patient_name="Somebody Else")
     event = json.loads(lines.getvalue())
     assert event["job"] == "abc"
     assert event["dropped_fields"] == ["patient_name"]
@@ -53,14 +52,42 @@ def test_an_exception_is_logged_by_its_kind_and_not_by_its_text(lines: io.String
 def test_libraries_are_heard_from_warning_up(lines: io.StringIO) -> None:
     logging.getLogger("pynetdicom.acse").debug("PatientName is Somebody Else")
     logging.getLogger("sqlalchemy.engine").info("INSERT ... 'Somebody Else'")
+    logging.getLogger("a.library.that.nobody.listed").info("Somebody Else")
     assert lines.getvalue() == ""
+
+
+def test_our_own_rooms_are_heard_at_the_level_that_was_set(lines: io.StringIO) -> None:
+    logging.getLogger("record_store.jobs").debug("a claim was lost")
+    assert json.loads(lines.getvalue())["level"] == "debug"
+
+
+def test_a_library_is_heard_by_where_it_speaks_and_not_by_its_words(lines: io.StringIO) -> None:
+    logging.getLogger("pydicom").warning("Invalid value for VR DA: 'Somebody Else'")
+    logging.getLogger("somewhere.else").error(ValueError("Somebody Else"))
+    first, second = (json.loads(line) for line in lines.getvalue().splitlines())
+    assert (first["logger"], second["logger"]) == ("pydicom", "somewhere.else")
+    assert first["where"].startswith("test_logs:")
+    assert "Somebody" not in lines.getvalue()
+
+
+def test_the_web_server_s_templates_are_kept_and_what_a_client_sent_is_not(lines: io.StringIO) -> None:
+    speaks = logging.getLogger("gunicorn.error")
+    speaks.propagate = True
+    speaks.warning("Invalid request from ip=10.0.0.1: 'GET /fhir/Patient?name=Somebody'")
+    speaks.error("Error handling request %s", "/fhir/Patient?name=Somebody")
+    speaks.error("Worker (pid:%s) exited with code %s.", 4711, 3)
+    assert [json.loads(line)["event"] for line in lines.getvalue().splitlines()] == [
+        "Invalid request from ip=10.0.0.1",
+        "Error handling request …",
+        "Worker (pid:4711) exited with code 3.",
+    ]
 
 
 def test_every_field_that_the_code_logs_is_on_the_list() -> None:
     top = Path(logs.__file__).parents[1]
     unlisted = {
         f"{path.relative_to(top)}:{call.lineno} {keyword.arg}"
-        for room in ROOMS
+        for room in logs.ROOMS
         for path in (top / room).rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)

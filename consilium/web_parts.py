@@ -1,0 +1,91 @@
+"""What one web worker is made of, built from the settings."""
+
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import cds.services
+from cds.links import LinkSigner
+from cds.service import CdsContext
+from consilium import health, metrics
+from consilium.app import WebParts
+from consilium.keys import derived_key
+from consilium.pages.views import PagesContext
+from consilium.wiring import House, is_loopback
+from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.client import FhirClient
+from fhir_adapters.rest import Fhir
+from model_runtime.engine import LocalEngine, State
+from model_runtime.library import Library
+
+
+def build_parts(house: House) -> WebParts:
+    """Return the web process's collaborators."""
+    settings = house.settings
+    engine = LocalEngine(Library(settings.models))
+    links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
+    ready = _readiness(house, engine)
+    return WebParts(
+        services=cds.services.SERVICES,
+        cds=_cds_context(house, engine, links),
+        fhir=Fhir(
+            db=house.db,
+            now=house.now,
+            new_id=lambda: str(uuid.uuid4()),
+            page_key=derived_key(house.key, "page-token"),
+            base_url=f"{house.base_url}/fhir",
+        ),
+        pages=PagesContext(
+            db=house.db,
+            blobs=house.blobs,
+            decoder=lambda: house.decoder,
+            links=links,
+            readiness=ready,
+            manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],
+            facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
+        ),
+        readiness=ready,
+        metrics=metrics.exposition,
+        observe=_observe,
+        bearer_token=None if settings.bearer_token is None else settings.bearer_token.get_secret_value(),
+    )
+
+
+def _cds_context(house: House, engine: LocalEngine, links: LinkSigner) -> CdsContext:
+    servers = [_allowed(house, base) for base in house.settings.fhir_servers]
+    return CdsContext(
+        engine=engine,
+        db=house.db,
+        now=house.now,
+        links=links,
+        new_uuid=lambda: str(uuid.uuid4()),
+        fhir=FhirClient(servers) if servers else None,
+        budget_s=house.settings.hook_budget_ms / 1000,
+        observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
+    )
+
+
+def _allowed(house: House, base: str) -> AllowedServer:
+    development = house.settings.profile == "development"
+    if development and is_loopback(urlsplit(base).hostname or ""):
+        return AllowedServer(base, Network.LOOPBACK)
+    return AllowedServer(base, Network(house.settings.fhir_network))
+
+
+def _readiness(house: House, engine: LocalEngine) -> Callable[[], health.Readiness]:
+    checks = {
+        "database": health.database_check(house.db),
+        "migrations": health.migrations_check(house.db),
+        "models": health.models_check(lambda: _model_problems(engine), house.settings.required_models),
+        "blobs": health.blob_space_check(house.blobs, house.low_water_bytes),
+        "children": health.children_check(house.settings.data_dir),
+    }
+    return lambda: health.readiness(checks)
+
+
+def _model_problems(engine: LocalEngine) -> dict[str, str | None]:
+    return {state.name: state.problem if state.state is State.BROKEN else None for state in engine.ready()}
+
+
+def _observe(route: str, status: int, _seconds: float) -> None:
+    metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
