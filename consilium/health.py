@@ -93,13 +93,15 @@ def models_check(report: Callable[[], Mapping[str, str | None]], expected: tuple
 
 
 def children_check(data_dir: Path) -> Check:
-    """Pass when every child of `consilium serve` is ready; without a parent there is nothing to say."""
+    """Pass when every child of `consilium serve` is ready and knows of no problem; without a parent, always."""
 
     def check() -> str | None:
         troubled = [
-            f"{role} {child['state']} (restarts: {child['restarts']}, last exit code: {child['last_exit']})"
+            f"{role}: {child['problem']}"
+            if child["state"] == "ready"
+            else f"{role} {child['state']} (restarts: {child['restarts']}, last exit code: {child['last_exit']})"
             for role, child in (children_state(data_dir) or {}).items()
-            if child["state"] != "ready"
+            if child["state"] != "ready" or child.get("problem")
         ]
         return "; ".join(troubled) or None
 

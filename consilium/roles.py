@@ -16,6 +16,7 @@ from consilium.wiring import STALE_PART_S, House
 from model_runtime.library import single_onnxruntime
 from record_store.migrate import migrate_if_needed
 
+STOP_WITHIN_S = 7.5  # the parent waits for 8 s
 log = structlog.get_logger()
 
 
@@ -98,12 +99,29 @@ def run_worker(settings: Settings) -> int:
     from consilium.worker_role import build_worker  # noqa: PLC0415
 
     running = build_worker(house)
-    running.start()
-    report_ready(dict(os.environ))
+    environ = dict(os.environ)
+    running.start(lambda problem: report_ready(environ, problem=problem))
+    report_ready(environ)
     _until_told_to_stop()
+    _end_within(STOP_WITHIN_S)
     running.stop()
     house.db.dispose()
     return 0
+
+
+def _end_within(seconds: float) -> None:
+    """End this process by then, whatever is still running: a job survives that, the operator's patience not.
+
+    Without it Python would wait at its exit for the job engine's threads, and so for a job's longest pause.
+    """
+
+    def end() -> None:
+        log.warning("stopped with work in hand; it goes on at the next start")
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _until_told_to_stop() -> None:

@@ -52,6 +52,24 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def _matching(pattern: str, expected: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and not re.match(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return BeforeValidator(check)
+
+
+DatabaseUrl = Annotated[
+    SecretStr,
+    _matching(
+        r"sqlite:////[^?]+$|postgresql(\+psycopg)?://[^/]*/[^/]",
+        "postgresql+psycopg://user:password@host/database or sqlite:////absolute/path.db",
+    ),
+]
+BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
 AeTitle = Annotated[str, BeforeValidator(_ae_title)]
 BaseUrl = Annotated[str, BeforeValidator(_origin)]
 
@@ -74,9 +92,10 @@ class Settings(BaseSettings):
 
     profile: Literal["development", "production"] = "development"
     data_dir: Path = Path("consilium-data")
-    database_url: SecretStr | None = None
-    blob_url: str | None = None
+    database_url: DatabaseUrl | None = None
+    blob_url: BlobUrl | None = None
     models_dir: Path | None = None
+    required_models: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ("diabetes-risk", "lung-nodule")
     secret_key: SecretStr | None = Field(default=None, min_length=32)
     bearer_token: SecretStr | None = Field(default=None, min_length=32)
 
@@ -240,8 +259,9 @@ def load_settings(**overrides: object) -> Settings:
 
 def _lines(exc: ValidationError) -> list[str]:
     lines: list[str] = []
-    for problem in exc.errors(include_input=False, include_url=False, include_context=False):
-        text = str(problem["msg"]).removeprefix("Value error, ")
+    for problem in exc.errors(include_input=False, include_url=False):
+        text = _expected(str(problem["type"]), problem.get("ctx", {})) or str(problem["msg"])
+        text = text.removeprefix("Value error, ")
         if not problem["loc"]:
             lines.extend(text.splitlines())
             continue
@@ -251,3 +271,18 @@ def _lines(exc: ValidationError) -> list[str]:
         where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")
         lines.append(f"{where}: {text[0].lower()}{text[1:]}")
     return lines
+
+
+def _expected(kind: str, limits: Mapping[str, Any]) -> str | None:
+    """Return our words for what pydantic says about its own workings, or in them the length of a secret."""
+    match kind:
+        case "too_short":
+            return f"expected at least {limits['min_length']} characters"
+        case "int_parsing" | "int_from_float":
+            return "expected a whole number"
+        case "float_parsing":
+            return "expected a number"
+        case "extra_forbidden":
+            return "holds a name that is not known"
+        case _:
+            return None

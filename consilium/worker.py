@@ -1,12 +1,14 @@
 """The worker: closes quiet studies, runs their jobs, sends the results back.
 
-Three loops beside the job engine, each over rows that any worker may take. Whatever a loop meets, it says so,
+Loops beside the job engine, each over rows that any worker may take. Whatever a loop meets, it says so,
 waits and goes on: the rows are still there.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import time
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +17,9 @@ import structlog
 from sqlalchemy import Connection
 
 from clinical.clock import Clock
-from clinical.errors import ClinicalError
+from clinical.errors import ClinicalError, Fault, NotFound
 from dicom_node.scu import Destination, SendOutcome
+from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
 from record_store import deliveries, readings
 from record_store.audit import append as append_audit
@@ -35,18 +38,46 @@ RECONCILE_S = 5.0
 DELIVERY_LEASE_S = 120.0
 DELIVERY_BATCH = 16
 AFTER_ERROR_S = 1.0
+SAY_AGAIN_S = 60.0
 NO_PATIENT = "its images name no patient, so no result could be filed"
 
 Send = Callable[[Sequence[Path], Destination, str], list[SendOutcome]]
 
 
+def image_models(engine: Engine, required: Collection[str]) -> tuple[Manifest, ...]:
+    """Return the models that read images.
+
+    Raises Fault naming what is wrong when one of them is broken, or a required model is absent: a study that
+    was closed without its model would look like one that was read.
+    """
+    problem = models_problem(engine, required)
+    if problem:
+        raise Fault(problem)
+    manifests = [engine.manifest(state.name) for state in engine.ready() if state.version]
+    return tuple(manifest for manifest in manifests if manifest.segmentation)
+
+
+def models_problem(engine: Engine, required: Collection[str]) -> str | None:
+    """Return why images cannot be read, or None. A broken manifest may be that of an image model."""
+    states = engine.ready()
+    problems = [
+        state.problem or f"model {state.name} is broken"
+        for state in states
+        if state.state is State.BROKEN and (state.version is None or engine.manifest(state.name).segmentation)
+    ]
+    problems += [
+        f"model {name} is not in the models folder" for name in required if name not in {s.name for s in states}
+    ]
+    return "; ".join(problems) or None
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """When a study is complete and which models read it."""
+    """When a study is complete and which models read it. models: raises while studies must stay open."""
 
     db: Database
     jobs: JobClient
-    manifests: tuple[Manifest, ...]
+    models: Callable[[], tuple[Manifest, ...]]
     quiet_s: float
     now: Clock
 
@@ -55,10 +86,11 @@ class Closing:
         quiet_before = self.now() - timedelta(seconds=self.quiet_s)
         with self.db.read() as conn:
             due = due_studies(conn, quiet_before)
+        manifests = self.models() if due else ()
         for study_uid in due:
             with self.db.write() as conn:
                 closed = close_study(conn, study_uid, quiet_before)
-                keys = [] if closed is None else self._add_jobs(conn, closed)
+                keys = [] if closed is None else self._add_jobs(conn, closed, manifests)
             for key in keys:
                 self.jobs.enqueue(key, {})
         return len(due)
@@ -71,7 +103,7 @@ class Closing:
             self.jobs.enqueue(key, {})
         return len(queued)
 
-    def _add_jobs(self, conn: Connection, closed: ClosedStudy) -> list[str]:
+    def _add_jobs(self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest]) -> list[str]:
         now = self.now()
         if closed.patient is None:
             hold_study(conn, closed.study_uid, NO_PATIENT)
@@ -79,8 +111,8 @@ class Closing:
             return []
         modalities = {row.modality for row in instances_of(conn, closed.study_uid)}
         keys = []
-        for manifest in self.manifests:
-            if manifest.segmentation is None or not modalities & set(manifest.segmentation.image.modalities):
+        for manifest in manifests:
+            if not modalities & set(manifest.require_segmentation().image.modalities):
                 continue
             key = readings.job_key_of(closed.study_uid, closed.content_digest, manifest.name, manifest.version)
             row = readings.JobRow(
@@ -149,13 +181,22 @@ class Delivering:
             self._record(delivery, outcome)
 
     def _transfer(self, destination: Destination, wanted: list[Delivery]) -> list[SendOutcome]:
-        with self.db.read() as conn:
-            objects = {d.sop_instance_uid: readings.result_object(conn, d.sop_instance_uid) for d in wanted}
+        outcomes: list[SendOutcome] = []
         with ExitStack() as stack:
-            paths = [
-                stack.enter_context(self.blobs.local_path(o.sha256)) for o in objects.values() if o is not None
-            ]
-            return self.send(paths, destination, self.calling_ae)
+            paths = []
+            for delivery in wanted:
+                try:
+                    paths.append(stack.enter_context(self._file_of(delivery)))
+                except (Fault, NotFound) as error:  # one damaged object must not hold the others back
+                    outcomes.append(SendOutcome(delivery.sop_instance_uid, None, error.message))
+            return outcomes + (self.send(paths, destination, self.calling_ae) if paths else [])
+
+    def _file_of(self, delivery: Delivery) -> AbstractContextManager[Path]:
+        with self.db.read() as conn:
+            found = readings.result_object(conn, delivery.sop_instance_uid)
+        if found is None:
+            raise NotFound("this object is not one that we made")
+        return self.blobs.local_path(found.sha256)
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         with self.db.write() as conn:
@@ -192,12 +233,19 @@ class Delivering:
 
 
 class Loop:
-    """Calls `work` again and again in a thread; a ClinicalError is logged and the work is tried later."""
+    """Calls `work` again and again in a thread. An error is logged and the work is tried later.
 
-    def __init__(self, name: str, work: Callable[[], int], poll_s: float) -> None:
+    The same problem is said once a minute, not once a second.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[], int], poll_s: float, *, after_error_s: float = AFTER_ERROR_S
+    ) -> None:
         self._name = name
         self._work = work
         self._poll_s = poll_s
+        self._after_error_s = after_error_s
+        self._said = ("", 0.0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -205,19 +253,36 @@ class Loop:
         """Begin."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Begin nothing new."""
+        self._stop.set()
+
     def stop(self, timeout_s: float) -> None:
         """Ask to end and wait for the work in hand."""
-        self._stop.set()
+        self.ask_to_stop()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._stop.wait(self._poll_s if self._try() else AFTER_ERROR_S)
+            self._stop.wait(self._poll_s if self._try() else self._after_error_s)
 
     def _try(self) -> bool:
         try:
             self._work()
         except ClinicalError as error:
-            log.warning("work is put off", step=self._name, category=error.category, problem=error.message)
+            self._say(error.category, error.message)
             return False
+        except Exception as error:  # noqa: BLE001 - the worker's outer edge: a loop that ended would be missed by nobody
+            # Its text may quote patient data; its type and place cannot.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._say("fault", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
+            return False
+        self._said = ("", 0.0)
         return True
+
+    def _say(self, category: str, problem: str) -> None:
+        before, at = self._said
+        if problem == before and time.monotonic() - at < SAY_AGAIN_S:
+            return
+        self._said = (problem, time.monotonic())
+        log.warning("work is put off", step=self._name, category=category, problem=problem)

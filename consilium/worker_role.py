@@ -2,18 +2,31 @@
 
 import importlib
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from consilium import __version__, metrics
 from consilium.study import StudySteps
 from consilium.wiring import House
-from consilium.worker import CLOSER_POLL_S, DELIVERY_POLL_S, RECONCILE_S, Closing, Delivering, Loop
+from consilium.worker import (
+    CLOSER_POLL_S,
+    DELIVERY_POLL_S,
+    RECONCILE_S,
+    Closing,
+    Delivering,
+    Loop,
+    image_models,
+    models_problem,
+)
 from dicom_node.pixels import Decoder
 from dicom_node.scu import Destination, send
 from model_runtime.engine import LocalEngine, Policy
 from model_runtime.library import Library
 from record_store import readings
 from record_store.deliveries import RetryPolicy
+from record_store.instances import due_studies, study_row
 from record_store.jobs import JobClient, JobEngine
 
 DRAIN_S = 6
@@ -29,27 +42,35 @@ class Worker:
     decoder: Decoder
     jobs: JobClient
     models: LocalEngine
+    required_models: tuple[str, ...]
 
-    def start(self) -> None:
-        """Start the job engine first: it recovers what this worker left running."""
+    def start(self, tell_problem: Callable[[str | None], None]) -> None:
+        """Start the job engine first: it recovers what this worker left running.
+
+        tell_problem: told why images cannot be read, or None, once the models have been tried.
+        """
         self.engine.start()
         for loop in self.loops:
             loop.start()
-        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+        threading.Thread(target=self._warm, args=(tell_problem,), name="warm", daemon=True).start()
 
-    def _warm(self) -> None:
+    def _warm(self, tell_problem: Callable[[str | None], None]) -> None:
         # What the first study would wait for: decoder's child, encoders' import, models' load and check.
         self.decoder.start()
         importlib.import_module("dicom_node.results")
         for state in self.models.ready():
             if state.version and self.models.manifest(state.name).segmentation:
                 self.models.warm(state.name)
+        tell_problem(models_problem(self.models, self.required_models))
 
     def stop(self) -> None:
-        """Take nothing new, let the running jobs end for a while, then close."""
+        """Take nothing new, let what is in hand end within DRAIN_S in all, then close."""
         for loop in self.loops:
-            loop.stop(DRAIN_S)
+            loop.ask_to_stop()
+        until = time.monotonic() + DRAIN_S
         self.engine.stop(DRAIN_S)
+        for loop in self.loops:
+            loop.stop(max(0.0, until - time.monotonic()))
         self.jobs.close()
         self.decoder.close()
 
@@ -69,10 +90,12 @@ class _Counting:
 def _measure(house: House) -> int:
     """Set the gauges that nobody's request would."""
     metrics.BLOB_FREE_BYTES.set(house.blobs.free_bytes())
+    now, quiet = house.now(), timedelta(seconds=house.settings.study_quiet_s)
     with house.db.read() as conn:
-        queued = readings.queued_jobs(conn)
-    age_s = (house.now() - queued[0].created_at).total_seconds() if queued else 0.0
-    metrics.OLDEST_QUEUED_SECONDS.set(age_s)
+        waiting = [job.created_at for job in readings.queued_jobs(conn)]
+        overdue = due_studies(conn, now - quiet)[:1]
+        waiting += [row.last_received_at + quiet for row in (study_row(conn, uid) for uid in overdue) if row]
+    metrics.OLDEST_QUEUED_SECONDS.set((now - min(waiting, default=now)).total_seconds())
     return 1
 
 
@@ -102,7 +125,7 @@ def build_worker(house: House) -> Worker:
         silence_s=settings.executor_silence_s,
     )
     jobs = JobClient(house.db)
-    return Worker(engine, _loops(house, models, jobs), decoder, jobs, models)
+    return Worker(engine, _loops(house, models, jobs), decoder, jobs, models, settings.required_models)
 
 
 def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ...]:
@@ -110,7 +133,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
     closing = Closing(
         db=house.db,
         jobs=jobs,
-        manifests=tuple(models.manifest(state.name) for state in models.ready() if state.version),
+        models=lambda: image_models(models, settings.required_models),
         quiet_s=settings.study_quiet_s,
         now=house.now,
     )

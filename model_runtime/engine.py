@@ -132,6 +132,19 @@ class LocalEngine:
             self._load(model, self._slot(model), None)
         return self._state(model)
 
+    def check_files(self, model: str) -> ModelState:
+        """Compare the digests of a model's files without loading it; a fault is kept as when it is loaded."""
+        with contextlib.suppress(Fault):
+            slot = self._slot(model)
+            with slot.lock:
+                try:
+                    self._library.model_bytes(model)
+                    self._library.golden(model)
+                except Fault as fault:
+                    slot.fault = slot.fault or fault
+                    log.warning("model is broken", model=model, problem=fault.message)
+        return self._state(model)
+
     def ready(self) -> tuple[ModelState, ...]:
         """Return the state of every model without loading any."""
         return tuple(self._state(name) for name in self._library.names())

@@ -114,12 +114,12 @@ def _card(study: Sequence[StoredReading], context: CdsContext) -> Card:
 
 
 def _readable(engine: Engine) -> frozenset[str] | None:
-    """Return the modalities that some model reads; None (any) when one cannot say what it reads."""
+    """Return the modalities that some model reads; None (any) when none is here or one cannot say."""
     states = engine.ready()
     if any(state.version is None for state in states):
         return None
     parts = (engine.manifest(state.name).segmentation for state in states)
-    return frozenset(modality for part in parts if part for modality in part.image.modalities)
+    return frozenset(modality for part in parts if part for modality in part.image.modalities) or None
 
 
 def _unread_card(unread: Sequence[UnreadStudy], context: CdsContext) -> Card:

@@ -1,5 +1,6 @@
 """docs/configuration.md says what the settings are: each one, with its default."""
 
+import json
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_the_documented_default_is_the_default(name: str) -> None:
     if default is None:
         assert not shown.startswith("`")
     else:
-        expected = {(): "[]"}.get(default, str(default)) if isinstance(default, tuple) else str(default)
+        expected = json.dumps(default) if isinstance(default, tuple) else str(default)
         assert shown == f"`{expected}`"
 
 

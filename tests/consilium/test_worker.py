@@ -1,0 +1,162 @@
+"""The worker's loops: studies wait for a usable model, one bad object holds nobody back, no loop ever ends."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clinical.errors import Busy, Fault
+from clinical.identity import PatientKey
+from consilium.worker import Closing, Delivering, Loop, image_models
+from dicom_node.scu import Destination, SendOutcome
+from model_runtime.testing import CannedEngine, manifest_of, risk_document, segmentation_document
+from record_store import deliveries
+from record_store.deliveries import RetryPolicy
+from record_store.instances import ReceivedInstance, record_instance, study_row
+from record_store.readings import ResultObject, add_result_object, queued_jobs
+from record_store.testing import MemoryBlobs, database
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+MANIFESTS = {
+    "lung-nodule": manifest_of(segmentation_document()),
+    "diabetes-risk": manifest_of(risk_document()),
+}
+
+
+class EnqueuedJobs:
+    """Stands for the JobClient; keys: what was enqueued."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def enqueue(self, job_key: str, payload: dict) -> None:
+        self.keys.append(job_key)
+
+
+@pytest.fixture
+def db(tmp_path):
+    made = database(tmp_path)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def closing(db):
+    def make(answers, required=()):
+        engine = CannedEngine(answers, MANIFESTS)
+        return Closing(db, EnqueuedJobs(), lambda: image_models(engine, required), 5.0, lambda: NOW)
+
+    return make
+
+
+@pytest.fixture
+def arrived(db):
+    with db.write() as conn:
+        image = ReceivedInstance(
+            "1.2.3.1",
+            "1.2",
+            "1.2.840.10008.1.2.1",
+            "1.2.3",
+            "1.9",
+            "DX",
+            PatientKey("urn:h", "1"),
+            "0" * 64,
+            9,
+            "A",
+            "B",
+        )
+        record_instance(conn, image, NOW - timedelta(seconds=6))
+
+
+def test_a_quiet_study_is_closed_and_its_job_enqueued(db, closing, arrived) -> None:
+    loop = closing({"lung-nodule": {}, "diabetes-risk": {}})
+    loop.once()
+    with db.read() as conn:
+        (job,) = queued_jobs(conn)
+        assert study_row(conn, "1.2.3").state == "closed"
+    assert loop.jobs.keys == [job.job_key]
+
+
+@pytest.mark.parametrize(
+    ("answers", "required", "named"),
+    [
+        ({"lung-nodule": Fault("its bytes differ")}, (), "lung-nodule"),
+        ({"diabetes-risk": {}}, ("lung-nodule",), "model lung-nodule is not in the models folder"),
+    ],
+)
+def test_without_its_model_a_study_stays_open_and_is_read_when_the_model_is_there(
+    db, closing, arrived, answers, required, named
+) -> None:
+    with pytest.raises(Fault, match=named):
+        closing(answers, required).once()
+    with db.read() as conn:
+        assert study_row(conn, "1.2.3").state == "open"
+    repaired = closing({"lung-nodule": {}})
+    repaired.once()
+    assert len(repaired.jobs.keys) == 1
+
+
+def test_a_broken_model_that_reads_no_images_holds_no_study_back(closing, arrived) -> None:
+    loop = closing({"lung-nodule": {}, "diabetes-risk": Fault("broken")})
+    loop.once()
+    assert len(loop.jobs.keys) == 1
+
+
+def test_an_object_whose_bytes_are_gone_does_not_hold_the_others_back(db, tmp_path) -> None:
+    blobs = MemoryBlobs(tmp_path)
+    good = blobs.put(b"good").sha256
+    with db.write() as conn:
+        for uid, sha256 in (("1.1", good), ("1.2", "f" * 64)):
+            add_result_object(conn, ResultObject(uid, "job", "SR", "1.2", "1.2.3", sha256, NOW))
+            deliveries.enqueue(conn, uid, "pacs", NOW)
+    sent: list[bytes] = []
+
+    def send(paths, destination, calling_ae):
+        sent.extend(path.read_bytes() for path in paths)
+        return [SendOutcome("1.1", 0x0000, None)]
+
+    delivering = Delivering(
+        db=db,
+        blobs=blobs,
+        destinations={"pacs": Destination("pacs", "127.0.0.1", 104, "PACS")},
+        calling_ae="CONSILIUM",
+        retry=RetryPolicy(max_attempts=1),
+        now=lambda: NOW,
+        send=send,
+        observe=lambda destination, state: None,
+    )
+    assert delivering.once() == 2
+    with db.read() as conn:
+        states = {one.sop_instance_uid: (one.state, one.last_problem) for one in deliveries.deliveries(conn)}
+    assert sent == [b"good"]
+    assert states == {"1.1": ("sent", None), "1.2": ("dead", "no such object in the blob store")}
+
+
+@pytest.mark.parametrize("error", [Busy("the database is away"), KeyError("Zzcanary"), RuntimeError("Zzcanary")])
+def test_a_loop_goes_on_whatever_its_work_raises(error) -> None:
+    worked = threading.Event()
+    failures = iter([error])
+
+    def work() -> int:
+        for failure in failures:
+            raise failure
+        worked.set()
+        return 0
+
+    loop = Loop("test", work, 0.001, after_error_s=0.001)
+    loop.start()
+    assert worked.wait(5)
+    loop.stop(5)
+
+
+def test_loops_stop_together_and_not_one_after_the_other() -> None:
+    loops = [Loop("test", lambda: time.sleep(0.1) or 0, 0.001) for _ in range(4)]
+    for loop in loops:
+        loop.start()
+    began = time.monotonic()
+    for loop in loops:
+        loop.ask_to_stop()
+    for loop in loops:
+        loop.stop(5)
+    assert time.monotonic() - began < 0.3
