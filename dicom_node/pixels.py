@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from clinical.image import GreyImage, PixelSpacing, SpacingOrigin
 _ERRORS = {one.category: one for one in (IncorrectInput, Unsupported, Fault)}
 _CHUNK = 1 << 20
 _ANSWER_LINE = 64 * 1024
+_REAPED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Decoder:
 
         Raises Unsupported (with the reason) for what is not a single grey frame or has no decoder,
         IncorrectInput when it cannot be decoded within the limits or stops the decoder, Busy when the
-        machine was too busy to decode it in time.
+        machine was too busy to decode it in time or killed the decoder.
         """
         limits = self._limits
         request = {
@@ -100,7 +102,12 @@ class Decoder:
             try:
                 head, parts = child.ask(request, time.monotonic() + limits.wall_seconds)
             except _ChildDied:
+                killed = child.ended_by() == signal.SIGKILL
                 self._discard()
+                if (
+                    killed
+                ):  # not by its limits (SIGXCPU, MemoryError), nor by a codec: the machine ran out of memory
+                    raise Busy("the decoder was killed from outside") from None
                 raise IncorrectInput("the image stopped its decoder (memory, time or a crash)") from None
             except TimeoutError:
                 self._discard()
@@ -193,6 +200,14 @@ class _Child:
         if not data:
             raise _ChildDied
         return data
+
+    def ended_by(self) -> int | None:
+        """Return the number of the signal that ended the child, None when none has."""
+        try:
+            code = self.process.wait(_REAPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            return None
+        return -code if code < 0 else None
 
     def kill(self) -> None:
         self.process.kill()

@@ -100,16 +100,32 @@ def test_the_memory_limit_stops_the_child_and_not_us(tmp_path):
         decoder.read(large)
 
 
-def test_a_child_that_is_killed_while_decoding_costs_one_image(radiograph, small_phantom):
+def end_the_child_while_it_decodes(decoder, number):
+    decoder.start()
+    os.kill(decoder.pid, signal.SIGSTOP)  # holds the image in the child until it is ended
+    pid = decoder.pid
+
+    def end():
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
+
+    threading.Timer(0.2, end).start()
+
+
+def test_an_image_that_crashes_its_decoder_costs_one_image(radiograph, small_phantom):
     path = radiograph()
     with Decoder() as decoder:
-        decoder.start()
-        os.kill(decoder.pid, signal.SIGSTOP)  # holds the image in the child until it is killed
-        killer = threading.Timer(0.2, os.kill, (decoder.pid, signal.SIGKILL))
-        killer.start()
+        end_the_child_while_it_decodes(decoder, signal.SIGSEGV)
         with pytest.raises(IncorrectInput, match="stopped its decoder"):
             decoder.read(path)
         assert np.array_equal(decoder.read(path).image.pixels, small_phantom[0])
+
+
+def test_a_decoder_that_the_machine_kills_is_not_the_image_s_fault_and_it_is_tried_again(radiograph):
+    with Decoder() as decoder:
+        end_the_child_while_it_decodes(decoder, signal.SIGKILL)
+        with pytest.raises(Busy, match="killed from outside"):
+            decoder.read(radiograph())
 
 
 def test_waiting_for_a_hanging_child_ends(radiograph, small_phantom):
