@@ -8,12 +8,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -29,14 +31,47 @@ HttpPort = Annotated[int | None, typer.Option(help="HTTP port, 0 to choose a fre
 DicomPort = Annotated[int | None, typer.Option(help="DICOM port, 0 to choose a free one (CONSILIUM_DICOM_PORT).")]
 
 
+class DeliveryState(StrEnum):
+    """States that one may ask for."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+
+
 def _settings(**overrides: object) -> Settings:
     try:
-        return load_settings(**overrides)
+        settings = load_settings(**overrides)
+        _make_folder(settings.data_dir)
     except SettingsError as exc:
         errors.print("[bold red]The settings are not usable:[/]")
         for line in exc.lines:
             errors.print(f"  {line}", markup=False)
         raise typer.Exit(78) from None  # EX_CONFIG of sysexits.h
+    return settings
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = None if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written"
+    except OSError as exc:
+        problem = str(exc.strerror)
+    if problem:
+        raise SettingsError([f"CONSILIUM_DATA_DIR: expected a folder that can be made and written ({problem})"])
+
+
+def _settings_of_a_store(data_dir: Path | None) -> Settings:
+    """Return the settings when the database is there and prepared: a question must not find it half made."""
+    from consilium import health, logs  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+
+    settings = _settings(data_dir=data_dir)
+    logs.configure("ERROR", role="cli")
+    problem = health.migrations_check(House(settings).db)()
+    if problem:
+        raise PreconditionMissing(f"{problem}, or name the folder of a server that has run (CONSILIUM_DATA_DIR)")
+    return settings
 
 
 @app.command()
@@ -72,23 +107,21 @@ def worker(data_dir: DataDir = None) -> None:
 
 
 def _role(name: str, settings: Settings) -> None:
-    from clinical.errors import ClinicalError  # noqa: PLC0415
     from consilium import roles  # noqa: PLC0415
 
     run: Callable[[Settings], int] = roles.ROLES[name]
-    try:
-        raise typer.Exit(run(settings))
-    except ClinicalError as exc:
-        errors.print(f"consilium {name}: {exc.message}", markup=False)
-        raise typer.Exit(1) from None
+    raise typer.Exit(run(settings))
 
 
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database to this version's schema."""
+    from consilium import logs  # noqa: PLC0415
     from consilium.wiring import prepare_storage  # noqa: PLC0415
 
-    count = prepare_storage(_settings(data_dir=data_dir))
+    settings = _settings(data_dir=data_dir)
+    logs.configure("ERROR", role="migrate")
+    count = prepare_storage(settings)
     errors.print("The database is up to date." if count == 0 else f"{count} migrations done.")
 
 
@@ -101,24 +134,24 @@ def doctor(
 
     findings = examine(_settings(data_dir=data_dir))
     if as_json:
-        sys.stdout.write(json.dumps({name: problem or "ok" for name, problem in findings.items()}) + "\n")
+        sys.stdout.write(json.dumps({name: one.text or "ok" for name, one in findings.items()}) + "\n")
     else:
-        for name, problem in findings.items():
-            errors.print(f"{'[red]no[/] ' if problem else '[green]ok[/] '} {name:<12} ", end="")
-            errors.print(problem or "", markup=False)
-    raise typer.Exit(1 if any(findings.values()) else 0)
+        for name, one in findings.items():
+            errors.print(f"{'[red]no[/] ' if one.wrong else '[green]ok[/] '} {name:<12} ", end="")
+            errors.print(one.text, markup=False)
+    raise typer.Exit(1 if any(one.wrong for one in findings.values()) else 0)
 
 
 @app.command()
 def deliveries(
     data_dir: DataDir = None,
-    state: Annotated[str | None, typer.Option(help="pending, sent or dead.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option(help="Only those of this state.")] = None,
     resend: Annotated[bool, typer.Option("--resend", help="Try the dead ones again.")] = False,
 ) -> None:
     """Show what was sent back to which archive, or send the dead ones again."""
     from consilium.operator import list_deliveries, resend_dead  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir)
+    settings = _settings_of_a_store(data_dir)
     if resend:
         errors.print(f"{resend_dead(settings)} deliveries will be tried again.")
         return
@@ -130,7 +163,7 @@ def studies(data_dir: DataDir = None) -> None:
     """Show the studies received, their state, and why one is held."""
     from consilium.operator import list_studies  # noqa: PLC0415
 
-    _table(list_studies(_settings(data_dir=data_dir)))
+    _table(list_studies(_settings_of_a_store(data_dir)))
 
 
 @app.command()
@@ -161,5 +194,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="consilium")
+    """Run the command line; what an operator can mend is said in one line and not as a traceback."""
+    try:
+        app(prog_name="consilium")
+    except ClinicalError as exc:
+        errors.print(f"consilium: {exc.message}", markup=False)
+        sys.exit(1)

@@ -78,9 +78,8 @@ def _onnxruntime() -> Finding:
 def _models(settings: Settings) -> Finding:
     engine = LocalEngine(Library(settings.models), policy=Policy(settings.model_provider))
     states = [engine.warm(state.name) for state in engine.ready()]
-    if not states:
-        return Finding("there is no model in the folder; see CONSILIUM_MODELS_DIR")
-    return _wrong("; ".join(one.problem or one.name for one in states if one.state is State.BROKEN) or None)
+    report = {one.name: one.problem if one.state is State.BROKEN else None for one in states}
+    return _wrong(health.models_check(lambda: report, settings.required_models)())
 
 
 def _port(settings: Settings, role: str, host: str, port: int) -> Finding:

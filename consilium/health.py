@@ -85,7 +85,11 @@ def models_check(report: Callable[[], Mapping[str, str | None]], expected: tuple
 
     def check() -> str | None:
         said = report()
-        problems = [f"{name}: {problem}" for name, problem in sorted(said.items()) if problem]
+        problems = [
+            problem if name in problem else f"{name}: {problem}"
+            for name, problem in sorted(said.items())
+            if problem
+        ]
         problems += [f"{name}: not in the models folder" for name in expected if name not in said]
         return "; ".join(problems) or None
 

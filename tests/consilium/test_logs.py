@@ -4,7 +4,6 @@ import ast
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,10 @@ METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before, level, configuration = root.handlers[:], root.level, structlog.get_config()
-    levels = {name: logging.getLogger(name).level for name in logs.LIBRARIES + logs.ROOMS}
+def lines(kept_logging: None) -> io.StringIO:
     stream = io.StringIO()
     logs.configure("DEBUG", role="test", stream=stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
-    for name, old in levels.items():
-        logging.getLogger(name).setLevel(old)
-    structlog.configure(**configuration)
+    return stream
 
 
 def test_a_field_that_is_not_listed_is_dropped_and_named(lines: io.StringIO) -> None:

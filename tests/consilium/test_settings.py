@@ -1,20 +1,13 @@
 """Settings: read once, frozen; a bad value stops start-up with its name and never its content."""
 
-import os
-
 import pytest
 from pydantic import ValidationError
 
 from consilium.settings import Settings, SettingsError, load_settings
 
+pytestmark = pytest.mark.usefixtures("no_settings")
+
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("CONSILIUM_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +23,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FHIR_SERVERS", '["ftp://hunter2"]'),
         ("AE_TITLE", "hunter2 is far too long"),
         ("STUDY_QUIET_S", "hunter2"),
+        ("DATABASE_URL", "mysql://hunter2@127.0.0.1/x"),
+        ("DATABASE_URL", "sqlite:///relative/hunter2.db"),
+        ("BLOB_URL", "ftp://hunter2"),
     ],
 )
 def test_a_bad_value_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -39,6 +35,28 @@ def test_a_bad_value_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, n
     assert any(line.startswith(f"CONSILIUM_{name}") for line in stopped.value.lines)
     assert "hunter2" not in str(stopped.value)
     assert stopped.value.__cause__ is None
+
+
+def test_a_short_secret_is_refused_without_telling_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_SECRET_KEY", "hunter2")
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert stopped.value.lines == ["CONSILIUM_SECRET_KEY: expected at least 32 characters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////var/lib/consilium.db"),
+        ("DATABASE_URL", "postgresql+psycopg://user:password@host/name"),
+        ("DATABASE_URL", "postgresql:///name?host=/run/postgresql"),
+        ("BLOB_URL", "file:///srv/objects"),
+        ("BLOB_URL", "s3://bucket/prefix"),
+    ],
+)
+def test_every_kind_of_store_is_accepted(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    load_settings()
 
 
 def test_a_misspelt_setting_stops_start_up(monkeypatch: pytest.MonkeyPatch) -> None:

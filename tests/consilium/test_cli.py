@@ -1,0 +1,92 @@
+"""The command line: what an operator can mend is said in words, with an exit code, and never as a traceback."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from consilium import cli, doctor
+from consilium.settings import load_settings
+from consilium.wiring import prepare_storage
+
+pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["consilium", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capfd.readouterr()
+        return int(ended.value.code or 0), shown.out + shown.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "web", "dicom", "worker", "migrate", "doctor", "studies", "deliveries"]
+)
+def test_a_data_folder_that_cannot_be_made_is_named(run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("")
+    code, said = run(command, "--data-dir", tmp_path / "file" / "below")
+    assert code == 78
+    assert "CONSILIUM_DATA_DIR: expected a folder" in said
+
+
+@pytest.mark.parametrize("command", ["studies", "deliveries"])
+def test_a_question_to_an_empty_folder_says_what_to_run(run, tmp_path: Path, command: str) -> None:
+    code, said = run(command, "--data-dir", tmp_path)
+    assert code == 1
+    assert "consilium migrate" in said
+    assert "SELECT" not in said
+
+
+@pytest.mark.parametrize("command", ["migrate", "studies"])
+def test_a_database_that_is_away_is_one_line(run, monkeypatch, tmp_path: Path, command: str) -> None:
+    monkeypatch.setenv("CONSILIUM_DATABASE_URL", "postgresql+psycopg://user:hunter2@127.0.0.1:1/none")
+    code, said = run(command, "--data-dir", tmp_path)
+    assert code == 1
+    assert said == "consilium: the database is away, locked or full\n"
+
+
+def test_a_state_that_no_delivery_has_is_refused(run, tmp_path: Path) -> None:
+    code, said = run("deliveries", "--data-dir", tmp_path, "--state", "nonsense")
+    assert code == 2
+    assert "dead" in said
+
+
+def test_a_port_that_is_taken_ends_a_role_with_its_name(run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = run("web", "--data-dir", tmp_path, "--http-port", taken.getsockname()[1])
+    assert code == 1
+    assert "CONSILIUM_HTTP_PORT" in said
+
+
+def test_doctor_finds_nothing_wrong_with_the_defaults(run, tmp_path: Path) -> None:
+    prepare_storage(load_settings(data_dir=tmp_path))
+    code, said = run("doctor", "--json", "--data-dir", tmp_path)
+    found = json.loads(said)
+    assert "CONSILIUM_PACS is empty" in found["settings"]
+    assert (found["database"], found["models"]) == ("ok", "ok")
+    # Somebody may be using the default ports of this machine.
+    assert code == (found["http port"] != "ok" or found["dicom port"] != "ok")
+
+
+def test_doctor_knows_the_server_that_runs_on_this_folder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = load_settings(data_dir=tmp_path, http_port=taken.getsockname()[1], dicom_port=0)
+        stranger = doctor.examine(settings)["http port"]
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "children.json").write_text(json.dumps({"web": {"pid": os.getpid()}}))
+        ours = doctor.examine(settings)["http port"]
+    assert (stranger.wrong, ours.wrong) == (True, False)
+    assert "CONSILIUM_HTTP_PORT" in stranger.text
+
+
+def test_doctor_finds_a_spoilt_model(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path, models_dir=tmp_path / "none", http_port=0, dicom_port=0)
+    assert doctor.examine(settings)["models"].wrong
