@@ -54,11 +54,14 @@ demo: $(VENV)/.have-cpu ## A radiograph in, findings, SEG, SR, FHIR and a card o
 run: $(VENV)/.have-cpu ## Serve on loopback with data in ./data
 	@$(BIN)/consilium serve --data-dir data
 
+# Dozens of processes start: compiling every library in each of them would take half the time.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(RUN) pytest -q
+
 test: $(DEV) ## All tests (EXTRA=export adds training and export)
-	@$(RUN) pytest -q $(SELECT) $(ARGS)
+	@$(PYTEST) -n auto --dist loadscope $(SELECT) $(ARGS)
 
 unit: $(DEV) ## The quick part: nothing that starts processes, trains or needs a server
-	@HYPOTHESIS_PROFILE=unit $(RUN) pytest -q -m "not slow and not export and not postgres" --ignore=tests/e2e --ignore=tests/model_export $(ARGS)
+	@HYPOTHESIS_PROFILE=unit $(PYTEST) -n 2 --dist worksteal -m "not slow and not export and not postgres" --ignore=tests/e2e --ignore=tests/model_export $(ARGS)
 
 check: lint types contracts docs ## Format, lint, types, import contracts, documentation
 

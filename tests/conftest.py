@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from consilium.logs import quieten_libraries
 
@@ -15,9 +17,17 @@ CANARY = ("zzcanary", "quillon")
 # In CI everything is installed, so a skip is a hole; only what the machine cannot have may be absent.
 MAY_BE_ABSENT_IN_CI = ("no GPU on this machine",)
 
+# Tests that share a server which takes seconds to start run in one process, one after another. By file and not
+# by pytest-xdist's own mark: its 3.8 cannot group under pytest 9.2.
+TOGETHER = {
+    "tests/e2e/test_demo.py::test_real_": "house",
+    "tests/e2e/test_flows.py": "house",
+    "tests/e2e/test_pages.py": "house",
+    "tests/e2e/test_serve.py": "server",
+}
 
 # `make unit` looks at fewer examples of each property than `make test`.
-settings.register_profile("unit", max_examples=20, deadline=None)
+settings.register_profile("unit", max_examples=10, deadline=None)
 settings.register_profile("whole", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "whole"))
 
@@ -62,11 +72,32 @@ def _no_canary_in_logs(canary_watch: _CanaryWatch) -> Iterator[None]:
     assert not found, f"the canary patient was logged at {found}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and "postgresql" in callspec.params.values():
-            item.add_marker("postgres")
+def pytest_xdist_auto_num_workers() -> int:
+    """Two to a processor: the slow tests mostly wait for processes, sockets and the disk."""
+    return 2 * (os.cpu_count() or 1)
+
+
+class _Together(LoadScopeScheduling):
+    """Gives out one test at a time, and those of TOGETHER as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together | None:
+    return _Together(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and "postgresql" in callspec.params.values():
+        item.add_marker("postgres")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        # What takes long goes first, so that the quick ones fill the end. Alone, modules stay together.
+        items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent.name != "e2e"))
 
 
 @pytest.hookimpl(wrapper=True)

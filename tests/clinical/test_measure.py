@@ -223,7 +223,7 @@ def flood_four(mask):
     return seen, None
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(st.integers(6, 30), st.floats(0.2, 2.0))
 def test_a_disc_is_as_long_as_its_diameter_within_a_pixel(diameter, spacing_mm):
     (finding,), _ = found(disc(40, diameter), spacing=millimetres(spacing_mm, spacing_mm))

@@ -58,7 +58,7 @@ def test_a_file_that_is_not_dicom_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(data=st.data())
 def test_damaged_data_sets_give_an_answer_or_incorrect_input(tmp_path_factory, syntax, data):
     whole = bytearray(VALID[syntax])

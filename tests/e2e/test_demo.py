@@ -7,13 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import FileDataset
 
-from dicom_node.testing import dx_dataset, radiograph_phantom, write_dicom
+from consilium.demo.agreement import agreement
+from consilium.demo.material import prepare_material
+from consilium.demo.server import RunningServer
+from consilium.demo.show import as_json_object
+from consilium.demo.stages import Stages
+from dicom_node.testing import ReceivedByAe, dx_dataset, radiograph_phantom, write_dicom
 
 pytestmark = pytest.mark.slow
 
 DATA = Path(os.environ.get("CONSILIUM_DATASETS_DIR") or Path(__file__).parents[3] / "shared" / "data")
-REAL = (("nih_cxr621", 1), ("lidc_drr", 1))
+REAL = ("nih_cxr621", "lidc_drr")
+RECORD = Path(__file__).parents[2] / "consilium" / "demo" / "patient.json"
+SYSTEM = "urn:consilium:test-hospital"
 
 
 def _demo(*arguments: str) -> dict:
@@ -47,21 +55,40 @@ def test_the_phantoms_nodule_is_found_and_told_the_same_everywhere() -> None:
     assert any("diabetes" in card["summary"].lower() for card in result["cards"])
 
 
-@pytest.mark.parametrize(("data_set", "count"), REAL)
-def test_real_radiographs_go_all_the_way(data_set: str, count: int) -> None:
-    images = sorted((DATA / data_set / "images").glob("*.png"))[:count]
+class _OfStudy:
+    """What the archive received of one study: others use it at the same time."""
+
+    def __init__(self, archive: ReceivedByAe, study_uid: str) -> None:
+        self._archive, self._study_uid = archive, study_uid
+
+    @property
+    def objects(self) -> list[FileDataset]:
+        return [ds for ds in self._archive.objects if ds.StudyInstanceUID == self._study_uid]
+
+
+@pytest.mark.parametrize("data_set", REAL)
+def test_real_radiographs_go_all_the_way(
+    house: RunningServer, archive: ReceivedByAe, tmp_path: Path, data_set: str
+) -> None:
+    # The stages of `consilium demo --image`, at a server that runs already.
+    images = sorted((DATA / data_set / "images").glob("*.png"))[:1]
     if not images:
         pytest.skip(f"data set {data_set} is not here (CONSILIUM_DATASETS_DIR)")
-    for image in images:
-        _check(_demo("--image", str(image)))
+    bundle = json.loads(RECORD.read_text())
+    bundle["entry"][0]["resource"]["identifier"] = [{"system": SYSTEM, "value": f"ZZCANARY-{data_set}"}]
+    bundle["entry"][0]["resource"]["name"] = [{"family": "Zzcanary", "given": ["Quillon"]}]
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps(bundle))
+    material = prepare_material(tmp_path, images[0], record)
+    outcome = Stages(house, _OfStudy(archive, material.study_uid), material, lambda _: None).run()
+    _check(as_json_object(outcome, agreement(outcome, material)))
 
 
 def test_an_image_of_another_patient_than_the_bundle_is_refused(tmp_path: Path) -> None:
     pixels, _ = radiograph_phantom(1, rows=128, columns=128)
     path = write_dicom(dx_dataset(pixels), tmp_path / "other.dcm")
-    bundle = Path(__file__).parents[2] / "consilium" / "demo" / "patient.json"
     done = subprocess.run(
-        [sys.executable, "-m", "consilium", "demo", "--image", str(path), "--patient", str(bundle)],
+        [sys.executable, "-m", "consilium", "demo", "--image", str(path), "--patient", str(RECORD)],
         check=False,
         capture_output=True,
         text=True,

@@ -183,7 +183,7 @@ def test_the_same_study_again_is_acknowledged_and_not_read_again(
         assert jobs.scalars().all() == ["done"]
 
 
-def test_zz_the_canary_is_in_no_log_line(house: RunningServer) -> None:
+def test_zz_the_canary_is_in_no_log_line(pushed, house: RunningServer) -> None:
     # Last by name: everything above, errors included, was logged at DEBUG.
     refused = httpx.post(
         f"{house.base_url}/fhir/Patient",
@@ -196,6 +196,7 @@ def test_zz_the_canary_is_in_no_log_line(house: RunningServer) -> None:
     httpx.post(
         f"{house.base_url}/fhir/Patient/_search", data={"identifier": f"{SYSTEM}|{CANARY_ID}"}, trust_env=False
     )
+    _call(house, "imaging-findings", {"patient": _canary()})
     log = house.log.read_text(encoding="utf-8").lower()
     assert "instance received" in log
     assert "hook answered" in log

@@ -74,6 +74,7 @@ def test_a_child_that_is_killed_comes_back_on_the_same_port(
 
 
 def test_metrics_are_served_in_prometheus_text(server: RunningServer) -> None:
+    assert _ready(server)
     answer = httpx.get(f"{server.base_url}/metrics", trust_env=False)
     assert answer.headers["content-type"].startswith("text/plain")
     assert 'consilium_http_requests_total{route="/readyz",status="200"}' in answer.text

@@ -11,6 +11,7 @@ from fhir_adapters.rest.elements import ELEMENTS
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.search.parse import names_for
 
+EXAMPLES = settings.default.max_examples  # 100, in `make unit` 20
 FUZZ = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 anything = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 types = st.sampled_from([*TYPES, "Nonsense", "metadata", "_search"])
@@ -63,7 +64,7 @@ def door(db, make_client):
 
 
 @given(bodies())
-@settings(max_examples=60, **FUZZ)
+@settings(max_examples=EXAMPLES * 3 // 5, **FUZZ)
 def test_any_resource_is_stored_or_refused_and_what_is_stored_is_found(door, body):
     resource_type, resource = body
     data = json.dumps(resource)
@@ -77,14 +78,14 @@ def test_any_resource_is_stored_or_refused_and_what_is_stored_is_found(door, bod
 @given(
     types, st.binary(max_size=60) | anything.map(str.encode), st.sampled_from(["application/json", "text/xml", ""])
 )
-@settings(max_examples=60, **FUZZ)
+@settings(max_examples=EXAMPLES * 3 // 5, **FUZZ)
 def test_any_bytes_are_refused_politely(door, resource_type, data, content_type):
     check(door.post(f"/fhir/{resource_type}", data=data, content_type=content_type))
     check(door.post(f"/fhir/{resource_type}/_search", data=data, content_type=content_type))
 
 
 @given(types, st.lists(st.tuples(st.sampled_from(names) | anything, values), max_size=4), st.booleans())
-@settings(max_examples=120, **FUZZ)
+@settings(max_examples=EXAMPLES * 6 // 5, **FUZZ)
 def test_any_query_is_answered_or_refused(door, resource_type, pairs, lenient):
     headers = {"Prefer": "handling=lenient"} if lenient else {}
     check(door.get(f"/fhir/{resource_type}?{urlencode(pairs)}", headers=headers))
@@ -97,7 +98,7 @@ def test_any_query_is_answered_or_refused(door, resource_type, pairs, lenient):
     st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
     st.sampled_from(["", "Observation/"]),
 )
-@settings(max_examples=80, **FUZZ)
+@settings(max_examples=EXAMPLES * 4 // 5, **FUZZ)
 def test_any_address_and_method_is_answered_or_refused(door, parts, method, start):
     path = f"/fhir/{start}" + "/".join(part or "x" for part in parts)
     reply = door.open(path, method=method, headers={"If-None-Match": "x", "Accept": "*/*"})
@@ -111,7 +112,7 @@ HEADERS = ["Accept", "Prefer", "If-None-Match", "If-Modified-Since", "Content-Ty
 
 
 @given(st.sampled_from(HEADERS), st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=30))
-@settings(max_examples=60, **FUZZ)
+@settings(max_examples=EXAMPLES * 3 // 5, **FUZZ)
 def test_any_header_is_answered_or_refused(door, name, value):
     for path in ("/fhir/metadata", "/fhir/Patient", "/fhir/Patient/x"):
         check(door.get(path, headers={name: value}))

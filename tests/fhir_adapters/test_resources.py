@@ -107,7 +107,7 @@ def readings(draw):
 
 
 @given(readings(), st.sampled_from([StudyFacts(), StudyFacts("2026-11-22T08:00:00+01:00", "x")]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_every_resource_of_any_reading_is_valid_r4(reading, study):
     resources = resources_of(reading, study)
     for resource in resources:
@@ -246,7 +246,7 @@ def test_a_reading_with_too_few_tracking_uids_is_our_fault(make_reading):
 
 
 @given(st.floats(0, 1), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_a_risk_is_written_in_percent(probability, with_inputs):
     used = InputUsed("bmi", "BMI", 31.2, "31.2", "kg/m2", ISSUED, "Observation/b1")
     risk = RiskScore(
@@ -280,7 +280,7 @@ def test_a_risk_of_37_percent_is_37_and_not_a_fraction():
         st.none() | st.sampled_from(["male", "female", "other"]),
     ),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 def test_a_patient_of_any_issuer_is_valid_r4(key, demographics):
     resource = patient(key, resource_id="p1", demographics=demographics)
     check_r4(resource)

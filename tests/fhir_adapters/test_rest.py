@@ -127,7 +127,7 @@ def resources_with_identity(draw):
 
 
 @given(resources_with_identity())
-@settings(max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)  # of the profile: 200, in `make unit` 40
 def test_only_id_and_meta_are_set_and_every_other_byte_stays(text):
     made = with_identity(text.encode(), resource_id="new-id", version=3, updated="2026").decode()
     before, after = json.loads(text, parse_float=str), json.loads(made, parse_float=str)
@@ -163,7 +163,9 @@ PAIRS = {"versionId": '"versionId":"3"', "lastUpdated": '"lastUpdated":"2026"'}
 
 
 @given(numbers, st.sampled_from(["2024", "2024-05-17T10:00:00.120+02:00", "2024-05-17T10:00:00Z"]), blanks, names)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_decimals_dates_and_unknown_extensions_are_served_as_written(client, number, at, blank, text):
     value = f'"valueQuantity":{blank}{{"value":{blank}{number}}}'
     extension = f'"extension":[{{"url":"http://x","valueString":{json.dumps("x" + text)}}}]'

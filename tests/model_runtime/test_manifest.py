@@ -151,7 +151,7 @@ def test_what_is_not_strict_json_is_a_fault(data):
     assert "$" in caught.value.problems[0]
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

@@ -60,7 +60,7 @@ def test_every_size_fits_centred_with_its_aspect_ratio(size):
     assert abs(place.inner_columns - max(columns * scale, 1)) <= 0.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(SIZES)
 def test_the_tensor_has_the_manifest_s_shape_and_zeros_around_the_image(size):
     tensor, place = prepare(GreyImage(grey(*size)), SPEC)
@@ -75,7 +75,7 @@ def test_the_tensor_has_the_manifest_s_shape_and_zeros_around_the_image(size):
     assert restore(tensor[0, :, :, 0], place).shape == size
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5)
 @given(st.integers(40, 400), st.integers(40, 400), st.floats(0.2, 0.8), st.floats(0.2, 0.8))
 def test_a_spot_comes_back_where_it_was_to_one_pixel(rows, columns, down, right):
     place = placement(rows, columns, SPEC)
@@ -132,7 +132,7 @@ def test_an_image_of_padding_only_is_refused():
         prepare(GreyImage(grey(9, 9), padding=np.ones((9, 9), bool)), SPEC)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.floats(0.01, 100), st.floats(-1000, 1000))
 def test_slope_and_offset_of_the_grey_scale_do_not_matter(slope, offset):
     pixels = np.random.default_rng(3).random((80, 60)).astype(np.float32)

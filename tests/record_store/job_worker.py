@@ -92,7 +92,8 @@ def nursery():
     for line in sys.stdin:
         words = line.split()
         if pid := os.fork():
-            print(pid, flush=True)
+            sys.stdout.write(f"{pid}\n")
+            sys.stdout.flush()
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         said = os.open(Path(words[2]) / "said", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -101,10 +102,10 @@ def nursery():
         os.dup2(said, 2)
         try:
             work(*words)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        finally:
+            if error := sys.exc_info()[1]:
+                traceback.print_exception(error)
+            os._exit(error is not None)
 
 
 if __name__ == "__main__":
