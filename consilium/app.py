@@ -25,7 +25,8 @@ from fhir_adapters.rest import Fhir
 log = structlog.get_logger()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
-OPEN_PATHS = ("/livez", "/readyz", "/overlay/", "/static/")
+OPEN_PATHS = ("/livez", "/readyz")
+OPEN_BELOW = ("/overlay/", "/static/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ def _health_routes(app: Flask, parts: WebParts) -> None:
     @app.get("/readyz")
     def readyz() -> Response:
         state = parts.readiness()
-        return _json(state.as_json(), HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(
+            state.as_json(in_words=_shows(parts.bearer_token)),
+            HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE,
+        )
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -84,13 +88,17 @@ def _start_clock() -> None:
     g.started = time.perf_counter()
 
 
-def _gate(token: str) -> Callable[[], Response | None]:
-    expected = f"Bearer {token}".encode()
+def _shows(token: str | None) -> bool:
+    """Tell whether the caller shows the bearer token, or needs none."""
+    if token is None:
+        return True
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
 
+
+def _gate(token: str) -> Callable[[], Response | None]:
     def gate() -> Response | None:
-        if request.path.startswith(OPEN_PATHS):
-            return None
-        if hmac.compare_digest(request.headers.get("Authorization", "").encode(), expected):
+        if request.path in OPEN_PATHS or request.path.startswith(OPEN_BELOW) or _shows(token):
             return None
         return outcome.response(Denied("authentication is required", unauthenticated=True))
 

@@ -29,9 +29,12 @@ class Readiness:
         """True when every check passed."""
         return not any(self.problems.values())
 
-    def as_json(self) -> dict[str, object]:
-        """Return the body of `/readyz`."""
-        checks = {name: "ok" if problem is None else problem for name, problem in self.problems.items()}
+    def as_json(self, *, in_words: bool = True) -> dict[str, object]:
+        """Return the body of `/readyz`; without `in_words` only which checks fail, for callers we do not know."""
+        checks = {
+            name: "ok" if problem is None else problem if in_words else "failing"
+            for name, problem in self.problems.items()
+        }
         return {"status": "ready" if self.ready else "not ready", "checks": checks}
 
 

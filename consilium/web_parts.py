@@ -42,6 +42,7 @@ def build_parts(house: House) -> WebParts:
             links=links,
             readiness=ready,
             manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],
+            root=urlsplit(house.base_url).path,
             facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
         ),
         readiness=ready,

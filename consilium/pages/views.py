@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, make_response, render_template, request
 from sqlalchemy import func, select
 
 from cds.links import LinkSigner
-from clinical.errors import NotFound
+from clinical.errors import ClinicalError, Denied, NotFound
 from consilium.health import Readiness
 from consilium.pages.png import encode_png, for_display
+from fhir_adapters import outcome
 from model_runtime.manifest import Manifest
 from record_store.blobs import Blobs
 from record_store.database import Database
@@ -35,7 +36,11 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PagesContext:
-    """What the pages need. decoder: made at the first picture, which most web workers never show."""
+    """What the pages need.
+
+    decoder: made at the first picture, which most web workers never show. root: the path that callers put
+    before ours, "" without a proxy that adds one.
+    """
 
     db: Database
     blobs: Blobs
@@ -44,6 +49,7 @@ class PagesContext:
     readiness: Callable[[], Readiness]
     manifests: Callable[[], list[Manifest]]
     facts: Mapping[str, Any]
+    root: str = ""
 
 
 def blueprint(context: PagesContext) -> Blueprint:
@@ -53,10 +59,12 @@ def blueprint(context: PagesContext) -> Blueprint:
 
     @pages.get("/")
     def home() -> str:
+        ready = context.readiness()
+        away = ready.problems.get("database") or ready.problems.get("migrations")
         return render_template(
             "home.html",
-            readiness=context.readiness(),
-            counts=_counts(context.db),
+            readiness=ready,
+            counts=None if away else _counts(context.db),
             models=context.manifests(),
             **context.facts,
         )
@@ -79,6 +87,16 @@ def blueprint(context: PagesContext) -> Blueprint:
         return Response(
             picture(stored.reading.image.study_uid, stored.reading.image.sop_instance_uid), mimetype="image/png"
         )
+
+    @pages.context_processor
+    def where() -> dict[str, str]:
+        return {"root": context.root}
+
+    @pages.errorhandler(ClinicalError)
+    def problem(error: ClinicalError) -> Response:
+        # A person followed a link here: what went wrong is a page to read, with the status of `outcome`.
+        page = render_template("problem.html", words=error.message, closed=isinstance(error, Denied))
+        return make_response(page, outcome.issue_of(error)[1])
 
     @pages.after_request
     def secure(response: Response) -> Response:

@@ -1,0 +1,113 @@
+"""The doors of the web process: what is closed in production, and what a person sees when something is wrong."""
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from consilium.app import create_app
+from consilium.settings import load_settings
+from consilium.web_parts import build_parts
+from consilium.wiring import House, prepare_storage
+
+pytestmark = pytest.mark.usefixtures("no_settings")
+
+TOKEN = "a-token-of-more-than-thirty-two-characters"
+SHOWN = {"Authorization": f"Bearer {TOKEN}"}
+PRODUCTION = {
+    "profile": "production",
+    "tls": "proxy",
+    "bearer_token": TOKEN,
+    "secret_key": "a-secret-of-more-than-thirty-two-characters",
+    "public_base_url": "https://cds.example.org/consilium/",
+    "calling_aes": {"PACS": ["127.0.0.1"]},
+    "patient_issuers": {"": "urn:oid:2.999.1"},
+}
+
+
+def _client(data_dir: Path, **settings: object) -> FlaskClient:
+    house = House(load_settings(data_dir=data_dir, low_water_mb=0, **settings))
+    return create_app(build_parts(house)).test_client()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("app")
+    prepare_storage(load_settings(data_dir=folder))
+    return folder
+
+
+@pytest.fixture
+def closed(prepared: Path) -> FlaskClient:
+    return _client(prepared, **PRODUCTION)
+
+
+def test_every_route_but_four_is_401_without_the_token(closed: FlaskClient) -> None:
+    fill = {"service_id": "diabetes-risk", "resource_type": "Patient"}
+    opened = set()
+    for rule in closed.application.url_map.iter_rules():
+        path = closed.application.url_map.bind("").build(
+            rule.endpoint,
+            {name: fill.get(name, "x") for name in rule.arguments},
+            method=min(rule.methods or {"GET"}),
+        )
+        for method in rule.methods or ():
+            answer = closed.open(path, method=method)
+            if answer.status_code == 401:
+                assert method == "HEAD" or answer.get_json()["resourceType"] == "OperationOutcome"
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+            else:
+                opened.add(rule.rule)
+    assert opened == {
+        "/livez",
+        "/readyz",
+        "/overlay/<reading_id>",
+        "/overlay/<reading_id>/image.png",
+        "/static/<path:filename>",
+    }
+
+
+@pytest.mark.parametrize("path", ["/livezx", "/readyz/", "/livez/../fhir/Patient", "//fhir/Patient", "/overlay"])
+def test_an_address_that_looks_like_an_open_one_is_closed(closed: FlaskClient, path: str) -> None:
+    assert closed.get(path).status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_s_name_has_no_case(closed: FlaskClient, scheme: str) -> None:
+    assert closed.get("/fhir/metadata", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+    assert closed.get("/fhir/metadata", headers={"Authorization": f"{scheme} {TOKEN}x"}).status_code == 401
+
+
+def test_strangers_learn_from_readyz_which_check_fails_and_nothing_more(tmp_path: Path) -> None:
+    empty = _client(tmp_path, **PRODUCTION)
+    stranger, known = empty.get("/readyz"), empty.get("/readyz", headers=SHOWN)
+    assert (stranger.status_code, known.status_code) == (503, 503)
+    assert stranger.get_json()["checks"]["migrations"] == "failing"
+    assert "consilium migrate" in known.get_json()["checks"]["migrations"]
+
+
+def test_the_status_page_is_a_page_also_without_its_database(tmp_path: Path) -> None:
+    client = _client(tmp_path, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "not ready" in answer.text
+    assert "the database is away" in answer.text
+    assert "Not known" in answer.text
+
+
+def test_a_link_that_no_longer_opens_is_a_page_that_says_what_to_do(closed: FlaskClient) -> None:
+    answer = closed.get("/overlay/x?expires=1&sig=x")
+    assert answer.status_code == 403
+    assert answer.mimetype == "text/html"
+    assert "follow the link on the new card" in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_pages_find_their_style_below_a_proxy_s_path(closed: FlaskClient, prepared: Path) -> None:
+    assert 'href="/consilium/static/consilium.css"' in closed.get("/", headers=SHOWN).text
+    assert 'href="/static/consilium.css"' in _client(prepared).get("/").text
+
+
+def test_links_of_fhir_are_the_public_ones(closed: FlaskClient) -> None:
+    bundle = closed.get("/fhir/Patient?_count=1", headers=SHOWN).get_json()
+    assert bundle["link"][0]["url"] == "https://cds.example.org/consilium/fhir/Patient?_count=1"
