@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from clinical.errors import IncorrectInput
 
 UNMAPPED_ISSUER = "urn:consilium:unmapped-issuer:"
+LONGEST = 64  # PS3.5 6.2: the value representation LO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,25 @@ class IssuerTable:
     def from_dicom(self, issuer_of_patient_id: str | None, patient_id: str | None) -> PatientKey | None:
         """Return the key of an image's patient, or None when the image names no patient.
 
+        A name that is longer than DICOM allows or holds control characters is none: cut or cleaned it could
+        be somebody else's.
+
         An issuer that the table does not know keeps a name space of its own, which no FHIR
         identifier equals: the result is kept and matches nobody, rather than somebody else.
         """
         value = (patient_id or "").strip()
-        if not value:
-            return None
         issuer = (issuer_of_patient_id or "").strip()
+        if not value or not (_is_legal(value) and _is_legal(issuer)):
+            return None
         return PatientKey(self.systems.get(issuer) or UNMAPPED_ISSUER + issuer, value)
 
     def dicom_issuer_of(self, key: PatientKey) -> str | None:
         """Return the DICOM issuer whose identifiers carry this key's system, or None."""
         return next((issuer for issuer, system in self.systems.items() if system == key.system), None)
+
+
+def _is_legal(text: str) -> bool:
+    return len(text) <= LONGEST and text.isprintable()
 
 
 def from_fhir(system: str | None, value: str | None) -> PatientKey | None:

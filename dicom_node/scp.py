@@ -6,6 +6,7 @@ study and audit; only then 0x0000. No file name comes from the wire.
 """
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -74,6 +75,8 @@ _REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03  # PS3.8 9.3.4
 _UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
 
+_CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")  # PS3.5 6.2: what is none names no modality
+
 log = structlog.get_logger()
 
 
@@ -128,6 +131,10 @@ def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[Pre
     known = [context.abstract_syntax for context in AllStoragePresentationContexts]
     classes = IMAGE_CLASSES if storage_classes == "images" else known
     return [build_context(Verification), *(build_context(one, ALL_TRANSFER_SYNTAXES) for one in classes)]
+
+
+class _NotCommitted(Busy):
+    """The object is stored and its row is not: the database is away."""
 
 
 class StorageScp:
@@ -242,7 +249,7 @@ class StorageScp:
             outcome, status = str(taken), _STATUS_OF[taken]
         except ClinicalError as error:
             outcome, status = str(error.category), DIMSE_STATUS[error.category]
-            self._refused(event, outcome, error.message)
+            self._refused(event, outcome, error.message, audited=not isinstance(error, _NotCommitted))
         except Exception as error:  # noqa: BLE001 - the association handler's edge: never an empty success
             outcome, status = "fault", CANNOT_UNDERSTAND
             self._refused(event, outcome, f"{type(error).__name__} at {_where(error)}")
@@ -269,16 +276,14 @@ class StorageScp:
             transfer_syntax_uid=syntax,
             study_uid=header.study_uid,
             series_uid=header.series_uid,
-            modality=header.modality[:16],
+            modality=header.modality if _CODE_STRING.fullmatch(header.modality) else "",
             patient=self._issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
             sha256=blob.sha256,
             size=blob.size,
             calling_ae=_calling(event),
             called_ae=self._settings.ae_title,
         )
-        with self._db.write() as conn:
-            taken = record_instance(conn, instance, self._now())
-            self._fault("before-commit")
+        taken = self._commit(instance)
         self._fault("after-commit")
         log.info(
             "instance received",
@@ -289,10 +294,24 @@ class StorageScp:
         )
         return taken
 
-    def _refused(self, event: evt.Event, outcome: str, why: str) -> None:
-        """Record what was not taken: nothing is lost without a trace."""
+    def _commit(self, instance: ReceivedInstance) -> Taken:
+        try:
+            with self._db.write() as conn:
+                taken = record_instance(conn, instance, self._now())
+                self._fault("before-commit")
+        except Busy as error:
+            raise _NotCommitted(error.message) from None
+        return taken
+
+    def _refused(self, event: evt.Event, outcome: str, why: str, *, audited: bool = True) -> None:
+        """Record what was not taken: nothing is lost without a trace.
+
+        audited: False when the database has just not answered; the sender need not wait for it twice.
+        """
         instance = uid_digest(str(event.request.AffectedSOPInstanceUID))
         log.warning("instance refused", instance=instance, calling_ae=_calling(event), outcome=outcome, why=why)
+        if not audited:
+            return
         try:
             with self._db.write() as conn:
                 audit.append(

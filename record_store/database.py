@@ -133,8 +133,21 @@ def _make_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    connect = {"connect_timeout": int(BUSY_TIMEOUT_S), "application_name": "consilium"}
-    return create_engine(url, pool_pre_ping=True, connect_args=connect, **common)
+    connect = {
+        "connect_timeout": int(BUSY_TIMEOUT_S),
+        "application_name": "consilium",
+        "tcp_user_timeout": int(2 * BUSY_TIMEOUT_S * 1000),  # ms; a server that vanished is away, not slow
+    }
+    engine = create_engine(url, pool_pre_ping=True, connect_args=connect, **common)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+def _prepare_postgres(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - psycopg's connection
+    # A C-STORE that waits for a lock longer than this answers "busy" and not nothing at all. By a statement and
+    # not by a start-up option, which PgBouncer refuses.
+    dbapi_connection.execute(f"SET lock_timeout = '{int(BUSY_TIMEOUT_S * 1000)}ms'")
+    dbapi_connection.commit()
 
 
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> None:

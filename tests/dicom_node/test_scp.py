@@ -23,7 +23,7 @@ from clinical.errors import Busy
 from dicom_node.incoming import Bounds
 from dicom_node.testing import CANARY_ID, cr_dataset, dx_dataset, send_files, write_dicom
 from record_store.instances import study_row
-from record_store.tables import audit, instance
+from record_store.tables import audit, instance, study
 
 pytestmark = pytest.mark.slow  # each starts a server and opens associations: 0.1 s
 
@@ -174,6 +174,33 @@ def test_a_database_that_is_away_is_busy_and_the_retry_is_taken(node, radiograph
     assert association.send_c_store(ds).Status == 0x0000
     association.release()
     assert len(rows(node, instance)) == 1
+
+
+def test_the_sender_does_not_wait_for_an_absent_database_twice(node, radiograph):
+    node.start()
+    node.faults["before-commit"] = Busy("the database is away")
+    assert send_files([radiograph()], node.port) == [0xA700]
+    assert rows(node, audit) == []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"PatientID": "Z" * 65}, {"PatientID": "ZZ\0CANARY"}, {"IssuerOfPatientID": "i" * 65}],
+    ids=["long", "control", "long-issuer"],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # pydicom's, while the object is made
+def test_an_image_whose_patient_is_no_legal_name_is_kept_and_names_nobody(node, radiograph, named):
+    node.start()
+    assert send_files([radiograph(**named)], node.port) == [0x0000]
+    (row,) = rows(node, study)
+    assert (row["patient_system"], row["patient_value"]) == (None, None)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_modality_that_is_none_is_not_kept_as_one(node, radiograph):
+    node.start()
+    assert send_files([radiograph(Modality="D\0X")], node.port) == [0x0000]
+    assert rows(node, instance)[0]["modality"] == ""
 
 
 def test_a_surprise_is_a_failure_status_and_never_a_success(node, radiograph):

@@ -68,6 +68,18 @@ def test_a_database_that_is_away_is_busy(tmp_path):
         db.dispose()
 
 
+def test_a_row_that_another_transaction_holds_is_busy_and_not_waited_for_without_end(
+    migrated_postgres, monkeypatch
+):
+    monkeypatch.setattr("record_store.database.BUSY_TIMEOUT_S", 0.2)
+    impatient = open_database(migrated_postgres.url)
+    with migrated_postgres.write() as conn:
+        conn.execute(text("LOCK TABLE instance"))
+        with pytest.raises(Busy), impatient.write() as other:
+            other.execute(text("SELECT 1 FROM instance"))
+    impatient.dispose()
+
+
 def test_sqlite_locked_by_another_writer_is_busy(tmp_path, monkeypatch):
     monkeypatch.setattr("record_store.database.BUSY_TIMEOUT_S", 0.05)
     db = open_database(f"sqlite:///{tmp_path}/x.db")
