@@ -1,0 +1,192 @@
+"""A study to its results, over a store, canned answers and the real decoder and encoders."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from clinical.errors import Fault, PreconditionMissing
+from clinical.identity import IssuerTable
+from consilium.study import StudySteps
+from dicom_node.header import read_stored_header
+from dicom_node.pixels import Decoder
+from dicom_node.testing import dx_dataset, radiograph_phantom, write_dicom
+from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
+from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance
+from record_store.readings import DONE, FAILED, JobRow, add_job, job, job_key_of
+from record_store.tables import delivery, reading, resource, result_object
+from record_store.testing import MemoryBlobs, database
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+ISSUERS = IssuerTable({"": "urn:h"})
+
+
+class SilentObserver:
+    def step_ended(self, step, seconds):
+        pass
+
+    def job_ended(self, model, state, seconds):
+        pass
+
+
+def one_nodule(inputs):
+    probability = np.zeros((1, 16, 16, 1), np.float32)
+    probability[0, 4:8, 5:9, 0] = 0.9
+    return {"probability": probability}
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder() as child:
+        yield child
+
+
+class Study:
+    """A study that images arrive in; `read` closes it and carries out its job."""
+
+    uid = "1.2.826.0.1.1"
+
+    def __init__(self, folder, db, decoder) -> None:
+        self.folder, self.db = folder, db
+        self.blobs = MemoryBlobs(folder)
+        self.engine = CannedEngine(
+            {"lung-nodule": one_nodule}, {"lung-nodule": manifest_of(segmentation_document())}
+        )
+        self.steps = StudySteps(
+            db=db,
+            blobs=self.blobs,
+            engine=self.engine,
+            decoder=decoder,
+            now=lambda: NOW,
+            destinations=("pacs",),
+            patient_id=lambda key: "p1",
+            software_version="0",
+            device_serial="CONSILIUM",
+            observe=SilentObserver(),
+        )
+
+    def arrives(self, seed, **attributes) -> None:
+        pixels, _ = radiograph_phantom(1, rows=64, columns=64)
+        ds = dx_dataset(pixels, seed=seed, StudyInstanceUID=self.uid, **attributes)
+        blob = self.blobs.put(write_dicom(ds, self.folder / f"{seed}.dcm").read_bytes())
+        header = read_stored_header(self.folder / f"{seed}.dcm")
+        with self.db.write() as conn:
+            record_instance(
+                conn,
+                ReceivedInstance(
+                    sop_instance_uid=header.sop_instance_uid,
+                    sop_class_uid=header.sop_class_uid,
+                    transfer_syntax_uid="1.2.840.10008.1.2.1",
+                    study_uid=header.study_uid,
+                    series_uid=header.series_uid,
+                    modality=header.modality,
+                    patient=ISSUERS.from_dicom("", header.patient_id),
+                    sha256=blob.sha256,
+                    size=blob.size,
+                    calling_ae="A",
+                    called_ae="B",
+                ),
+                NOW,
+            )
+
+    def closes(self) -> str:
+        with self.db.write() as conn:
+            closed = close_study(conn, self.uid, NOW + timedelta(seconds=1))
+            key = job_key_of(self.uid, closed.content_digest, "lung-nodule", "0.1.0")
+            add_job(
+                conn,
+                JobRow(key, self.uid, closed.revision, closed.content_digest, "lung-nodule", "0.1.0", NOW),
+            )
+        return key
+
+    def run(self, key) -> None:
+        result = {}
+        for _, step in self.steps.in_order():
+            result = step(key, result)
+
+    def is_read(self) -> str:
+        key = self.closes()
+        self.run(key)
+        return key
+
+    def counts(self) -> dict[str, int]:
+        with self.db.read() as conn:
+            counted = {
+                table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in (reading, result_object, delivery)
+            }
+            reports = select(func.count()).where(resource.c.type == "DiagnosticReport")
+            return counted | {"reports": conn.execute(reports).scalar_one()}
+
+    def job(self, key):
+        with self.db.read() as conn:
+            return job(conn, key)
+
+
+@pytest.fixture
+def study(tmp_path, decoder):
+    db = database(tmp_path)
+    yield Study(tmp_path, db, decoder)
+    db.dispose()
+
+
+def test_an_image_that_comes_late_adds_its_results_and_repeats_no_others(study) -> None:
+    study.arrives("first")
+    study.is_read()
+    assert study.counts() == {"reading": 1, "result_object": 2, "delivery": 2, "reports": 1}
+    study.arrives("late")
+    key = study.is_read()
+    assert study.counts() == {"reading": 2, "result_object": 4, "delivery": 4, "reports": 2}
+    assert len(study.engine.calls) == 2
+    assert study.job(key).state == DONE
+
+
+def test_our_own_result_coming_back_from_the_archive_makes_no_new_results(study) -> None:
+    study.arrives("first")
+    study.is_read()
+    study.arrives("routed-back", Modality="SEG", SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4")
+    key = study.is_read()
+    assert study.counts() == {"reading": 1, "result_object": 2, "delivery": 2, "reports": 1}
+    assert (study.job(key).state, study.job(key).reason) == (DONE, None)
+
+
+def test_a_job_that_is_carried_out_again_writes_the_same_identities(study) -> None:
+    study.arrives("first")
+    key = study.closes()
+    before = study.steps.infer(key, study.steps.read(key, {}))
+    once, again = study.steps.encode(key, before), study.steps.encode(key, before)
+    assert once == again
+    study.run(key)
+    study.run(key)
+    assert study.counts() == {"reading": 1, "result_object": 2, "delivery": 2, "reports": 1}
+
+
+def test_a_study_of_lateral_views_only_says_that_nothing_was_read(study) -> None:
+    study.arrives("side", ViewPosition="LL")
+    key = study.is_read()
+    assert study.counts()["reports"] == 0
+    assert study.job(key).reason == "no image was read: it is not a frontal view"
+
+
+def test_a_study_that_is_held_meanwhile_publishes_nothing(study) -> None:
+    study.arrives("first")
+    key = study.closes()
+    with study.db.write() as conn:
+        hold_study(conn, study.uid, "its images name different patients")
+    with pytest.raises(PreconditionMissing):
+        study.run(key)
+    assert study.counts() == {"reading": 0, "result_object": 0, "delivery": 0, "reports": 0}
+
+
+def test_a_model_that_fails_publishes_nothing_and_the_job_keeps_the_reason(study) -> None:
+    study.arrives("first")
+    key = study.closes()
+    study.engine._answers["lung-nodule"] = Fault("the model crashed")
+    with pytest.raises(Fault):
+        study.run(key)
+    study.steps.failed(key, Fault.category, "the model crashed")
+    assert study.counts() == {"reading": 0, "result_object": 0, "delivery": 0, "reports": 0}
+    assert (study.job(key).state, study.job(key).reason) == (FAILED, "the model crashed")
