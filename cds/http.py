@@ -11,7 +11,7 @@ from time import perf_counter
 import orjson
 import structlog
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from cds.deadline import deadline_in
 from cds.prefetch import gather
@@ -22,6 +22,7 @@ from fhir_adapters import outcome, strict_json
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
 _JSON = "application/json"
+_READS = "a hook call is read as application/json, in UTF-8 and not compressed"
 # Every method is routed here, so that 404 and 405 are ours to word and OPTIONS opens nothing.
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -104,7 +105,7 @@ def _body() -> dict[str, object]:
     plain = request.headers.get("Content-Encoding", "identity").lower() == "identity"
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != _JSON or not plain or charset not in {"utf-8", "utf8"}:
-        raise _Refused(415)
+        raise UnsupportedMediaType(_READS)
     request.max_content_length = MAX_BODY_BYTES
     try:
         data = request.get_data(cache=False)
@@ -114,20 +115,12 @@ def _body() -> dict[str, object]:
     return strict_json.load_object(data, max_bytes=MAX_BODY_BYTES)
 
 
-class _Refused(HTTPException):
-    """A status that has no category of ours."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__()
-        self.code = status
-
-
 def _problem(error: Exception) -> Response:
     """The outer edge of the hooks: everything that was not answered is said as an OperationOutcome."""
     if isinstance(error, ClinicalError):
         return outcome.response(error)
     if isinstance(error, HTTPException):
-        return outcome.http_response(error.code or 500)
+        return outcome.http_response(error.code or 500, text=_READS if error.code == 415 else None)
     # The text of an unforeseen error may quote a patient's data; its kind and place cannot.
     where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
     log.error("hook failed", kind=type(error).__name__, where=where)

@@ -36,7 +36,7 @@ HTTP_ISSUE: Mapping[int, tuple[str, str]] = {
     411: ("invalid", "the request needs a Content-Length"),
     413: ("too-long", "the request body is too large"),
     414: ("too-long", "the address is too long"),
-    415: ("not-supported", "this server reads application/fhir+json only"),
+    415: ("not-supported", "this address does not read that media type, character set or encoding"),
     431: ("too-long", "the request headers are too large"),
 }
 
@@ -81,10 +81,13 @@ def response(error: ClinicalError) -> Response:
     return answer
 
 
-def http_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer to what the HTTP layer itself refused (no such address, method, media type, size)."""
-    code, text = HTTP_ISSUE.get(status, ("exception", "the server failed") if status >= 500 else HTTP_ISSUE[400])
-    answer = body_response(outcome(code, text), status)
+def http_response(status: int, headers: Mapping[str, str] | None = None, text: str | None = None) -> Response:
+    """Return the answer to what the HTTP layer itself refused (no such address, method, media type, size).
+
+    text: our words for this case, better than those for every case.
+    """
+    code, usual = HTTP_ISSUE.get(status, ("exception", "the server failed") if status >= 500 else HTTP_ISSUE[400])
+    answer = body_response(outcome(code, text or usual), status)
     answer.headers.extend(dict(headers or {}))
     return answer
 

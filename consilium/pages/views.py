@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from cds.links import LinkSigner
 from clinical.errors import ClinicalError, Denied, NotFound
+from clinical.units import shown_unit
 from consilium.health import Readiness
 from consilium.pages.png import encode_png, for_display
 from fhir_adapters import outcome
@@ -55,6 +56,7 @@ class PagesContext:
 def blueprint(context: PagesContext) -> Blueprint:
     """Return the routes of the pages."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
+    pages.add_app_template_filter(shown_unit)
     picture = _picture_reader(context)
 
     @pages.get("/")

@@ -20,6 +20,7 @@ from clinical.codes import (
 )
 from clinical.errors import Fault
 from clinical.risk import InputUsed
+from clinical.units import shown_unit
 from fhir_adapters.features.elements import Resource, reference_to, word
 from fhir_adapters.features.family_history import family_history_of_diabetes
 from fhir_adapters.features.measurements import (
@@ -106,7 +107,8 @@ def feature_row(resources: Iterable[Resource], features: Sequence[Feature], now:
 def _plausible(found: Reading, feature: Feature) -> Reading:
     if isinstance(found, Missing) or feature.minimum <= found.value <= feature.maximum:
         return found
-    return Missing(f"the value is outside {feature.minimum:g} to {feature.maximum:g} {feature.unit}".rstrip())
+    unit = shown_unit(feature.unit)
+    return Missing(f"the value is outside {feature.minimum:g} to {feature.maximum:g} {unit}".rstrip())
 
 
 def _age(record: _Record) -> Reading:

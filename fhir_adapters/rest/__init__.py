@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from clinical.errors import ClinicalError
 from fhir_adapters import outcome
@@ -59,7 +59,9 @@ def _negotiate() -> None:
 
 
 def _http(error: HTTPException) -> Response:
-    return outcome.http_response(error.code or 500)
+    # The framework's own descriptions may quote the request; these are ours (`negotiate`).
+    words = error.description if isinstance(error, UnsupportedMediaType) else None
+    return outcome.http_response(error.code or 500, text=words)
 
 
 def _fallback(interactions: tuple[Interaction, ...]) -> Callable[..., Response]:

@@ -10,6 +10,8 @@ JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json"
 _ACCEPTED = JSON_TYPES | {"*/*", "application/*"}
 _FORMATS = JSON_TYPES | {"json"}
 FORM = "application/x-www-form-urlencoded"
+READS_JSON = "a resource is read as application/fhir+json, FHIR 4.0, in UTF-8 and not compressed"
+READS_FORM = f"a search by POST is read as {FORM}, not compressed"
 
 
 def require_json_answer(request: Request, formats: Iterable[str]) -> None:
@@ -32,18 +34,16 @@ def require_json_answer(request: Request, formats: Iterable[str]) -> None:
 
 def require_json_body(request: Request) -> None:
     """Raise UnsupportedMediaType unless the body says that it is JSON in UTF-8, uncompressed."""
-    if request.mimetype not in JSON_TYPES or not _is_r4(request.mimetype_params):
-        raise UnsupportedMediaType
-    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise UnsupportedMediaType
-    _require_plain(request)
+    utf8 = request.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
+    json = request.mimetype in JSON_TYPES and _is_r4(request.mimetype_params)
+    if not (utf8 and json and _is_plain(request)):
+        raise UnsupportedMediaType(READS_JSON)
 
 
 def require_form_body(request: Request) -> None:
     """Raise UnsupportedMediaType unless the body is a form (R4 3.1.1.3: POST _search)."""
-    if request.mimetype and request.mimetype != FORM:
-        raise UnsupportedMediaType
-    _require_plain(request)
+    if (request.mimetype and request.mimetype != FORM) or not _is_plain(request):
+        raise UnsupportedMediaType(READS_FORM)
 
 
 def preferences(request: Request) -> dict[str, str]:
@@ -56,9 +56,8 @@ def preferences(request: Request) -> dict[str, str]:
     return found
 
 
-def _require_plain(request: Request) -> None:
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType
+def _is_plain(request: Request) -> bool:
+    return request.headers.get("Content-Encoding", "identity").lower() == "identity"
 
 
 def _is_r4(options: dict[str, str]) -> bool:

@@ -85,7 +85,9 @@ def _check_emptiness(resource: Json, resource_type: str) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
                 beside = name[1:] if name.startswith("_") else f"_{name}"
-                waiting.extend((place, each) for each in _parts(inner, paired=beside in value))
+                # Names of the first level are known to be elements; deeper ones are the client's own words.
+                where = f"{place}.{name}" if place == resource_type else place
+                waiting.extend((where, each) for each in _parts(inner, paired=beside in value))
 
 
 def _parts(value: object, *, paired: bool) -> list[object]:

@@ -125,7 +125,7 @@ def test_a_body_over_the_limit_is_413_with_and_without_a_length(hello, post):
 def test_what_is_not_plain_json_is_415(hello, post, content_type, headers):
     response = post(hello, "one-card", hook_body(), content_type=content_type, headers=headers)
     assert response.status_code == 415
-    outcome_of(response)
+    assert "application/json" in outcome_of(response)["details"]["text"]
 
 
 def test_json_may_name_its_charset(hello, post):

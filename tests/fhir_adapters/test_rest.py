@@ -240,8 +240,8 @@ def test_options_and_405_name_the_methods_that_work(client, path, allow):
         ({"status": None}, "Observation.status"),
         ({"status": ["final"]}, "Observation.status"),
         ({"code": "8867-4"}, "Observation.code"),
-        ({"code": {}}, "Observation"),
-        ({"note": []}, "Observation"),
+        ({"code": {}}, "Observation.code"),
+        ({"note": []}, "Observation.note"),
         ({"note": None}, "Observation.note"),
         ({"note": [None]}, "Observation.note"),
         ({"effectiveDateTime": "2024-02-30"}, "Observation.effectiveDateTime"),
@@ -250,7 +250,7 @@ def test_options_and_405_name_the_methods_that_work(client, path, allow):
         ({"valueString": "a", "valueBoolean": True}, "Observation.value[x]"),
         ({"valueBoolean": "true"}, "Observation.valueBoolean"),
         ({"valueInteger": True}, "Observation.valueInteger"),
-        ({"valueString": " "}, "Observation"),
+        ({"valueString": " "}, "Observation.valueString"),
         ({"colour": "red"}, "Observation.colour"),
         ({"valueString": "a", "dataAbsentReason": {"text": "x"}}, "Observation.dataAbsentReason"),
         ({"valueString": "a", "component": [{"code": OBSERVATION["code"]}]}, "Observation.component.code"),
@@ -298,6 +298,20 @@ def test_only_json_is_read(client, media_type):
     reply = client.post("/fhir/Observation", data=json.dumps(OBSERVATION), content_type=media_type)
     assert reply.status_code == 415
     assert issue_of(reply)["code"] == "not-supported"
+    assert "application/fhir+json" in issue_of(reply)["details"]["text"]
+
+
+def test_a_search_by_post_says_which_form_it_reads(client):
+    reply = client.post("/fhir/Patient/_search", data="{}", content_type="application/json")
+    assert reply.status_code == 415
+    assert "application/x-www-form-urlencoded" in issue_of(reply)["details"]["text"]
+
+
+def test_an_empty_element_is_named(client):
+    body = {"resourceType": "Patient", "name": [{"family": ""}]}
+    reply = client.post("/fhir/Patient", data=json.dumps(body), content_type="application/fhir+json")
+    assert reply.status_code == 400
+    assert issue_of(reply)["expression"] == ["Patient.name"]
 
 
 @pytest.mark.parametrize(
