@@ -16,6 +16,7 @@ from dicom_node.testing import dicom_from_png, dx_dataset, radiograph_phantom, w
 
 PNG_SIGNATURE = b"\x89PNG"
 PHANTOM_SEED = 7
+MODALITIES = ("CR", "DX")
 Json = dict[str, Any]
 
 
@@ -50,11 +51,7 @@ class Material:
 def prepare_material(folder: Path, image: Path | None, patient: Path | None) -> Material:
     """Make or read the radiograph and the record. Raises DemoFailed with what to do."""
     record = _record(patient)
-    identifier = next(
-        (item for item in _patient(record).get("identifier", []) if item.get("system") and item.get("value")), None
-    )
-    if identifier is None:
-        raise DemoFailed("the bundle's Patient needs an identifier with a system and a value")
+    identifier = _identifier(_patient(record))
     truth = None
     if image is None:
         pixels, known = radiograph_phantom(PHANTOM_SEED)
@@ -90,24 +87,35 @@ def _record(path: Path | None) -> Json:
             if path
             else resources.files("consilium.demo").joinpath("patient.json").read_text()
         )
-        record = json.loads(text)
-        if not isinstance(record, dict):
-            raise ValueError("not a Bundle")  # noqa: TRY301, TRY004
+        bundle = json.loads(text)
     except (OSError, ValueError):
         raise DemoFailed(f"{path} is not a readable JSON file") from None
-    _patient(record)
+    entries = bundle.get("entry") if isinstance(bundle, dict) else None
+    whole = [entry for entry in entries if _resource(entry)] if isinstance(entries, list) else []
+    record = {"entry": whole}
+    # The hook is called for this id, and a bundle made by hand may have none.
+    _patient(record).setdefault("id", "demo")
     return record
 
 
+def _resource(entry: object) -> Json:
+    inner = entry.get("resource") if isinstance(entry, dict) else None
+    return inner if isinstance(inner, dict) and isinstance(inner.get("resourceType"), str) else {}
+
+
 def _patient(record: Json) -> Json:
-    entries = record.get("entry")
-    found = [
-        entry["resource"] for entry in entries or [] if entry.get("resource", {}).get("resourceType") == "Patient"
-    ]
+    found = [_resource(entry) for entry in record["entry"] if _resource(entry)["resourceType"] == "Patient"]
     if len(found) != 1:
-        raise DemoFailed("the bundle must hold exactly one Patient, as entry.resource")
-    patient: Json = found[0]
-    return patient
+        raise DemoFailed("the file must be a FHIR Bundle that holds exactly one Patient, as entry.resource")
+    return found[0]
+
+
+def _identifier(patient: Json) -> Json:
+    listed = patient.get("identifier")
+    for item in listed if isinstance(listed, list) else []:
+        if isinstance(item, dict) and item.get("system") and item.get("value"):
+            return item
+    raise DemoFailed("the bundle's Patient needs an identifier with a system and a value")
 
 
 def _is_dicom(image: Path) -> bool:
@@ -118,11 +126,26 @@ def _is_dicom(image: Path) -> bool:
 def _read_image(image: Path) -> Dataset:
     try:
         if _is_dicom(image):
-            return dcmread(image)
+            return _readable(dcmread(image), image)
         seed = hashlib.sha256(image.read_bytes()).hexdigest()[:16]
         return dicom_from_png(image, seed=seed)
     except (OSError, InvalidDicomError):
         raise DemoFailed(f"{image} is neither a readable PNG nor a DICOM file") from None
+
+
+def _readable(ds: Dataset, image: Path) -> Dataset:
+    """Return the image when a model will look at it: to wait for a result that cannot come helps nobody."""
+    lacking = [
+        word for word in ("StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality") if word not in ds
+    ]
+    if lacking:
+        raise DemoFailed(f"{image.name} lacks {', '.join(lacking)}, so no archive would take it")
+    if ds.Modality not in MODALITIES or int(ds.get("NumberOfFrames") or 1) > 1:
+        raise DemoFailed(
+            f"{image.name} is of modality {ds.Modality}; the shipped model reads single-frame chest radiographs"
+            f" ({' or '.join(MODALITIES)})"
+        )
+    return ds
 
 
 def _name_patient(ds: Dataset, patient: Json, value: str) -> None:

@@ -23,7 +23,7 @@ def run_demo(*, image: Path | None, patient: Path | None, as_json: bool, keep: b
 
     Progress goes to standard error; what came out goes to standard output, as tables or one JSON object.
     """
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         return _run(image, patient, as_json, keep, progress)
     except DemoFailed as exc:
@@ -68,6 +68,6 @@ def _run(image: Path | None, patient: Path | None, as_json: bool, keep: bool, pr
             show_summary(console, outcome, agreed)
         if keep:
             progress.print(
-                f"The server goes on at {server.base_url} (process {server.pid}); its folder is {folder}"
+                f"The server goes on at {server.base_url}; its folder is {folder}; stop it with: kill {server.pid}"
             )
         return 0 if agreed.agrees else 1

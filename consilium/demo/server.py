@@ -13,6 +13,7 @@ from pathlib import Path
 
 START_WITHIN_S = 60.0  # a first start on a busy machine creates two databases
 STOP_WITHIN_S = 12.0
+LAST_LINES = 8
 
 
 class DemoFailed(Exception):
@@ -28,6 +29,10 @@ class RunningServer:
     pid: int
     log: Path
     started_ms: int
+
+    def said_last(self) -> str:
+        """Return the last lines of its log: the folder may be gone when somebody wants to look."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -105,10 +106,16 @@ class Stages:
 
     def _call_hooks(self) -> str:
         services = self._answer(self._http.get("/cds-services"))["services"]
+        said = ""
         for service in (one for one in services if one["hook"] == "patient-view"):
             answer = self._http.post(f"/cds-services/{service['id']}", json=self._hook_call(service))
+            if (
+                answer.status_code == HTTPStatus.PRECONDITION_FAILED
+            ):  # somebody's record may lack what a model needs
+                said += f"; {service['id']}: {answer.json()['issue'][0]['details']['text']}"
+                continue
             self.outcome.cards += self._answer(answer)["cards"]
-        return f"{len(self.outcome.cards)} cards from {len(services)} services"
+        return f"{len(self.outcome.cards)} cards from {len(services)} services{said}"
 
     def _hook_call(self, service: Json) -> Json:
         # The demonstration plays the EHR: it fills each prefetch template from the record it holds.
@@ -133,7 +140,9 @@ class Stages:
             if result := found():
                 return result
             time.sleep(POLL_S)
-        raise DemoFailed(f"{problem} within {WAIT_S:.0f} s; the server's log is {self._server.log}")
+        raise DemoFailed(
+            f"{problem} within {WAIT_S:.0f} s; the server's log ends with:\n{self._server.said_last()}"
+        )
 
     def _answer(self, response: httpx.Response) -> Json:
         if response.is_success:
