@@ -16,15 +16,18 @@ EDGE = {"info": "blue", "warning": "yellow", "critical": "red"}
 
 
 def show_cards(console: Console, cards: list[Json]) -> None:
-    """Print each card as the EHR would show it."""
+    """Print each card as the EHR would show it, its links below it so that they can be copied whole."""
     for card in cards:
-        body = Markdown(card.get("detail", ""))
-        source = card["source"]["label"] + "".join(
-            f"  ·  {link['label']}: {link['url']}" for link in card.get("links", [])
-        )
         console.print(
-            Panel(body, title=f"[bold]{card['summary']}[/]", subtitle=source, border_style=EDGE[card["indicator"]])
+            Panel(
+                Markdown(card.get("detail", "")),
+                title=f"[bold]{card['summary']}[/]",
+                subtitle=card["source"]["label"],
+                border_style=EDGE[card["indicator"]],
+            )
         )
+        for link in card.get("links", []):
+            console.print(f"{link['label']}: {link['url']}", soft_wrap=True, markup=False)
 
 
 def show_summary(console: Console, outcome: Outcome, agreed: Agreement) -> None:
