@@ -17,14 +17,14 @@ CANARY = ("zzcanary", "quillon")
 # In CI everything is installed, so a skip is a hole; only what the machine cannot have may be absent.
 MAY_BE_ABSENT_IN_CI = ("no GPU on this machine",)
 
-# Tests that share a server which takes seconds to start run in one process, one after another. By file and not
-# by pytest-xdist's own mark: its 3.8 cannot group under pytest 9.2.
+# Tests that share what takes long to make (a server, a trained model, a filled store) run in one process, one
+# after another. By name and not by pytest-xdist's own mark: its 3.8 cannot group under pytest 9.2.
 TOGETHER = {
     "tests/e2e/test_demo.py::test_real_": "house",
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
-    "tests/e2e/test_serve.py": "server",
 }
+BY_FILE = ("tests/e2e/test_serve.py", "tests/fhir_adapters/test_search_oracle.py", "tests/model_export/")
 
 # `make unit` looks at fewer examples of each property than `make test`.
 settings.register_profile("unit", max_examples=10, deadline=None)
@@ -78,9 +78,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 class _Together(LoadScopeScheduling):
-    """Gives out one test at a time, and those of TOGETHER as one."""
+    """Gives out one test at a time, and as one what is to stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(BY_FILE):
+            return nodeid.partition("::")[0]
         return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
 
 

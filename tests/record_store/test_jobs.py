@@ -39,7 +39,7 @@ def client(jobs_db):
     client.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nursery():
     """A process that has imported the engine and forks workers: starting one anew takes a second of imports."""
     with subprocess.Popen([*WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
