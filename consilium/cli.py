@@ -159,11 +159,36 @@ def deliveries(
 
 
 @app.command()
-def studies(data_dir: DataDir = None) -> None:
-    """Show the studies received, their state, and why one is held."""
-    from consilium.operator import list_studies  # noqa: PLC0415
+def studies(
+    data_dir: DataDir = None,
+    release: Annotated[
+        str | None, typer.Option(help="Let the held study of this digest go on, after a person has looked at it.")
+    ] = None,
+) -> None:
+    """Show the studies received, their state, and why one is held; or release a held one."""
+    from consilium.operator import list_studies, release_held_study  # noqa: PLC0415
 
-    _table(list_studies(_settings_of_a_store(data_dir)))
+    settings = _settings(data_dir=data_dir)
+    if release is None:
+        _table(list_studies(settings))
+    else:
+        release_held_study(settings, release)
+        errors.print("The study goes on as a new revision.")
+
+
+@app.command()
+def jobs(
+    data_dir: DataDir = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Queue the failed ones again.")] = False,
+) -> None:
+    """Show the study jobs that are not done and why one failed, or queue the failed ones again."""
+    from consilium.operator import list_jobs, retry_failed  # noqa: PLC0415
+
+    settings = _settings(data_dir=data_dir)
+    if retry:
+        errors.print(f"{retry_failed(settings)} jobs will be tried again.")
+        return
+    _table(list_jobs(settings))
 
 
 @app.command()

@@ -1,14 +1,18 @@
-"""What an operator asks of the store: which studies, which deliveries, and to try again."""
+"""What an operator asks of the store: which studies, jobs and deliveries, and to try again."""
 
 from typing import Any
 
 from sqlalchemy import select
 
+from clinical.errors import NotFound
 from consilium.settings import Settings
 from consilium.wiring import House
-from record_store import deliveries
+from record_store import deliveries, readings
+from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.tables import study
+from record_store.instances import HELD, release_study
+from record_store.jobs import JobClient
+from record_store.tables import study, study_job
 
 Row = dict[str, Any]
 
@@ -28,6 +32,53 @@ def list_studies(settings: Settings) -> list[Row]:
         }
         for row in rows
     ]
+
+
+def release_held_study(settings: Settings, study_digest: str) -> None:
+    """Let a held study go on after a person has looked at it. Raises NotFound when none has this digest."""
+    house = House(settings)
+    with house.db.write() as conn:
+        held = conn.execute(select(study.c.study_uid).where(study.c.state == HELD)).scalars()
+        found = next((uid for uid in held if digest(uid) == study_digest), None)
+        if found is None or not release_study(conn, found):
+            raise NotFound("no held study has this digest; 'consilium studies' lists them")
+        append_audit(
+            conn, at=house.now(), action="study-released", outcome="open", actor="operator", subject=study_digest
+        )
+
+
+def list_jobs(settings: Settings) -> list[Row]:
+    """Return the study jobs that are not done, oldest first, with the reason why one failed."""
+    query = select(study_job).where(study_job.c.state != readings.DONE).order_by(study_job.c.created_at).limit(200)
+    with House(settings).db.read() as conn:
+        rows = conn.execute(query).mappings().all()
+    return [
+        {
+            "job": row["job_key"][:12],
+            "study": digest(row["study_uid"]),
+            "model": f"{row['model']} {row['model_version']}",
+            "state": row["state"],
+            "since": row["created_at"],
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+
+
+def retry_failed(settings: Settings) -> int:
+    """Queue every failed job again from the step that failed; return how many."""
+    house = House(settings)
+    client = JobClient(house.db)
+    try:
+        parked = client.dead_letters()
+        for letter in parked:
+            # In this order: a worker may be done with it before its row says that it is queued again.
+            client.retry(letter.job_key)
+            with house.db.write() as conn:
+                readings.requeue_job(conn, letter.job_key)
+    finally:
+        client.close()
+    return len(parked)
 
 
 def list_deliveries(settings: Settings, state: str | None) -> list[Row]:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing
 from clinical.finding import Reading, ReadingMask
-from clinical.identity import PatientKey
+from clinical.identity import IssuerTable, PatientKey
 from clinical.measure import findings_from_probability
 from consilium.publishing import HEADER_TAGS, Publishing, tracking_uid
 from dicom_node.header import Header, read_stored_header
@@ -38,7 +38,7 @@ from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import instances_of
+from record_store.instances import instances_of, study_row
 from record_store.reading_json import from_json, to_json
 from record_store.readings import JobRow
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dicom_node.results import Encoder, ResultContext
 
 MANUFACTURER = "Consilium"
+STRANGER = "it names another patient than its study"
 log = structlog.get_logger()
 Json = dict[str, Any]
 Step = Callable[[str, Json], Json]
@@ -65,7 +66,8 @@ class Observer(Protocol):
 class StudySteps:
     """The steps of a study job over their collaborators.
 
-    destinations: names of the archives that results go back to.
+    issuers: joins the images' patients to the study's. destinations: names of the archives that results go
+    back to.
     patient_id: derives the FHIR id of a patient that we add.
     """
 
@@ -74,6 +76,7 @@ class StudySteps:
     engine: Engine
     decoder: Decoder
     now: Clock
+    issuers: IssuerTable
     destinations: tuple[str, ...]
     patient_id: Callable[[PatientKey], str]
     software_version: str
@@ -95,11 +98,14 @@ class StudySteps:
         """Choose the images that the model reads; say why each other one is left out."""
         with self.db.read() as conn:
             job = _job(conn, job_key)
+            study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
         rule = ModelRule(modalities=self._manifest(job).require_segmentation().image.modalities)
         objects = {row.sop_instance_uid: row.sha256 for row in rows}
-        selection = eligible((self._stored_header(sha256) for sha256 in objects.values()), rule)
-        reasons = sorted({reason for _, reason in selection.left_out})
+        headers = [self._stored_header(sha256) for sha256 in objects.values()]
+        same = [header for header in headers if study and self._patient_of(header) == study.patient]
+        selection = eligible(same, rule)
+        reasons = sorted({reason for _, reason in selection.left_out} | ({STRANGER} if same != headers else set()))
         log.info("images chosen", job=job_key[:12], count=len(selection.read), reasons=reasons)
         return {"images": [objects[header.sop_instance_uid] for header in selection.read], "left_out": reasons}
 
@@ -236,6 +242,9 @@ class StudySteps:
             device_serial=self.device_serial,
             created=job.created_at,
         )
+
+    def _patient_of(self, header: Header) -> PatientKey | None:
+        return self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id)
 
     def _stored_header(self, sha256: str) -> Header:
         with self.blobs.local_path(sha256) as path:

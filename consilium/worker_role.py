@@ -110,6 +110,7 @@ def build_worker(house: House) -> Worker:
         engine=models,
         decoder=decoder,
         now=house.now,
+        issuers=house.issuers,
         destinations=tuple(one.name for one in settings.pacs),
         patient_id=house.patient_id,
         software_version=__version__,

@@ -13,7 +13,7 @@ from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.testing import dx_dataset, radiograph_phantom, write_dicom
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
-from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance
+from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance, release_study
 from record_store.readings import DONE, FAILED, JobRow, add_job, job, job_key_of
 from record_store.tables import delivery, reading, resource, result_object
 from record_store.testing import MemoryBlobs, database
@@ -61,6 +61,7 @@ class Study:
             engine=self.engine,
             decoder=decoder,
             now=lambda: NOW,
+            issuers=ISSUERS,
             destinations=("pacs",),
             patient_id=lambda key: "p1",
             software_version="0",
@@ -179,6 +180,18 @@ def test_a_study_that_is_held_meanwhile_publishes_nothing(study) -> None:
     with pytest.raises(PreconditionMissing):
         study.run(key)
     assert study.counts() == {"reading": 0, "result_object": 0, "delivery": 0, "reports": 0}
+
+
+def test_a_released_study_still_keeps_the_other_patient_s_image_out_of_the_chart(study) -> None:
+    study.arrives("first")
+    study.arrives("strangers", PatientID="SOMEBODY-ELSE")
+    with study.db.write() as conn:
+        assert release_study(conn, study.uid)
+    key = study.closes()
+    chosen = study.steps.read(key, {})
+    assert (len(chosen["images"]), chosen["left_out"]) == (1, ["it names another patient than its study"])
+    study.run(key)
+    assert study.counts()["reading"] == 1
 
 
 def test_a_model_that_fails_publishes_nothing_and_the_job_keeps_the_reason(study) -> None:

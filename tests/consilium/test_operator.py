@@ -1,0 +1,97 @@
+"""What an operator can mend: a held study, a failed job."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from clinical.errors import Category, NotFound
+from clinical.identity import PatientKey
+from consilium.operator import list_jobs, list_studies, release_held_study, retry_failed
+from consilium.settings import load_settings
+from consilium.wiring import House
+from record_store.instances import ReceivedInstance, hold_study, record_instance, study_row
+from record_store.job_steps import StepRetry
+from record_store.jobs import JobClient, JobEngine
+from record_store.migrate import migrate
+from record_store.readings import DONE, FAILED, JobRow, add_job, finish_job, job
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+
+
+def wait_until(true, within_s=20.0):
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def house(tmp_path):
+    made = House(load_settings(data_dir=tmp_path))
+    migrate(made.db)
+    yield made
+    made.db.dispose()
+
+
+def test_a_held_study_goes_on_when_a_person_says_so(house) -> None:
+    patient = PatientKey("urn:h", "1")
+    image = ReceivedInstance(
+        "1.2.1", "1.2", "1.2.840.10008.1.2", "1.2", "1.9", "DX", patient, "0" * 64, 9, "A", "B"
+    )
+    with house.db.write() as conn:
+        record_instance(conn, image, NOW)
+        hold_study(conn, "1.2", "its images name different patients")
+    (row,) = list_studies(house.settings)
+    assert row["held because"] == "its images name different patients"
+    with pytest.raises(NotFound):
+        release_held_study(house.settings, "000000000000")
+    release_held_study(house.settings, row["study"])
+    with house.db.read() as conn:
+        assert study_row(conn, "1.2").state == "open"
+
+
+@pytest.mark.slow
+def test_a_failed_job_is_tried_again_from_the_step_that_failed(house) -> None:
+    broken, runs = [True], []
+
+    def first(key, before):
+        runs.append("first")
+        return {}
+
+    def second(key, before):
+        runs.append("second")
+        if broken:
+            raise NotFound("the model is away")
+        with house.db.write() as conn:
+            finish_job(conn, key, DONE, None, NOW)
+        return {}
+
+    def failed(key: str, category: Category, message: str) -> None:
+        with house.db.write() as conn:
+            finish_job(conn, key, FAILED, message, NOW)
+
+    with house.db.write() as conn:
+        add_job(conn, JobRow("k" * 64, "1.2", 1, "0" * 64, "lung-nodule", "0.1.0", NOW))
+    client = JobClient(house.db)
+    client.enqueue("k" * 64, {})
+    engine = JobEngine(
+        house.db,
+        "test",
+        (("first", first), ("second", second)),
+        failed,
+        poll_s=0.05,
+        retry=StepRetry(first_s=0.01),
+    )
+    engine.start()
+    try:
+        wait_until(lambda: [row["reason"] for row in list_jobs(house.settings)] == ["the model is away"])
+        broken.clear()
+        assert retry_failed(house.settings) == 1
+        wait_until(lambda: list_jobs(house.settings) == [])
+    finally:
+        engine.stop(1)
+        client.close()
+    assert runs == ["first", "second", "second"]
+    with house.db.read() as conn:
+        assert job(conn, "k" * 64).state == DONE
