@@ -11,6 +11,7 @@ BENCHMARKS = (
     ("hooks --seconds 2", "CDS Hooks over HTTP, one worker"),
     ("fhir_search", "FHIR search and ingest at 20,000 Observations"),
     ("study --studies 6", "last image to result"),
+    ("store --objects 100 --size-px 256", "C-STORE of durable objects beside Orthanc"),
     ("crash --kills 10 --studies 8", "kill -9 while images arrive"),
 )
 

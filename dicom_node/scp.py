@@ -285,6 +285,10 @@ class StorageScp:
         )
         taken = self._commit(instance)
         self._fault("after-commit")
+        if taken is Taken.DIFFERENT:
+            # Its bytes name this instance, whose row keeps the first ones, so nothing will ever refer to them. An
+            # archive that corrects its headers and sends everything again must not fill the disk.
+            self._blobs.remove(blob.sha256)
         log.info(
             "instance received",
             instance=uid_digest(header.sop_instance_uid),

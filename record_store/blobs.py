@@ -59,6 +59,9 @@ class Blobs(Protocol):
     def local_path(self, sha256: str) -> AbstractContextManager[Path]:
         """Yield a readable file with the bytes, never to be written to; errors as `get`."""
 
+    def remove(self, sha256: str) -> None:
+        """Remove bytes that no row names and none will; absent ones are fine."""
+
     def free_bytes(self) -> int:
         """Return the free space of the file system that takes new data."""
 
@@ -97,6 +100,7 @@ class LocalBlobs:
     def __init__(self, folder: Path, staging: Path, fault: FaultPoint) -> None:
         self._folder = folder
         self._fault = fault
+        self._folders_are_durable = False
         self.staging = staging
 
     def adopt(self, part: Path) -> StoredBlob:
@@ -108,9 +112,8 @@ class LocalBlobs:
                 os.fsync(file.fileno())
             self._fault("after-fsync")
             target = self._path(blob.sha256)
-            if not target.parent.is_dir():
-                target.parent.mkdir(exist_ok=True, mode=0o700)
-                _sync_folder(self._folder)
+            if not self._folders_are_durable or not target.parent.is_dir():
+                self._make_folders()
             # A blob that is present is replaced by itself: that also mends one whose bytes have decayed.
             part.replace(target)
             self._fault("after-rename")
@@ -142,6 +145,11 @@ class LocalBlobs:
             raise Fault("an object of the blob store is damaged")
         yield path
 
+    def remove(self, sha256: str) -> None:
+        """Remove the file."""
+        with _os_errors():
+            self._path(sha256).unlink(missing_ok=True)
+
     def free_bytes(self) -> int:
         """Return the free space of the store's file system."""
         with _os_errors():
@@ -150,6 +158,15 @@ class LocalBlobs:
     def sweep(self, older_than_s: float) -> int:
         """Remove stale parts."""
         return _sweep(self.staging, older_than_s)
+
+    def _make_folders(self) -> None:
+        # All at once, once a process: one flush and not one for each. That a folder is there does not mean that
+        # whoever made it has flushed it already, so every process does so before it relies on it.
+        for number in range(256):
+            (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
+        _sync_folder(self._folder)
+        _sync_folder(self._folder.parent)
+        self._folders_are_durable = True
 
     def _path(self, sha256: str) -> Path:
         _check_name(sha256)
@@ -208,6 +225,18 @@ class RemoteBlobs:
             yield copy
         finally:
             copy.unlink(missing_ok=True)
+
+    def remove(self, sha256: str) -> None:
+        """Delete the object."""
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        _check_name(sha256)
+        try:
+            self._store.delete(_key(sha256))
+        except FileNotFoundError:
+            return
+        except BaseError as exc:
+            raise _away(exc) from None
 
     def free_bytes(self) -> int:
         """Return the free space of the staging folder: it takes an object first."""

@@ -113,6 +113,10 @@ class MemoryBlobs:
         finally:
             path.unlink()
 
+    def remove(self, sha256: str) -> None:
+        """Forget the bytes."""
+        self.stored.pop(sha256, None)
+
     def free_bytes(self) -> int:
         """Return `free`."""
         return self.free

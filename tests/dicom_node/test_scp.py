@@ -123,6 +123,8 @@ def test_other_bytes_under_the_same_uid_are_refused_as_duplicate_and_the_first_k
     kept = rows(node, instance)[0]["sha256"]
     assert send_files([radiograph(StudyDescription="changed")], node.port) == [0x0111]
     assert [one["sha256"] for one in rows(node, instance)] == [kept]
+    assert len(node.stored()) == 1
+    assert node.parts() == []
 
 
 def test_echo_is_answered(node):

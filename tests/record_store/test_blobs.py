@@ -54,6 +54,15 @@ def test_storing_the_same_bytes_again_is_harmless(blobs):
     assert list(blobs.staging.iterdir()) == []
 
 
+def test_what_is_removed_is_gone_and_removing_it_again_is_harmless(blobs):
+    blobs.put(DATA)
+    blobs.remove(SHA256)
+    blobs.remove(SHA256)
+    with pytest.raises(NotFound):
+        blobs.get(SHA256)
+    assert blobs.put(DATA).sha256 == SHA256
+
+
 def test_a_local_file_can_be_had_and_nothing_stays_behind(blobs):
     blobs.put(DATA)
     with blobs.local_path(SHA256) as path:
