@@ -134,7 +134,7 @@ def doctor(
 
     findings = examine(_settings(data_dir=data_dir))
     if as_json:
-        sys.stdout.write(json.dumps({name: one.text or "ok" for name, one in findings.items()}) + "\n")
+        sys.stdout.write(json.dumps({name: one.as_text() for name, one in findings.items()}) + "\n")
     else:
         for name, one in findings.items():
             errors.print(f"{'[red]no[/] ' if one.wrong else '[green]ok[/] '} {name:<12} ", end="")
@@ -168,7 +168,7 @@ def studies(
     """Show the studies received, their state, and why one is held; or release a held one."""
     from consilium.operator import list_studies, release_held_study  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir)
+    settings = _settings_of_a_store(data_dir)
     if release is None:
         _table(list_studies(settings))
     else:
@@ -184,7 +184,7 @@ def jobs(
     """Show the study jobs that are not done and why one failed, or queue the failed ones again."""
     from consilium.operator import list_jobs, retry_failed  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir)
+    settings = _settings_of_a_store(data_dir)
     if retry:
         errors.print(f"{retry_failed(settings)} jobs will be tried again.")
         return

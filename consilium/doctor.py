@@ -23,6 +23,10 @@ class Finding:
     text: str
     wrong: bool = True
 
+    def as_text(self) -> str:
+        """Return it as one value of a JSON object: all that is well begins with "ok"."""
+        return self.text if self.wrong else f"ok, but {self.text}" if self.text else "ok"
+
 
 OK = Finding("", wrong=False)
 

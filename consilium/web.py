@@ -98,7 +98,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Callable[..., Any]:
         """Build the application: in the worker, after the fork."""
-        parts = build_parts(self._house)
+        parts = build_parts(self._house, supervised="CONSILIUM_STATUS_FD" in self._environ)
         # The first caller of a hook should not wait for its model to be loaded and checked.
         threading.Thread(target=_warm, args=(parts.cds.engine,), name="warm", daemon=True).start()
         return _with_checked_body(create_app(parts))

@@ -19,12 +19,12 @@ from model_runtime.engine import LocalEngine, State
 from model_runtime.library import Library
 
 
-def build_parts(house: House) -> WebParts:
-    """Return the web process's collaborators."""
+def build_parts(house: House, *, supervised: bool = False) -> WebParts:
+    """Return the web process's collaborators. supervised: a `consilium serve` is our parent."""
     settings = house.settings
     engine = LocalEngine(Library(settings.models))
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
-    ready = _readiness(house, engine)
+    ready = _readiness(house, engine, supervised=supervised)
     return WebParts(
         services=cds.services.SERVICES,
         cds=_cds_context(house, engine, links),
@@ -73,14 +73,15 @@ def _allowed(house: House, base: str) -> AllowedServer:
     return AllowedServer(base, Network(house.settings.fhir_network))
 
 
-def _readiness(house: House, engine: LocalEngine) -> Callable[[], health.Readiness]:
+def _readiness(house: House, engine: LocalEngine, *, supervised: bool) -> Callable[[], health.Readiness]:
     checks = {
         "database": health.database_check(house.db),
         "migrations": health.migrations_check(house.db),
         "models": health.models_check(lambda: _model_problems(engine), house.settings.required_models),
         "blobs": health.blob_space_check(house.blobs, house.low_water_bytes),
-        "children": health.children_check(house.settings.data_dir),
     }
+    if supervised:  # else a file that a killed parent left behind would be believed
+        checks["children"] = health.children_check(house.settings.data_dir)
     return lambda: health.readiness(checks)
 
 

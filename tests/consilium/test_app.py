@@ -86,6 +86,15 @@ def test_strangers_learn_from_readyz_which_check_fails_and_nothing_more(tmp_path
     assert "consilium migrate" in known.get_json()["checks"]["migrations"]
 
 
+def test_a_web_process_of_its_own_believes_no_parent_that_is_gone(prepared: Path) -> None:
+    left = prepared / "run" / "children.json"
+    left.parent.mkdir(exist_ok=True)
+    left.write_text('{"worker": {"state": "restarting", "restarts": 9, "last_exit": -9}}')
+    checks = _client(prepared).get("/readyz").get_json()["checks"]
+    left.unlink()
+    assert "children" not in checks
+
+
 def test_the_status_page_is_a_page_also_without_its_database(tmp_path: Path) -> None:
     client = _client(tmp_path, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
     answer = client.get("/")
