@@ -8,7 +8,6 @@ DICOM_DCM = "http://dicom.nema.org/resources/ontology/DCM"
 UCUM = "http://unitsofmeasure.org"
 OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 V3_OBSERVATION_VALUE = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
-RISK_PROBABILITY = "http://terminology.hl7.org/CodeSystem/risk-probability"
 
 # DICOM writes coding schemes by short designators (PS3.16 table 8-1).
 DICOM_SCHEME = {SNOMED_CT: "SCT", LOINC: "LN", DICOM_DCM: "DCM", UCUM: "UCUM"}
@@ -42,8 +41,6 @@ BODY_MASS_INDEX = Coding(LOINC, "39156-5", "Body mass index (BMI) [Ratio]")
 BODY_HEIGHT = Coding(LOINC, "8302-2", "Body height")
 BODY_WEIGHT = Coding(LOINC, "29463-7", "Body weight")
 WAIST_CIRCUMFERENCE = Coding(LOINC, "8280-0", "Waist Circumference at umbilicus by Tape measure")
-BLOOD_PRESSURE_PANEL = Coding(LOINC, "85354-9", "Blood pressure panel with all children optional")
-SYSTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8480-6", "Systolic blood pressure")
 DIASTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8462-4", "Diastolic blood pressure")
 FASTING_GLUCOSE = Coding(LOINC, "1558-6", "Fasting glucose [Mass/volume] in Serum or Plasma")
 FASTING_GLUCOSE_MOLES = Coding(LOINC, "14771-0", "Fasting glucose [Moles/volume] in Serum or Plasma")

@@ -59,10 +59,6 @@ class IssuerTable:
             return None
         return PatientKey(self.systems.get(issuer) or UNMAPPED_ISSUER + issuer, value)
 
-    def dicom_issuer_of(self, key: PatientKey) -> str | None:
-        """Return the DICOM issuer whose identifiers carry this key's system, or None."""
-        return next((issuer for issuer, system in self.systems.items() if system == key.system), None)
-
 
 def _is_legal(text: str) -> bool:
     return len(text) <= LONGEST and text.isprintable()

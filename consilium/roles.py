@@ -1,7 +1,6 @@
 """The three processes: what each opens, and how each ends."""
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -36,11 +35,6 @@ def _metrics_folder(data_dir: Path) -> None:
     folder = data_dir.resolve() / "run" / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
-
-
-def empty_metrics_folder(data_dir: Path) -> None:
-    """Forget the counters of an earlier run; done once, before any process counts."""
-    shutil.rmtree(data_dir / "run" / "metrics", ignore_errors=True)
 
 
 def run_web(settings: Settings) -> int:

@@ -8,6 +8,7 @@ children are doing stands in `run/children.json`, which `/readyz` shows.
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,13 +89,14 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        self._state_file.unlink(missing_ok=True)
         try:
             self._http = listening_socket(self._settings.http_host, self._settings.http_port)
         except OSError as exc:
             self._say(f"CONSILIUM_HTTP_PORT: cannot listen on it ({exc.strerror}); is another server running?")
             return 1
+        # Only now: until here the folder may be that of the server that has the port.
+        shutil.rmtree(self._state_file.parent, ignore_errors=True)  # its last run's state and counters
+        self._state_file.parent.mkdir(parents=True)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         # The worker takes longest to start, so it goes first.

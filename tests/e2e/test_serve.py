@@ -73,6 +73,16 @@ def test_a_child_that_is_killed_comes_back_on_the_same_port(
         pass
 
 
+def test_a_second_server_on_the_same_port_leaves_the_first_as_it_is(server: RunningServer, folder: Path) -> None:
+    port = server.base_url.rpartition(":")[2]
+    command = [sys.executable, "-m", "consilium", "serve", "--data-dir", str(folder / "data"), "--http-port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "CONSILIUM_HTTP_PORT" in done.stderr
+    assert children_state(folder / "data") is not None
+    assert _ready(server)
+
+
 def test_metrics_are_served_in_prometheus_text(server: RunningServer) -> None:
     assert _ready(server)
     answer = httpx.get(f"{server.base_url}/metrics", trust_env=False)
@@ -86,7 +96,10 @@ def test_a_route_that_does_not_exist_is_an_operation_outcome(server: RunningServ
     assert answer.json()["resourceType"] == "OperationOutcome"
 
 
-def test_it_prints_one_line_and_stops_within_ten_seconds(tmp_path: Path) -> None:
+def test_it_forgets_an_earlier_run_prints_one_line_and_stops_within_ten_seconds(tmp_path: Path) -> None:
+    earlier = tmp_path / "run" / "metrics" / "counter_1.db"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"")
     process = subprocess.Popen(
         [
             sys.executable,
@@ -106,6 +119,7 @@ def test_it_prints_one_line_and_stops_within_ten_seconds(tmp_path: Path) -> None
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
     assert set(ready) == {"event", "http_port", "dicom_port"}
+    assert not earlier.exists()
     pids = [child["pid"] for child in (children_state(tmp_path) or {}).values()]
     began = time.monotonic()
     process.terminate()
