@@ -57,8 +57,15 @@ def blueprint(context: PagesContext) -> Blueprint:
     """Return the routes of the pages."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
     pages.add_app_template_filter(shown_unit)
-    picture = _picture_reader(context)
+    pages.context_processor(lambda: {"root": context.root})
+    pages.register_error_handler(ClinicalError, _problem)
+    pages.after_request(_secure)
+    _add_home(pages, context)
+    _add_overlay(pages, context)
+    return pages
 
+
+def _add_home(pages: Blueprint, context: PagesContext) -> None:
     @pages.get("/")
     def home() -> str:
         ready = context.readiness()
@@ -70,6 +77,10 @@ def blueprint(context: PagesContext) -> Blueprint:
             models=context.manifests(),
             **context.facts,
         )
+
+
+def _add_overlay(pages: Blueprint, context: PagesContext) -> None:
+    picture = _picture_reader(context)
 
     @pages.get("/overlay/<reading_id>")
     def overlay(reading_id: str) -> str:
@@ -85,27 +96,19 @@ def blueprint(context: PagesContext) -> Blueprint:
 
     @pages.get("/overlay/<reading_id>/image.png")
     def image(reading_id: str) -> Response:
-        stored = _permitted(context, reading_id)
-        return Response(
-            picture(stored.reading.image.study_uid, stored.reading.image.sop_instance_uid), mimetype="image/png"
-        )
+        read = _permitted(context, reading_id).reading.image
+        return Response(picture(read.study_uid, read.sop_instance_uid), mimetype="image/png")
 
-    @pages.context_processor
-    def where() -> dict[str, str]:
-        return {"root": context.root}
 
-    @pages.errorhandler(ClinicalError)
-    def problem(error: ClinicalError) -> Response:
-        # A person followed a link here: what went wrong is a page to read, with the status of `outcome`.
-        page = render_template("problem.html", words=error.message, closed=isinstance(error, Denied))
-        return make_response(page, outcome.issue_of(error)[1])
+def _problem(error: ClinicalError) -> Response:
+    # A person followed a link here: what went wrong is a page to read, with the status of `outcome`.
+    page = render_template("problem.html", words=error.message, closed=isinstance(error, Denied))
+    return make_response(page, outcome.issue_of(error)[1])
 
-    @pages.after_request
-    def secure(response: Response) -> Response:
-        response.headers.update(SECURITY_HEADERS)
-        return response
 
-    return pages
+def _secure(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 def _permitted(context: PagesContext, reading_id: str) -> StoredReading:
