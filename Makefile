@@ -32,8 +32,10 @@ $(VENV)/.have-uv:
 
 $(VENV)/.have-cpu: $(VENV)/.have-uv requirements/cpu.lock pyproject.toml
 	@echo "Installing the server (cpu) ..."
-	@$(INSTALL) -r requirements/cpu.lock
+	@# Bytecode now: a machine that sets PYTHONDONTWRITEBYTECODE would compile everything again at every start.
+	@$(INSTALL) --compile-bytecode -r requirements/cpu.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	@touch $@
 
 $(VENV)/.have-dev: $(VENV)/.have-cpu requirements/dev.lock
