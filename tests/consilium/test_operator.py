@@ -86,6 +86,7 @@ def test_a_failed_job_is_tried_again_from_the_step_that_failed(house) -> None:
     engine.start()
     try:
         wait_until(lambda: [row["reason"] for row in list_jobs(house.settings)] == ["the model is away"])
+        wait_until(client.dead_letters)  # the row says so a moment before the engine does
         broken.clear()
         assert retry_failed(house.settings) == 1
         wait_until(lambda: list_jobs(house.settings) == [])
