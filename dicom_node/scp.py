@@ -207,7 +207,11 @@ class StorageScp:
             association.abort(block=False)
         deadline = time.monotonic() + grace_s
         for association in open_now:
-            association.join(max(0.0, deadline - time.monotonic()))
+            # One that was accepted this instant may not run yet, and an unstarted thread cannot be joined.
+            while association.ident is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if association.is_alive():
+                association.join(max(0.0, deadline - time.monotonic()))
         self._server = None
 
     def _room(self) -> str:
