@@ -48,6 +48,7 @@ def run_web(settings: Settings) -> int:
 
 def run_dicom(settings: Settings) -> int:
     """Receive images until SIGTERM."""
+    parent = os.getppid()
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
@@ -81,7 +82,7 @@ def run_dicom(settings: Settings) -> int:
         log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)  # noqa: TRY400
         return 1
     report_ready(dict(os.environ), port=port)
-    _until_told_to_stop()
+    _until_told_to_stop(parent)
     scp.stop()
     house.db.dispose()
     return 0
@@ -89,6 +90,7 @@ def run_dicom(settings: Settings) -> int:
 
 def run_worker(settings: Settings) -> int:
     """Read studies until SIGTERM."""
+    parent = os.getppid()
     house = _prepare(settings, "worker")
     from consilium.worker_role import build_worker  # noqa: PLC0415
 
@@ -96,7 +98,7 @@ def run_worker(settings: Settings) -> int:
     environ = dict(os.environ)
     running.start(lambda problem: report_ready(environ, problem=problem))
     report_ready(environ)
-    _until_told_to_stop()
+    _until_told_to_stop(parent)
     _end_within(STOP_WITHIN_S)
     running.stop()
     house.db.dispose()
@@ -118,13 +120,12 @@ def _end_within(seconds: float) -> None:
     timer.start()
 
 
-def _until_told_to_stop() -> None:
+def _until_told_to_stop(parent: int) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Waking now and then lets Python run a handler whose signal another thread was given, and sees a parent that
     # was killed even when its death was not told (end_with_parent): seen once in a run of the suite.
-    parent = os.getppid()
     while not stop.wait(1.0):
         if "CONSILIUM_STATUS_FD" in os.environ and os.getppid() != parent:
             return
