@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _not_open_in_production(self) -> Self:
         if self.profile == "development":
-            if not _is_loopback(self.http_host) or not _is_loopback(self.dicom_host):
+            if not is_loopback(self.http_host) or not is_loopback(self.dicom_host):
                 raise ValueError(
                     "CONSILIUM_HTTP_HOST, CONSILIUM_DICOM_HOST: expected a loopback address in the development "
                     "profile, which is open to every caller; set CONSILIUM_PROFILE=production to listen elsewhere"
@@ -236,7 +236,8 @@ def _refuse_unknown(environ: Mapping[str, str], settings_cls: type[BaseSettings]
 NOT_SETTINGS = {"CONSILIUM_DATASETS_DIR", "CONSILIUM_STATUS_FD", "CONSILIUM_HTTP_FD"}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or name is this machine's own."""
     if host in LOOPBACK_HOSTS:
         return True
     try:

@@ -11,7 +11,8 @@ from consilium import health, metrics
 from consilium.app import WebParts
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
-from consilium.wiring import House, is_loopback
+from consilium.settings import is_loopback
+from consilium.wiring import House
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir

@@ -5,7 +5,6 @@ Each function builds what one process needs and imports only that; nothing here 
 
 import hashlib
 import hmac
-import ipaddress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,11 +101,3 @@ def prepare_storage(settings: Settings) -> int:
         return len(migrate_if_needed(house.db))
     finally:
         house.db.dispose()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
