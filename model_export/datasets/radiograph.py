@@ -1,6 +1,5 @@
 """What every chest radiograph set gives the trainer: pictures, nodules, patients; and how they are split."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clinical.image import GreyImage
+from model_export.datasets.folders import data_dir as data_dir  # noqa: PLC0414 - until callers import it there
 from model_runtime.transforms import ImageSpec, Placement, normalise_grey, placement, resize
 
 READERS_OF_TRUTH = 3  # of four LIDC readers: the usual reference standard of this set
@@ -53,17 +53,6 @@ class Radiograph:
     def image(self) -> GreyImage:
         """The picture as the server would hand it to `transforms.prepare`."""
         return GreyImage(self.pixels)
-
-
-def data_dir(name: str) -> Path | None:
-    """Return the folder of a data set, or None when this machine does not hold it.
-
-    CONSILIUM_DATASETS_DIR names the folder of all sets; otherwise `shared/data` beside the repository.
-    """
-    root = os.environ.get("CONSILIUM_DATASETS_DIR")
-    base = Path(root) if root else Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = base / name
-    return folder if folder.is_dir() else None
 
 
 def read_grey(path: Path) -> NDArray[np.float32]:
