@@ -5,11 +5,16 @@ from model_export.metrics import (
     accuracy,
     auprc,
     auroc,
+    balanced_accuracy,
     brier,
+    confusion_counts,
     decisions,
     expected_calibration_error,
     intervals,
+    majority,
+    net_benefit,
     rounded,
+    selective_accuracy,
     subgroup,
     summary,
 )
@@ -59,6 +64,64 @@ def test_the_summary_stands_beside_the_majority_class():
     assert result["majority"] == 0.85
     assert result["positives"] == 3
     assert len(result["auroc_ci95"]) == 2
+
+
+def test_accuracy_is_that_of_the_threshold_asked_for():
+    assert accuracy(TRUTH, PROBABILITY, 0.4) == 0.75
+    assert balanced_accuracy(TRUTH, PROBABILITY, 0.4) == 0.75
+    assert balanced_accuracy(TRUTH, np.zeros(4)) == 0.5
+    assert summary(TRUTH, PROBABILITY, threshold=0.9, accuracy_threshold=0.4, seed=1)["accuracy"] == 0.75
+
+
+def test_who_is_least_certain_is_referred():
+    # .1 and .9 lie .4 from the threshold, .4 and .6 only .1: at half coverage the two wrong answers are left out.
+    assert selective_accuracy(TRUTH, PROBABILITY, coverage=0.5) == 1.0
+    assert selective_accuracy(TRUTH, PROBABILITY, coverage=1.0) == accuracy(TRUTH, PROBABILITY)
+    # With a threshold of .2, a probability of .1 is half way to 0 and .6 is half way to 1: equally certain.
+    truth = np.array([False, True, True])
+    assert selective_accuracy(truth, np.array([0.1, 0.6, 0.21]), coverage=2 / 3, threshold=0.2) == 1.0
+    assert np.isnan(selective_accuracy(TRUTH, PROBABILITY, coverage=0.0))
+
+
+def test_net_benefit_weighs_false_alarms_by_the_odds_of_the_threshold():
+    # At .4: two true positives and one false positive of four, odds 2/3.
+    assert net_benefit(TRUTH, PROBABILITY, 0.4) == pytest.approx(2 / 4 - 1 / 4 * (0.4 / 0.6))
+
+
+def test_the_matrix_has_the_truth_in_rows():
+    truth, said = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
+    assert confusion_counts(truth, said, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+
+
+def test_copies_of_a_patient_widen_the_interval_only_when_patients_are_drawn():
+    rng = np.random.default_rng(0)
+    probability = rng.random(300)
+    truth = rng.random(300) < probability
+    four_times = (np.repeat(truth, 4), np.repeat(probability, 4))
+    patients = np.repeat(np.arange(300), 4)
+
+    def width(*arrays, **how):
+        low, high = intervals({"auroc": auroc}, *arrays, seed=1, **how)["auroc"]
+        return high - low
+
+    assert width(*four_times) < 0.6 * width(truth, probability)
+    assert width(*four_times, groups=patients) == pytest.approx(width(truth, probability), rel=0.1)
+    assert summary(*four_times, threshold=0.5, seed=1, groups=patients, resamples=10)["patients"] == 300
+
+
+@pytest.mark.parametrize("truth", [[], [True], [True, True, True], [False, False]])
+def test_a_part_without_a_class_or_without_anybody_gives_null_and_no_crash(truth):
+    truth = np.array(truth, np.bool_)
+    result = summary(truth, np.linspace(0.2, 0.8, len(truth)), threshold=0.5, seed=1, groups=np.arange(len(truth)))
+    assert result["auroc"] is None
+    assert result["auroc_ci95"] == [None, None]
+    assert subgroup(truth, np.full(len(truth), 0.5), threshold=0.5)["auroc"] is None
+    assert rounded(majority(truth)) == (1.0 if len(truth) else None)
+
+
+def test_one_patient_alone_has_no_interval():
+    result = intervals({"accuracy": accuracy}, TRUTH, PROBABILITY, seed=1, groups=np.zeros(4, np.int64))
+    assert result == {"accuracy": [None, None]}
 
 
 @pytest.mark.export
