@@ -33,7 +33,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model said it. digest: sha256 of the ONNX file in hexadecimal."""
+    """Which model said it. digest: sha256 (hexadecimal) of its manifest, which names all its files."""
 
     name: str
     version: str

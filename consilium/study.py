@@ -31,7 +31,9 @@ from dicom_node.pixels import DecodedImage, Decoder
 from dicom_node.series import ModelRule, eligible
 from dicom_node.uids import derived_uid
 from model_runtime.engine import Engine
+from model_runtime.graphs import MODEL
 from model_runtime.manifest import Manifest
+from model_runtime.tasks.segmentation import Segmentation
 from model_runtime.transforms import prepare, restore
 from record_store import readings
 from record_store.audit import append as append_audit
@@ -100,7 +102,7 @@ class StudySteps:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
-        rule = ModelRule(modalities=self._manifest(job).require_segmentation().image.modalities)
+        rule = ModelRule(modalities=self._manifest(job).require(Segmentation).image.modalities)
         objects = {row.sop_instance_uid: row.sha256 for row in rows}
         headers = [self._stored_header(sha256) for sha256 in objects.values()]
         same = [header for header in headers if study and self._patient_of(header) == study.patient]
@@ -189,10 +191,11 @@ class StudySteps:
         }
 
     def _infer(self, manifest: Manifest, decoded: DecodedImage) -> tuple[Reading, ReadingMask]:
-        part = manifest.require_segmentation()
+        part = manifest.require(Segmentation)
         tensor, placement = prepare(decoded.image, part.image)
-        outputs = self.engine.run(manifest.name, {manifest.inputs[0].name: tensor}, timeout_s=self.model_timeout_s)
-        probability = restore(outputs[manifest.outputs[0].name][0, :, :, 0], placement)
+        graph = manifest.graph(MODEL)
+        outputs = self.engine.run(manifest.name, {graph.inputs[0].name: tensor}, timeout_s=self.model_timeout_s)
+        probability = restore(outputs[graph.outputs[0].name][0, :, :, 0], placement)
         findings, mask = findings_from_probability(
             probability,
             mask_threshold=part.thresholds.mask,

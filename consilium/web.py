@@ -118,10 +118,9 @@ def _with_checked_body(app: Flask) -> Callable[..., Any]:
 def _warm(engine: Engine) -> None:
     if isinstance(engine, LocalEngine):
         for state in engine.ready():
-            if state.version and engine.manifest(state.name).risk:
-                engine.warm(state.name)
-            else:
-                engine.check_files(state.name)
+            engine.check_files(state.name)
+            if state.version:
+                engine.warm(state.name, heavy=False)
 
 
 def _forget_worker(_server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)

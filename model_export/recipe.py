@@ -18,23 +18,43 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Say nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """keep_trainer: keep the trainer's own file (.keras) beside the ONNX, under `trainer/`.
+
+    quick: a model that only shows that the recipe runs, in seconds: for tests; its card says so.
+    """
+
+    keep_trainer: bool = False
+    quick: bool = False
+
+
 class Train(Protocol):
     """Train, export through the gate, and write the model's folder."""
 
-    def __call__(self, data: Path, out: Path, *, seed: int, progress: Progress) -> Path:
-        """data: the data set's folder, as in shared/data/<set>. out: the folder of models.
+    def __call__(
+        self, data: Path | None, out: Path, *, seed: int, progress: Progress, options: TrainOptions
+    ) -> Path:
+        """data: the first data set's folder, as in shared/data/<set>; None for recipes that need none.
 
-        Returns `out/<name>`. Raises ExportRefused when the gate refuses; then nothing was written.
-        Raises clinical.errors.IncorrectInput when the data does not hold what the loader expects.
+        out: the folder of models. Returns `out/<name>`. Raises ExportRefused when the gate refuses; then nothing
+        was written. Raises clinical.errors.IncorrectInput when the data does not hold what the loader expects.
         """
         ...
 
 
 class Evaluate(Protocol):
-    """Measure an exported model, through model_runtime, on data of the same layout."""
+    """Measure an exported model, through model_runtime and the server's feature code, on data of known layout."""
 
-    def __call__(self, model_folder: Path, data: Path, *, progress: Progress) -> Mapping[str, Any]:
-        """Return the metrics as one JSON-able object."""
+    def __call__(
+        self, folder: Path, data: Path | None, *, progress: Progress, plots: Path | None
+    ) -> Mapping[str, Any]:
+        """Return the figures as one JSON-able object.
+
+        data: the folder of one set, or of several. A set that the model was trained on (by its digest) is
+        answered with the out-of-fold figures of its manifest, any other is measured whole; "judged" says which.
+        plots: where PNG and SVG files go, None for none.
+        """
         ...
 
 
@@ -43,12 +63,14 @@ class Recipe:
     """One model that this package can make.
 
     name: the model's name and folder. title: one line for `consilium-export list`.
-    data_set: the folder's name under CONSILIUM_DATASETS_DIR. seed: the shipped model's seed.
+    data_sets: folder names under CONSILIUM_DATASETS_DIR that it trains and evaluates on, the main one first;
+        empty when it needs no data (simulated, generated, or shipped by a package).
+    seed: the shipped model's seed.
     """
 
     name: str
     title: str
-    data_set: str
+    data_sets: tuple[str, ...]
     seed: int
     train: Train
     evaluate: Evaluate

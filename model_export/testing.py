@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from model_export.onnx.gate import npz_bytes
+from model_runtime.graphs import MODEL
 from model_runtime.testing import DIABETES_FEATURES, risk_document, segmentation_document
 
 Array = NDArray[Any]
@@ -25,11 +26,13 @@ def write_model(models: Path, document: Mapping[str, Any], model: bytes, golden:
     folder = models / str(document["name"])
     folder.mkdir(parents=True)
     stored = npz_bytes(golden)
-    whole = {
-        **document,
+    graph = document["graphs"][MODEL]
+    sealed = {
+        **graph,
         "sha256": hashlib.sha256(model).hexdigest(),
-        "golden": {**document["golden"], "sha256": hashlib.sha256(stored).hexdigest()},
+        "golden": {**graph["golden"], "sha256": hashlib.sha256(stored).hexdigest()},
     }
+    whole = {**document, "graphs": {MODEL: sealed}}
     (folder / "model.onnx").write_bytes(model)
     (folder / "golden.npz").write_bytes(stored)
     (folder / "manifest.json").write_text(json.dumps(whole, indent=1), "utf-8")
@@ -83,9 +86,10 @@ def onnx_bytes(nodes: list[Any], initializers: list[Any], document: Mapping[str,
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec["dtype"]))
         return helper.make_tensor_value_info(spec["name"], kind, spec["shape"])
 
-    inputs = [value(spec) for spec in document["inputs"]]
-    outputs = [value(spec) for spec in document["outputs"]]
+    described = document["graphs"][MODEL]
+    inputs = [value(spec) for spec in described["inputs"]]
+    outputs = [value(spec) for spec in described["outputs"]]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    opsets = [helper.make_opsetid(domain, version) for domain, version in document["opset"].items()]
+    opsets = [helper.make_opsetid(domain, version) for domain, version in described["opset"].items()]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     return bytes(model.SerializeToString())

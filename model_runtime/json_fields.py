@@ -76,6 +76,12 @@ class Fields:
         """A text with at least one visible character."""
         return self.take(key, "a text", lambda v: isinstance(v, str) and bool(v.strip()), "")
 
+    def optional_text(self, key: str) -> str | None:
+        """A text with at least one visible character, or null."""
+        return self.take(
+            key, "a text or null", lambda v: v is None or (isinstance(v, str) and bool(v.strip())), None
+        )
+
     def unit(self, key: str) -> str:
         """A text that may be empty (a value without unit)."""
         return self.take(key, "a text, which may be empty", lambda v: isinstance(v, str), "")
@@ -108,6 +114,15 @@ class Fields:
             key, f"a whole number from {low} to {high}", lambda v: is_whole(v) and low <= v <= high, low
         )
 
+    def optional_whole(self, key: str, low: int, high: int) -> int | None:
+        """A whole number within bounds, or null."""
+        return self.take(
+            key,
+            f"a whole number from {low} to {high}, or null",
+            lambda v: v is None or (is_whole(v) and low <= v <= high),
+            None,
+        )
+
     def flag(self, key: str) -> bool:
         """True or false."""
         return self.take(key, "true or false", lambda v: isinstance(v, bool), False)
@@ -125,6 +140,18 @@ class Fields:
         empty: list[Any] = []
         items = self.take(key, "a list of objects, not empty", lambda v: isinstance(v, list) and bool(v), empty)
         return [Fields(item, f"{self.path}.{key}[{n}]", self.faults) for n, item in enumerate(items)]
+
+    def named_children(self, key: str, *, may_be_empty: bool = False) -> dict[str, "Fields"]:
+        """An object of free keys whose values are objects, in the document's order."""
+        empty: dict[str, Any] = {}
+        expected = "an object of objects" + ("" if may_be_empty else ", not empty")
+        table = self.take(key, expected, lambda v: isinstance(v, dict) and (bool(v) or may_be_empty), empty)
+        return {name: Fields(item, f"{self.path}.{key}.{name}", self.faults) for name, item in table.items()}
+
+    def optional_child(self, key: str) -> "Fields | None":
+        """A nested object, or None for null."""
+        value = self.take(key, "an object or null", lambda v: v is None or isinstance(v, dict), None)
+        return None if value is None else Fields(value, f"{self.path}.{key}", self.faults)
 
     def items(self, key: str, expected: str, good: Callable[[Any], bool]) -> tuple[Any, ...]:
         """A non-empty list whose items are all good."""

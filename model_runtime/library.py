@@ -1,14 +1,15 @@
 """The folder of models: what is there, and whether it is what was shipped.
 
-`models/<name>/{model.onnx, manifest.json, card.md, golden.npz}`. Every file that the server acts on is
-covered by a digest in the manifest, and the model must reproduce its golden output before it answers.
+`models/<name>/{manifest.json, card.md, *.onnx, *.npz}`. Every file that the server acts on is covered by a digest in
+the manifest, and each graph must reproduce its golden output before it answers. Where trusted keys are set, the
+manifest must carry a signature by one of them (`manifest.sig`).
 """
 
 import hashlib
 import importlib.metadata
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinical.errors import Fault, IncorrectInput, NotFound
-from model_runtime.manifest import Manifest, load_manifest
+from model_runtime.graphs import MODEL
+from model_runtime.manifest import Manifest, parse_manifest, read_manifest
 from model_runtime.session import Device, Session
+from model_runtime.signature import SIGNATURE_FILE, is_signed
 
 Array = NDArray[Any]
 ONNXRUNTIMES = (
@@ -44,13 +47,16 @@ class Golden:
 class Library:
     """The models of one folder. Manifests are read once, when the library is made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trusted_keys: Sequence[bytes] = ()) -> None:
         """Read every manifest. A model whose manifest is broken is listed and answers with its fault.
+
+        trusted_keys: Ed25519 public keys (32 bytes each); with any, an unsigned manifest is a broken one.
 
         Raises Fault when the folder is absent or two folders hold a model of the same name.
         """
         if not folder.is_dir():
             raise Fault("the folder of models does not exist")
+        self._trusted_keys = tuple(trusted_keys)
         self._folders: dict[str, Path] = {}
         self._manifests: dict[str, Manifest | Fault] = {}
         for path in sorted(folder.glob("*/manifest.json")):
@@ -60,7 +66,7 @@ class Library:
         name = path.parent.name
         entry: Manifest | Fault
         try:
-            entry = load_manifest(path)
+            entry = self._load(path)
             name = entry.name
         except Fault as fault:
             entry = fault
@@ -68,6 +74,12 @@ class Library:
             raise Fault(f"two folders hold a model named {name}: {self._folders[name].name}, {path.parent.name}")
         self._folders[name] = path.parent
         self._manifests[name] = entry
+
+    def _load(self, path: Path) -> Manifest:
+        data = read_manifest(path)
+        if self._trusted_keys and not is_signed(data, path.with_name(SIGNATURE_FILE), self._trusted_keys):
+            raise Fault(f"the manifest of model {path.parent.name} is not signed by a trusted key")
+        return parse_manifest(data, path.parent.name)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all models, in order, the broken ones among them."""
@@ -82,25 +94,38 @@ class Library:
             raise Fault(entry.message)
         return entry
 
-    def model_bytes(self, name: str) -> bytes:
-        """Return the ONNX file's bytes after comparing their digest. Raises Fault when they differ.
+    def model_bytes(self, name: str, graph: str = MODEL) -> bytes:
+        """Return an ONNX file's bytes after comparing their digest. Raises Fault when they differ.
 
         The bytes that were compared are the ones that are run: nothing reads the file a second time.
         """
-        manifest = self.manifest(name)
-        return self._read(name, manifest.file, manifest.sha256)
+        spec = self.manifest(name).graph(graph)
+        return self._read(name, spec.file, spec.sha256)
 
-    def golden(self, name: str) -> Golden:
+    def golden(self, name: str, graph: str = MODEL) -> Golden:
         """Return the stored input and output. Raises Fault when they are absent, altered or unreadable."""
-        manifest = self.manifest(name)
-        data = self._read(name, manifest.golden.file, manifest.golden.sha256)
+        spec = self.manifest(name).graph(graph)
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                inputs = {spec.name: arrays[f"in_{spec.name}"] for spec in manifest.inputs}
-                outputs = {spec.name: arrays[f"out_{spec.name}"] for spec in manifest.outputs}
+            with self._arrays(name, spec.golden.file, spec.golden.sha256) as arrays:
+                inputs = {tensor.name: arrays[f"in_{tensor.name}"] for tensor in spec.inputs}
+                outputs = {tensor.name: arrays[f"out_{tensor.name}"] for tensor in spec.outputs}
         except (KeyError, ValueError, OSError, zipfile.BadZipFile):
             raise Fault(f"the golden file of model {name} does not hold its inputs and outputs") from None
         return Golden(inputs, outputs)
+
+    def arrays(self, name: str, key: str) -> dict[str, Array]:
+        """Return the arrays that a manifest lists under `arrays.<key>`. Raises Fault as `golden`."""
+        spec = self.manifest(name).arrays.get(key)
+        if spec is None:
+            raise Fault(f"model {name} has no arrays named {key}")
+        try:
+            with self._arrays(name, spec.file, spec.sha256) as arrays:
+                return {entry: arrays[entry] for entry in arrays.files}
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+            raise Fault(f"model {name}: {spec.file} does not hold arrays") from None
+
+    def _arrays(self, name: str, file: str, sha256: str) -> Any:  # noqa: ANN401 - numpy does not name the type
+        return np.load(io.BytesIO(self._read(name, file, sha256)), allow_pickle=False)
 
     def card(self, name: str) -> str:
         """Return the model card (Markdown). Raises NotFound when there is none."""
@@ -109,15 +134,29 @@ class Library:
         except OSError:
             raise NotFound(f"model {name} has no card") from None
 
-    def verify(self, name: str, device: Device = Device.CPU) -> Session:
-        """Check digests, open a session and compare golden outputs. Return the session, ready to use.
+    def verify(self, name: str, device: Device = Device.CPU, graph: str = MODEL) -> Session:
+        """Check digests, open a session of one graph and compare golden outputs. Return it, ready to use.
 
         Raises NotFound for an unknown name, Fault with the reason when anything differs.
         """
-        manifest = self.manifest(name)
-        session = Session(manifest, self.model_bytes(name), device)
-        check_golden(name, session.run, self.golden(name), manifest.golden.tolerance)
+        spec = self.manifest(name).graph(graph)
+        session = Session(name, spec, self.model_bytes(name, graph), device)
+        check_golden(name, session.run, self.golden(name, graph), spec.golden.tolerance)
         return session
+
+    def verify_all(self, name: str, device: Device = Device.CPU) -> dict[str, Session]:
+        """Verify every graph and every file of arrays; return the sessions by graph. Raises as `verify`."""
+        self.check_files(name)
+        return {graph: self.verify(name, device, graph) for graph in self.manifest(name).graphs}
+
+    def check_files(self, name: str) -> None:
+        """Compare the digests of all files without opening a session. Raises as `verify`."""
+        manifest = self.manifest(name)
+        for graph in manifest.graphs:
+            self.model_bytes(name, graph)
+            self.golden(name, graph)
+        for key in manifest.arrays:
+            self.arrays(name, key)
 
     def _read(self, name: str, file: str, sha256: str) -> bytes:
         try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinical.errors import Fault, IncorrectInput
-from model_runtime.manifest import BATCH, Manifest, TensorSpec
+from model_runtime.graphs import BATCH, GraphSpec, TensorSpec
 
 Array = NDArray[Any]
 
@@ -74,46 +74,47 @@ def runtime_errors() -> tuple[type[Exception], ...]:
 
 
 class Session:
-    """A model ready to run on one device."""
+    """One graph of a model, ready to run on one device."""
 
-    def __init__(self, manifest: Manifest, data: bytes, device: Device) -> None:
-        """Open the session. data: the bytes of the ONNX file, whose digest the caller has checked.
+    def __init__(self, model: str, graph: GraphSpec, data: bytes, device: Device) -> None:
+        """Open the session. model: for error texts. data: the ONNX file, whose digest the caller has checked.
 
         Raises Fault when onnxruntime refuses the file, when the file's inputs or outputs are not the
         manifest's, or when the session does not run on the wanted device: onnxruntime falls back to the
         CPU with a line in its log only, so what was asked for says nothing.
         """
-        self.manifest = manifest
+        self.model = model
+        self.graph = graph
         self.device = device
-        self._inputs = {spec.name: spec for spec in manifest.inputs}
-        self._outputs = [spec.name for spec in manifest.outputs]
-        self._session = _open(manifest, data, device)
+        self._inputs = {spec.name: spec for spec in graph.inputs}
+        self._outputs = [spec.name for spec in graph.outputs]
+        self._session = _open(model, graph, data, device)
         if self._session.get_providers()[0] != device.provider:
             raise Fault(
-                f"model {manifest.name} does not run on {device}: {device.provider} could not be started",
+                f"model {model} does not run on {device}: {device.provider} could not be started",
                 diagnostics="install consilium-cds[gpu] and a CUDA 13 driver, or permit the fall back to the CPU",
             )
         for kind, wanted, found in (
-            ("inputs", manifest.inputs, self._session.get_inputs()),
-            ("outputs", manifest.outputs, self._session.get_outputs()),
+            ("inputs", graph.inputs, self._session.get_inputs()),
+            ("outputs", graph.outputs, self._session.get_outputs()),
         ):
-            if list(wanted) != [_spec_of(node) for node in found]:
-                raise Fault(f"model {manifest.name}: the {kind} of the file are not those of its manifest")
+            if [_wire(spec) for spec in wanted] != [_wire_of(node) for node in found]:
+                raise Fault(f"model {model}: the {kind} of {graph.file} are not those of its manifest")
 
     def check(self, inputs: Mapping[str, Array]) -> None:
         """Raise IncorrectInput naming the input whose presence, type or shape is not the manifest's."""
         for name in inputs:
             if name not in self._inputs:
-                raise IncorrectInput(f"model {self.manifest.name} has no input {name!r}")
+                raise IncorrectInput(f"model {self.model} has no input {name!r}")
         lengths = set()
         for name, spec in self._inputs.items():
             if name not in inputs:
-                raise IncorrectInput(f"model {self.manifest.name} needs the input {name!r}")
-            _check_tensor(self.manifest.name, spec, inputs[name])
+                raise IncorrectInput(f"model {self.model} needs the input {name!r}")
+            _check_tensor(self.model, spec, inputs[name])
             if spec.shape[0] == BATCH:
                 lengths.add(inputs[name].shape[0])
         if len(lengths) > 1:
-            raise IncorrectInput(f"model {self.manifest.name}: the inputs differ in their batch length")
+            raise IncorrectInput(f"model {self.model}: the inputs differ in their batch length")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once. Raises IncorrectInput as `check`; Fault when the run fails or a result is not finite."""
@@ -124,18 +125,18 @@ class Session:
             results = self._session.run(self._outputs, dict(inputs), options)
         except runtime_errors() as problem:
             # The text may quote values of the input: only its kind is passed on, and no chain with the text.
-            raise Fault(f"model {self.manifest.name} failed while running ({type(problem).__name__})") from None
+            raise Fault(f"model {self.model} failed while running ({type(problem).__name__})") from None
         for name, value in zip(self._outputs, results, strict=True):
             # min and max rather than isfinite: no temporary array of the size of an image.
             if value.dtype.kind == "f" and value.size and not np.isfinite((value.min(), value.max())).all():
-                raise Fault(f"model {self.manifest.name}: output {name!r} is not a finite number")
+                raise Fault(f"model {self.model}: output {name!r} is not a finite number")
         return dict(zip(self._outputs, results, strict=True))
 
 
-def _open(manifest: Manifest, data: bytes, device: Device) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+def _open(model: str, graph: GraphSpec, data: bytes, device: Device) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     ort = onnxruntime()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = manifest.intra_op_threads
+    options.intra_op_num_threads = graph.intra_op_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SILENT
     # Spinning threads burn the cores that web workers need, for nothing at these sizes.
@@ -150,11 +151,15 @@ def _open(manifest: Manifest, data: bytes, device: Device) -> Any:  # noqa: ANN4
     try:
         return ort.InferenceSession(data, options, providers=providers)
     except runtime_errors() as problem:
-        raise Fault(f"onnxruntime refuses the file of model {manifest.name} ({type(problem).__name__})") from None
+        raise Fault(f"onnxruntime refuses the file of model {model} ({type(problem).__name__})") from None
 
 
-def _spec_of(node: Any) -> TensorSpec:  # noqa: ANN401 - onnxruntime is untyped
-    return TensorSpec(node.name, ORT_TYPES.get(node.type, node.type), tuple(node.shape))
+def _wire(spec: TensorSpec) -> tuple[str, str, tuple[int | str, ...]]:
+    return (spec.name, spec.dtype, spec.shape)
+
+
+def _wire_of(node: Any) -> tuple[str, str, tuple[int | str, ...]]:  # noqa: ANN401 - onnxruntime is untyped
+    return (node.name, ORT_TYPES.get(node.type, node.type), tuple(node.shape))
 
 
 def _check_tensor(model: str, spec: TensorSpec, value: Array) -> None:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from clinical.errors import Busy, ClinicalError, NotFound
 from model_runtime.engine import ModelState, State
+from model_runtime.graphs import MODEL
 from model_runtime.manifest import Manifest, parse_manifest
+from model_runtime.source_attributes import ATTRIBUTES, NOT_ASSESSED
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -42,20 +44,29 @@ Answer = Outputs | ClinicalError | Slow | Callable[[Mapping[str, Array]], Output
 class CannedEngine:
     """An Engine that answers from a table.
 
-    answers: model name -> the outputs, an error to raise, a `Slow` answer, or a function of the inputs.
-    manifests: model name -> manifest. Both missing means NotFound.
+    answers: model name, or (model name, graph), -> the outputs, an error to raise, a `Slow` answer, or a function
+        of the inputs.
+    manifests: model name -> manifest. Both missing means NotFound. arrays: (model, key) -> arrays.
     calls: (model, inputs) in order, for assertions.
     """
 
-    def __init__(self, answers: Mapping[str, Answer], manifests: Mapping[str, Manifest] | None = None) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str | tuple[str, str], Answer],
+        manifests: Mapping[str, Manifest] | None = None,
+        arrays: Mapping[tuple[str, str], Mapping[str, Array]] | None = None,
+    ) -> None:
         self._answers = dict(answers)
         self._manifests = dict(manifests or {})
+        self._arrays = dict(arrays or {})
         self.calls: list[tuple[str, dict[str, Array]]] = []
 
-    def run(self, model: str, inputs: Mapping[str, Array], *, timeout_s: float | None = None) -> dict[str, Array]:
+    def run(
+        self, model: str, inputs: Mapping[str, Array], *, graph: str = MODEL, timeout_s: float | None = None
+    ) -> dict[str, Array]:
         """See model_runtime.engine.Engine."""
         self.calls.append((model, dict(inputs)))
-        answer = self._answers.get(model)
+        answer = self._answers.get((model, graph), self._answers.get(model))
         if answer is None:
             raise NotFound(f"there is no model named {model}")
         if isinstance(answer, ClinicalError):
@@ -72,11 +83,23 @@ class CannedEngine:
         except KeyError:
             raise NotFound(f"there is no model named {model}") from None
 
+    def arrays(self, model: str, key: str) -> Mapping[str, Array]:
+        """See model_runtime.engine.Engine."""
+        try:
+            return self._arrays[model, key]
+        except KeyError:
+            raise NotFound(f"model {model} has no arrays named {key}") from None
+
     def ready(self) -> tuple[ModelState, ...]:
         """Everything is ready, except models whose answer is an error."""
+        names = sorted({key if isinstance(key, str) else key[0] for key in self._answers})
         return tuple(
-            ModelState(name, "0.0.0", State.BROKEN if isinstance(answer, ClinicalError) else State.READY)
-            for name, answer in sorted(self._answers.items())
+            ModelState(
+                name,
+                "0.0.0",
+                State.BROKEN if isinstance(self._answers.get(name), ClinicalError) else State.READY,
+            )
+            for name in names
         )
 
 
@@ -88,16 +111,33 @@ def _sleep(model: str, delay_s: float, timeout_s: float | None) -> None:
 
 
 def risk_document(name: str = "diabetes-risk", **changes: Any) -> Document:
-    """Return a valid manifest.json of a risk model with the seven features of diabetes-risk."""
+    """Return a valid manifest.json of a risk model with seven features and one graph."""
     keys = ("name", "label", "unit", "required", "minimum", "maximum")
+    rest = {
+        "codes": [_coding("73211009", "Diabetes mellitus")],
+        "look_back_days": None,
+        "imputation": "none: missing is a value of its own",
+    }
+    names = [feature[0] for feature in DIABETES_FEATURES]
     return {
         **_common(name, "risk"),
-        "opset": {"": 18},
-        "inputs": [{"name": "features", "dtype": "float64", "shape": ["batch", len(DIABETES_FEATURES)]}],
-        "outputs": [{"name": "probability", "dtype": "float64", "shape": ["batch", 1]}],
-        "features": [dict(zip(keys, feature, strict=True)) for feature in DIABETES_FEATURES],
+        "graphs": {
+            MODEL: graph_document(
+                [tensor_document("features", "float64", ["batch", len(names)], ["person", "feature"])],
+                [tensor_document("probability", "float64", ["batch", 1], ["person", "class"])],
+            )
+        },
+        "features": [dict(zip(keys, feature, strict=True)) | rest for feature in DIABETES_FEATURES],
         "outcome": _coding("73211009", "Diabetes mellitus"),
-        "policy": {"report_from": 0.2, "warn_from": 0.4},
+        "variants": [
+            {
+                "graph": MODEL,
+                "features": names,
+                "requires": names[:2],
+                "policy": {"report_from": 0.2, "warn_from": 0.4, "rule": "chosen for tests"},
+                "conformal": {"alpha": 0.1, "negative": 0.5, "positive": 0.9, "rows": 100},
+            }
+        ],
         **changes,
     }
 
@@ -106,12 +146,17 @@ def segmentation_document(
     name: str = "lung-nodule", rows: int = 16, columns: int = 16, **changes: Any
 ) -> Document:
     """Return a valid manifest.json of a segmentation model with one grey channel."""
-    shape = ["batch", rows, columns, 1]
+    shape: list[int | str] = ["batch", rows, columns, 1]
+    axes = ["image", "row", "column", "channel"]
     return {
         **_common(name, "segmentation"),
-        "opset": {"": 18},
-        "inputs": [{"name": "image", "dtype": "float32", "shape": shape}],
-        "outputs": [{"name": "probability", "dtype": "float32", "shape": shape}],
+        "graphs": {
+            MODEL: graph_document(
+                [tensor_document("image", "float32", shape, axes)],
+                [tensor_document("probability", "float32", shape, axes)],
+                heavy=True,
+            )
+        },
         "image": {
             "modalities": ["CR", "DX"],
             "rows": rows,
@@ -126,26 +171,68 @@ def segmentation_document(
             "body_site": _coding("39607008", "Lung structure"),
             "label": "lung nodule",
         },
-        "thresholds": {"mask": 0.5, "report": 0.5, "min_area_px": 4},
+        "thresholds": {"mask": 0.5, "report": 0.5, "min_area_px": 4, "rule": "chosen for tests"},
+        **changes,
+    }
+
+
+def tensor_document(name: str, dtype: str, shape: list[int | str], axes: list[str], **changes: Any) -> Document:
+    """Return an input or output of a graph as a manifest writes it."""
+    return {
+        "name": name,
+        "dtype": dtype,
+        "shape": shape,
+        "axes": axes,
+        "unit": "",
+        "range": [None, None],
+        **changes,
+    }
+
+
+def graph_document(inputs: list[Document], outputs: list[Document], **changes: Any) -> Document:
+    """Return a graph as a manifest writes it, in the files `model.onnx` and `golden.npz`."""
+    return {
+        "file": "model.onnx",
+        "sha256": NO_DIGEST,
+        "opset": {"": 18},
+        "intra_op_threads": 1,
+        "heavy": False,
+        "precision": "float32",
+        "tested_on": ["cpu"],
+        "inputs": inputs,
+        "outputs": outputs,
+        "golden": {"file": "golden.npz", "sha256": NO_DIGEST, "tolerance": 1e-6},
         **changes,
     }
 
 
 def _common(name: str, task: str) -> Document:
+    no_data = {
+        "name": "none",
+        "citation": "none",
+        "licence": "none",
+        "subjects": 0,
+        "rows": 0,
+        "sha256": NO_DIGEST,
+    }
     return {
-        "schema": 1,
+        "schema": 2,
         "name": name,
         "version": "0.1.0",
         "title": "A model for tests",
         "task": task,
+        "notice": None,
         "intended_use": "Tests.",
+        "population": "None.",
         "not_for": "Anything else.",
-        "file": "model.onnx",
-        "sha256": NO_DIGEST,
-        "intra_op_threads": 1,
-        "golden": {"file": "golden.npz", "sha256": NO_DIGEST, "tolerance": 1e-6},
-        "training": {"data": "none", "licence": "none", "data_sha256": NO_DIGEST, "seed": 0, "versions": {}},
+        "arrays": {},
+        "training": {"data": [no_data], "seed": 0, "recipe": "written by hand", "minutes": 0, "versions": {}},
         "metrics": {},
+        "reference": {
+            "features": {"age": {"edges": [40.0, 60.0], "shares": [0.25, 0.5, 0.25], "missing": 0.0}},
+            "score": {"edges": [0.5], "shares": [0.5, 0.5], "missing": 0.0},
+        },
+        "transparency": {attribute.key: NOT_ASSESSED for attribute in ATTRIBUTES},
         "card": "card.md",
     }
 

@@ -24,7 +24,8 @@ from clinical.errors import PreconditionMissing
 from clinical.risk import Contribution, InputUsed, RiskPolicy, RiskScore, indicator_for
 from clinical.units import shown_unit
 from fhir_adapters.features.diabetes_risk import FeatureRow, MissingInput, feature_row
-from model_runtime.manifest import Manifest, Risk
+from model_runtime.manifest import Manifest
+from model_runtime.tasks.risk import Risk
 
 MODEL = "diabetes-risk"
 TOP_FACTORS = 5
@@ -58,12 +59,13 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     Raises PreconditionMissing (412) naming what is required and not known; Busy or Fault of the model.
     """
     manifest = manifest_of(context.engine, MODEL)
-    model = manifest.require_risk()
+    model = manifest.require(Risk)
+    variant = model.variants[0]
     resources = [resource for found in call.prefetch.values() for resource in found.resources()]
     row = feature_row(resources, model.features, context.now())
     _demand(row)
     risk = _score(row, manifest, model, call, context)
-    indicator = indicator_for(risk, model.policy)
+    indicator = indicator_for(risk, variant.policy)
     if indicator is None:
         return ()
     card = Card(
@@ -71,7 +73,7 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
         summary=f"Estimated probability of diabetes: {percent(risk.probability)}",
         indicator=indicator,
         source=Source(f"Consilium, model {manifest.ref.label}", risk.outcome),
-        detail=_detail(risk, row, model.policy, call),
+        detail=_detail(risk, row, variant.policy, call),
         override_reasons=_OVERRIDE_REASONS,
     )
     return (card,)
@@ -105,7 +107,7 @@ def _score(row: FeatureRow, manifest: Manifest, model: Risk, call: HookCall, con
     batch = np.tile(np.array(list(row.values.values()), np.float64), (len(optional) + 1, 1))
     for number, used in enumerate(optional, start=1):
         batch[number, names.index(used.name)] = np.nan
-    result = probabilities(context.engine, MODEL, {manifest.inputs[0].name: batch}, call.deadline)
+    result = probabilities(context.engine, MODEL, {manifest.graph(model.variants[0].graph).inputs[0].name: batch}, call.deadline)
     changes = [
         Contribution(used.name, used.label, float(result[0] - without))
         for used, without in zip(optional, result[1:], strict=True)

@@ -27,6 +27,7 @@ from clinical.image import SpacingOrigin
 from clinical.risk import Indicator
 from fhir_adapters.features.elements import objects
 from model_runtime.engine import Engine
+from model_runtime.tasks.segmentation import Segmentation
 from record_store.instances import HELD
 from record_store.readings import FAILED, StoredReading, readings_of_patient
 from record_store.unread import WAITING, UnreadStudy, unread_of_patient
@@ -118,7 +119,7 @@ def _readable(engine: Engine) -> frozenset[str] | None:
     states = engine.ready()
     if any(state.version is None for state in states):
         return None
-    parts = (engine.manifest(state.name).segmentation for state in states)
+    parts = (engine.manifest(state.name).get(Segmentation) for state in states)
     return frozenset(modality for part in parts if part for modality in part.image.modalities) or None
 
 

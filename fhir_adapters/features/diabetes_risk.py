@@ -38,7 +38,7 @@ from fhir_adapters.features.measurements import (
     by_loinc,
     newest,
 )
-from model_runtime.manifest import Feature
+from model_runtime.tasks.risk import Feature
 
 ADULT_FROM_YEARS = 18
 

@@ -33,7 +33,7 @@ def device(model: ModelRef, *, resource_id: str, kinds: tuple[Coding, ...] = IMA
         "type": concept(ARTIFICIAL_INTELLIGENCE),
         "version": [
             {"type": {"text": "model version"}, "value": model.version},
-            {"type": {"text": "sha256 of the ONNX file"}, "value": model.digest},
+            {"type": {"text": "sha256 of the model's manifest"}, "value": model.digest},
         ],
         "note": [{"text": "Research software, not a medical device."}],
     }

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +57,47 @@ def _itself(values: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """What a recipe hands to the gate.
+class GraphCandidate:
+    """One graph that a recipe hands to the gate.
 
-    document: manifest.json without what the gate fills in (sha256, opset, inputs, outputs, golden).
-    model: onnx.ModelProto. card: the text of card.md.
-    reference: the trainer's own function, inputs -> outputs, for any batch length.
+    model: onnx.ModelProto. reference: the trainer's own function, inputs -> outputs, for any batch length.
     rows: input name -> rows to compare, the same number for each; edge rows among them.
     golden_rows: how many of the first rows are stored as golden input and output.
     output: the output that decisions are taken on; decide: its rows -> the numbers that are compared
         with the thresholds (for a mask: its maximum per image).
     thresholds: where a decision changes side: `value >= threshold`.
+    tensors: tensor name -> {"axes", "unit", "range"}: what a shape does not say, for every input and output.
     """
 
-    document: Mapping[str, Any]
     model: Any
-    card: str
     reference: Callable[[Arrays], Arrays]
     rows: Arrays
     limits: Limits
     output: str
     thresholds: tuple[float, ...]
+    tensors: Mapping[str, Mapping[str, Any]]
     golden_rows: int = 8
     decide: Callable[[Array], Array] = _itself
+    intra_op_threads: int = 1
+    heavy: bool = False
+    precision: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a recipe hands to the gate.
+
+    document: manifest.json without what the gate fills in ("graphs", "arrays", "card").
+    graphs: by name, `model` when there is only one. card: writes card.md from the complete document.
+    arrays: name -> arrays that explain the model, stored as `<name>.npz`.
+    extra: path in the folder -> bytes, for what people look at (plots).
+    """
+
+    document: Mapping[str, Any]
+    graphs: Mapping[str, GraphCandidate]
+    card: Callable[[Mapping[str, Any]], str]
+    arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +109,70 @@ class Parity:
     flips: int
 
 
-def release(candidate: Candidate, out: Path) -> tuple[Path, Parity]:
-    """Check everything, then write `out/<name>/`, replacing an older one; return folder and parity.
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A graph that passed by itself: its bytes, its golden bytes, and what the manifest says of it."""
+
+    data: bytes
+    golden: bytes
+    document: Mapping[str, Any]
+
+
+def release(candidate: Candidate, out: Path) -> tuple[Path, dict[str, Parity]]:
+    """Check everything, then write `out/<name>/`, replacing an older one; return folder and parity by graph.
 
     Raises ExportRefused with the reasons; then nothing under `out` has changed.
     """
-    model = _with_metadata(candidate)
+    sealed = {name: _seal(candidate, name, graph) for name, graph in candidate.graphs.items()}
+    arrays = {f"{name}.npz": npz_bytes(values) for name, values in candidate.arrays.items()}
+    document = complete(candidate, sealed, arrays)
+    manifest = check_manifest(document)
+    parity = {
+        name: check_parity(graph, manifest, name, sealed[name].data) for name, graph in candidate.graphs.items()
+    }
+    files = {manifest.graphs[name].file: graph.data for name, graph in sealed.items()}
+    files |= {manifest.graphs[name].golden.file: graph.golden for name, graph in sealed.items()}
+    files |= arrays | dict(candidate.extra)
+    files[manifest.card] = candidate.card(document).encode()
+    files["manifest.json"] = manifest_bytes(document)
+    return _write(files, manifest, out), parity
+
+
+def manifest_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return manifest.json."""
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _seal(candidate: Candidate, name: str, graph: GraphCandidate) -> _Sealed:
+    model = _with_metadata(candidate.document, name, graph)
     check_graph(model)
     data = model.SerializeToString()
-    golden = npz_bytes(_golden(candidate))
-    document = complete(candidate, model, data, golden)
-    manifest = check_manifest(document)
-    parity = check_parity(candidate, manifest, data)
-    files = {
-        manifest.file: data,
-        manifest.golden.file: golden,
-        manifest.card: candidate.card.encode(),
-        "manifest.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(),
+    golden = npz_bytes(_golden(graph))
+    stem = "" if len(candidate.graphs) == 1 else f"{name}_"
+    document = {
+        "file": f"{name}.onnx",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "opset": opsets(model),
+        "intra_op_threads": graph.intra_op_threads,
+        "heavy": graph.heavy,
+        "precision": graph.precision,
+        "tested_on": [Device.CPU.value],
+        "inputs": [_tensor(graph, value) for value in model.graph.input],
+        "outputs": [_tensor(graph, value) for value in model.graph.output],
+        "golden": {
+            "file": f"{stem}golden.npz",
+            "sha256": hashlib.sha256(golden).hexdigest(),
+            "tolerance": graph.limits.tolerance,
+        },
     }
-    return _write(files, manifest, out), parity
+    return _Sealed(data, golden, document)
+
+
+def _tensor(graph: GraphCandidate, value: Any) -> dict[str, Any]:  # noqa: ANN401 - onnx is untyped
+    said = graph.tensors.get(value.name)
+    if said is None:
+        raise ExportRefused(f"the recipe does not say what the axes of {value.name!r} are")
+    return {**tensor_spec(value), **said}
 
 
 def check_graph(model: Any) -> None:  # noqa: ANN401 - onnx is untyped
@@ -126,36 +189,35 @@ def check_graph(model: Any) -> None:  # noqa: ANN401 - onnx is untyped
 def check_manifest(document: Mapping[str, Any]) -> Manifest:
     """Parse the manifest as the server does. Raises ExportRefused."""
     try:
-        return parse_manifest(json.dumps(document, allow_nan=False).encode(), str(document.get("name")))
+        return parse_manifest(manifest_bytes(document), str(document.get("name")))
     except (ClinicalError, ValueError) as problem:
         raise ExportRefused(str(problem)) from problem
 
 
-def check_parity(candidate: Candidate, manifest: Manifest, data: bytes) -> Parity:
+def check_parity(graph: GraphCandidate, manifest: Manifest, name: str, data: bytes) -> Parity:
     """Run the file in the server's own session beside the trainer, at batch 1, 3, 8 and all rows.
 
     Raises ExportRefused when there are too few rows, a number differs by more than the limit, a decision
     changes side, or a result is not finite.
     """
-    count = min(rows.shape[0] for rows in candidate.rows.values())
-    if count < candidate.limits.min_rows:
-        raise ExportRefused(f"{count} rows to compare; at least {candidate.limits.min_rows} are needed")
+    count = min(rows.shape[0] for rows in graph.rows.values())
+    if count < graph.limits.min_rows:
+        raise ExportRefused(f"{name}: {count} rows to compare; at least {graph.limits.min_rows} are needed")
     try:
-        session = Session(manifest, data, Device.CPU)
-        pieces = _pieces(count)
-        found = [(piece, session.run(_cut(candidate.rows, piece))) for piece in pieces]
+        session = Session(manifest.name, manifest.graph(name), data, Device.CPU)
+        found = [(piece, session.run(_cut(graph.rows, piece))) for piece in _pieces(count)]
     except ClinicalError as problem:
         raise ExportRefused(problem.message) from problem
     parity = Parity(count, 0.0, 0)
     for piece, results in found:
-        parity = _compare(candidate, parity, results, candidate.reference(_cut(candidate.rows, piece)))
+        parity = _compare(graph, parity, results, graph.reference(_cut(graph.rows, piece)))
     reasons = []
-    if not parity.difference <= candidate.limits.tolerance:
+    if not parity.difference <= graph.limits.tolerance:
         reasons.append(
-            f"differs from the trainer by {parity.difference:.3g} (limit {candidate.limits.tolerance:g})"
+            f"{name} differs from the trainer by {parity.difference:.3g} (limit {graph.limits.tolerance:g})"
         )
     if parity.flips:
-        reasons.append(f"{parity.flips} decisions change side at the threshold")
+        reasons.append(f"{name}: {parity.flips} decisions change side at the threshold")
     if reasons:
         raise ExportRefused(*reasons)
     return parity
@@ -176,7 +238,7 @@ def _cut(rows: Arrays, piece: slice) -> dict[str, Array]:
     return {name: values[piece] for name, values in rows.items()}
 
 
-def _compare(candidate: Candidate, parity: Parity, results: Arrays, wanted: Arrays) -> Parity:
+def _compare(graph: GraphCandidate, parity: Parity, results: Arrays, wanted: Arrays) -> Parity:
     difference, flips = parity.difference, parity.flips
     for name, found in results.items():
         if name not in wanted or found.shape != wanted[name].shape:
@@ -184,24 +246,24 @@ def _compare(candidate: Candidate, parity: Parity, results: Arrays, wanted: Arra
         step = np.abs(found.astype(np.float64) - wanted[name].astype(np.float64))
         # max() of an array with NaN is NaN, and NaN is not <= the limit: a trainer's NaN is refused too.
         difference = float(np.max(np.append(step.ravel(), difference)))
-    ours, theirs = candidate.decide(results[candidate.output]), candidate.decide(wanted[candidate.output])
-    for threshold in candidate.thresholds:
+    ours, theirs = graph.decide(results[graph.output]), graph.decide(wanted[graph.output])
+    for threshold in graph.thresholds:
         flips += int(np.count_nonzero((ours >= threshold) != (theirs >= threshold)))
     return replace(parity, difference=difference, flips=flips)
 
 
-def _with_metadata(candidate: Candidate) -> Any:  # noqa: ANN401 - onnx is untyped
+def _with_metadata(document: Mapping[str, Any], name: str, graph: GraphCandidate) -> Any:  # noqa: ANN401
     """Return a copy whose metadata_props name model, version and data, readable without our manifest."""
-    document = candidate.document
     model = onnx.ModelProto()
-    model.CopyFrom(candidate.model)
+    model.CopyFrom(graph.model)
     onnx.helper.set_model_props(
         model,
         {
             "name": str(document["name"]),
+            "graph": name,
             "version": str(document["version"]),
-            "data_sha256": str(document["training"]["data_sha256"]),
-            "thresholds": json.dumps(candidate.thresholds),
+            "data_sha256": json.dumps({one["name"]: one["sha256"] for one in document["training"]["data"]}),
+            "thresholds": json.dumps(graph.thresholds),
             "not_for": str(document["not_for"]),
         },
     )
@@ -217,26 +279,21 @@ def npz_bytes(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def _golden(candidate: Candidate) -> dict[str, Array]:
-    piece = _cut(candidate.rows, slice(0, candidate.golden_rows))
-    outputs = candidate.reference(piece)
+def _golden(graph: GraphCandidate) -> dict[str, Array]:
+    piece = _cut(graph.rows, slice(0, graph.golden_rows))
+    outputs = graph.reference(piece)
     stored = {f"in_{name}": values for name, values in piece.items()}
     return stored | {f"out_{name}": values for name, values in outputs.items()}
 
 
-def complete(candidate: Candidate, model: Any, data: bytes, golden: bytes) -> dict[str, Any]:  # noqa: ANN401
-    """Return the manifest document with what only the finished file can say."""
+def complete(candidate: Candidate, sealed: Mapping[str, _Sealed], arrays: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the manifest document with what only the finished files can say."""
     return {
         **candidate.document,
-        "file": "model.onnx",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "opset": opsets(model),
-        "inputs": [tensor_spec(value) for value in model.graph.input],
-        "outputs": [tensor_spec(value) for value in model.graph.output],
-        "golden": {
-            "file": "golden.npz",
-            "sha256": hashlib.sha256(golden).hexdigest(),
-            "tolerance": candidate.limits.tolerance,
+        "graphs": {name: dict(graph.document) for name, graph in sealed.items()},
+        "arrays": {
+            Path(file).stem: {"file": file, "sha256": hashlib.sha256(data).hexdigest()}
+            for file, data in arrays.items()
         },
         "card": "card.md",
     }
@@ -252,9 +309,10 @@ def _write(files: Mapping[str, bytes], manifest: Manifest, out: Path) -> Path:
         folder = Path(scratch) / "new" / manifest.name
         folder.mkdir(parents=True)
         for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
         try:
-            Library(folder.parent).verify(manifest.name)
+            Library(folder.parent).verify_all(manifest.name)
         except ClinicalError as problem:
             raise ExportRefused(problem.message) from problem
         target = out / manifest.name

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 from onnx.external_data_helper import uses_external_data
 
-from model_runtime.manifest import BATCH, DTYPES
+from model_runtime.graphs import BATCH, DTYPES
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")  # operators that every onnxruntime build has
 REFUSED_OPS = {
