@@ -46,7 +46,7 @@ class Conformal:
 
 
 def conformal_of(truth: NDArray[np.bool_], probability: NDArray[np.float64], alpha: float) -> Conformal:
-    """Return the quantiles from cases that training did not see. truth (n,), probability (n,) of the positive class.
+    """Return the quantiles from cases that training did not see. truth (n,), probability (n,) of the positive.
 
     Raises IncorrectInput when a class has fewer cases than the quantile needs (about 1 / alpha).
     """

@@ -1,6 +1,6 @@
 """How values were distributed where a model was trained: what drift is measured against.
 
-Bins are open at both ends: k edges make k + 1 bins, the first below the first edge, the last from the last edge on.
+Bins are open at both ends: k edges make k + 1 bins, the first below the first edge, the last from the last edge.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The folder of models: what is there, and whether it is what was shipped.
 
-`models/<name>/{manifest.json, card.md, *.onnx, *.npz}`. Every file that the server acts on is covered by a digest in
-the manifest, and each graph must reproduce its golden output before it answers. Where trusted keys are set, the
-manifest must carry a signature by one of them (`manifest.sig`).
+`models/<name>/{manifest.json, card.md, *.onnx, *.npz}`. Every file that the server acts on is covered by a digest
+in the manifest, and each graph must reproduce its golden output before it answers. Where trusted keys are set,
+the manifest must carry a signature by one of them (`manifest.sig`).
 """
 
 import hashlib

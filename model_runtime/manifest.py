@@ -26,6 +26,7 @@ from model_runtime.tasks.segmentation import Segmentation
 SCHEMA = 2
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
+MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 Part = Segmentation | Risk
 P = TypeVar("P", Segmentation, Risk)
@@ -52,7 +53,7 @@ _READ: Mapping[Task, Callable[[Fields], Part]] = {Task.SEGMENTATION: segmentatio
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A set that was trained on. subjects: patients or persons; rows: what was learnt from; sha256: of its files."""
+    """A set that was trained on. subjects: patients; rows: what was learnt from; sha256: of all its files."""
 
     name: str
     citation: str
@@ -102,7 +103,7 @@ class Manifest:
 
     digest: sha256 of the manifest's own bytes; as the manifest holds the digests of all that the server acts on,
     it names the model with everything that belongs to it.
-    notice: what stands first on the card, where origin or licence restrict use. metrics: as measured by the trainer.
+    notice: stands first on the card, where origin or licence restrict use. metrics: as measured by the trainer.
     transparency: an answer to each of the 31 source attributes (model_runtime.source_attributes).
     """
 
