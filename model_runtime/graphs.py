@@ -96,7 +96,8 @@ def _graph(name: str, fields: Fields) -> GraphSpec:
 
 
 def _tensor(fields: Fields) -> TensorSpec:
-    bounds = fields.take("range", "[low, high], either of them a number or null", _is_range, [None, None])
+    open_ended: list[float | None] = [None, None]
+    bounds = fields.take("range", "[low, high], either of them a number or null", _is_range, open_ended)
     low, high = (None if end is None else float(end) for end in bounds)
     spec = TensorSpec(
         name=fields.text("name"),

@@ -78,8 +78,9 @@ class Fields:
 
     def optional_text(self, key: str) -> str | None:
         """A text with at least one visible character, or null."""
+        null: str | None = None
         return self.take(
-            key, "a text or null", lambda v: v is None or (isinstance(v, str) and bool(v.strip())), None
+            key, "a text or null", lambda v: v is None or (isinstance(v, str) and bool(v.strip())), null
         )
 
     def unit(self, key: str) -> str:
@@ -116,11 +117,12 @@ class Fields:
 
     def optional_whole(self, key: str, low: int, high: int) -> int | None:
         """A whole number within bounds, or null."""
+        null: int | None = None
         return self.take(
             key,
             f"a whole number from {low} to {high}, or null",
             lambda v: v is None or (is_whole(v) and low <= v <= high),
-            None,
+            null,
         )
 
     def flag(self, key: str) -> bool:
@@ -150,7 +152,8 @@ class Fields:
 
     def optional_child(self, key: str) -> "Fields | None":
         """A nested object, or None for null."""
-        value = self.take(key, "an object or null", lambda v: v is None or isinstance(v, dict), None)
+        null: dict[str, Any] | None = None
+        value = self.take(key, "an object or null", lambda v: v is None or isinstance(v, dict), null)
         return None if value is None else Fields(value, f"{self.path}.{key}", self.faults)
 
     def items(self, key: str, expected: str, good: Callable[[Any], bool]) -> tuple[Any, ...]:
