@@ -181,8 +181,13 @@ class Fields:
 
 
 def is_number(value: object) -> bool:
-    """True for a finite int or float; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """True for a finite int or float that a float can hold; a bool is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON's whole numbers have no bound
+        return False
 
 
 def is_whole(value: object) -> bool:
