@@ -157,8 +157,12 @@ class LocalEngine:
         with contextlib.suppress(Fault):
             for name, spec in self.manifest(model).graphs.items():
                 if heavy or not spec.heavy:
-                    self._load(self._slot(model, name), None)
+                    self._try_load(self._slot(model, name))
         return self._state(model)
+
+    def _try_load(self, slot: _Slot) -> None:
+        with contextlib.suppress(Fault):  # kept in the slot; the model's other graphs answer
+            self._load(slot, None)
 
     def check_files(self, model: str) -> ModelState:
         """Compare the digests of a model's files without loading it; a fault is kept as when it is loaded."""

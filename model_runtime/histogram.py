@@ -36,16 +36,23 @@ class Histogram:
 def histogram_of(values: NDArray[np.float64], edges: tuple[float, ...] | None = None) -> Histogram:
     """Return the histogram of values (n,), NaN for missing. edges: by default the distinct deciles.
 
-    Raises ValueError when there is no value at all.
+    Raises ValueError when no value is known.
     """
     known = values[~np.isnan(values)]
-    if not len(values) or (edges is None and not len(known)):
+    if not len(known):
         raise ValueError("a histogram needs values")
     if edges is None:
-        edges = tuple(float(edge) for edge in np.unique(np.quantile(known, DECILES)))
+        edges = _decile_edges(known)
     counts = np.bincount(np.searchsorted(np.array(edges), known, side="right"), minlength=len(edges) + 1)
-    shares = tuple(round(float(count) / max(len(known), 1), 5) for count in counts)
+    shares = tuple(round(float(count) / len(known), 5) for count in counts)
     return Histogram(edges, shares, round(1 - len(known) / len(values), 5))
+
+
+def _decile_edges(known: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return edges that are values themselves, so that a feature of few values has a bin for each of them."""
+    edges = np.unique(np.quantile(known, DECILES, method="higher"))
+    above = edges[edges > known.min()]  # below the smallest value there is nothing to count
+    return tuple(float(edge) for edge in (above if len(above) else edges))
 
 
 def read_histogram(fields: Fields) -> Histogram:

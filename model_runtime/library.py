@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,11 +106,11 @@ class Library:
     def golden(self, name: str, graph: str = MODEL) -> Golden:
         """Return the stored input and output. Raises Fault when they are absent, altered or unreadable."""
         spec = self.manifest(name).graph(graph)
+        arrays = self._arrays(name, spec.golden.file, spec.golden.sha256)
         try:
-            with self._arrays(name, spec.golden.file, spec.golden.sha256) as arrays:
-                inputs = {tensor.name: arrays[f"in_{tensor.name}"] for tensor in spec.inputs}
-                outputs = {tensor.name: arrays[f"out_{tensor.name}"] for tensor in spec.outputs}
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+            inputs = {tensor.name: arrays[f"in_{tensor.name}"] for tensor in spec.inputs}
+            outputs = {tensor.name: arrays[f"out_{tensor.name}"] for tensor in spec.outputs}
+        except KeyError:
             raise Fault(f"the golden file of model {name} does not hold its inputs and outputs") from None
         return Golden(inputs, outputs)
 
@@ -118,14 +119,19 @@ class Library:
         spec = self.manifest(name).arrays.get(key)
         if spec is None:
             raise Fault(f"model {name} has no arrays named {key}")
-        try:
-            with self._arrays(name, spec.file, spec.sha256) as arrays:
-                return {entry: arrays[entry] for entry in arrays.files}
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile):
-            raise Fault(f"model {name}: {spec.file} does not hold arrays") from None
+        return self._arrays(name, spec.file, spec.sha256)
 
-    def _arrays(self, name: str, file: str, sha256: str) -> Any:  # noqa: ANN401 - numpy does not name the type
-        return np.load(io.BytesIO(self._read(name, file, sha256)), allow_pickle=False)
+    def _arrays(self, name: str, file: str, sha256: str) -> dict[str, Array]:
+        data = self._read(name, file, sha256)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                arrays = {entry: stored[entry] for entry in stored.files}
+        except (ValueError, OSError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+            # TypeError: a lone array (.npy) is no archive and cannot be closed.
+            raise Fault(f"model {name}: {file} does not hold arrays") from None
+        for array in arrays.values():
+            array.flags.writeable = False  # they are shared by all who ask
+        return arrays
 
     def card(self, name: str) -> str:
         """Return the model card (Markdown). Raises NotFound when there is none."""

@@ -40,7 +40,7 @@ def public_key(text: str) -> bytes:
     """Return the key of its Base64 text. Raises IncorrectInput when that is not 32 bytes."""
     try:
         key = base64.b64decode(text.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; letters that Base64 does not have are another
         key = b""
     if len(key) != KEY_BYTES:
         raise IncorrectInput("a model key must be the Base64 text of a 32-byte Ed25519 public key")

