@@ -23,7 +23,7 @@ NAN = float("nan")
 
 def auroc(truth: Truth, probability: Probability) -> float:
     """Area under the ROC curve, a tie counting half; NaN when there is only one class."""
-    found, seen = _steps(truth, probability)
+    found, seen = steps(truth, probability)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
         return NAN
@@ -32,14 +32,14 @@ def auroc(truth: Truth, probability: Probability) -> float:
 
 def auprc(truth: Truth, probability: Probability) -> float:
     """Average precision (no interpolation); NaN when there is no positive."""
-    found, seen = _steps(truth, probability)
+    found, seen = steps(truth, probability)
     if not truth.any():
         return NAN
     return float(np.sum(np.diff(found) * found[1:] / seen[1:])) / int(truth.sum())
 
 
-def _steps(truth: Truth, probability: Probability) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return positives found and persons seen, from the highest probability down, one step a distinct value."""
+def steps(truth: Truth, probability: Probability) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return positives found and persons seen from the highest probability down, one step a distinct value."""
     order = np.argsort(-probability, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True)[: len(order)])
     found = np.cumsum(truth[order])[ends]
@@ -134,7 +134,7 @@ def summary(
     groups: the patient of each row, where a patient has several. accuracy_threshold: what `accuracy` decides by;
     `threshold` is that of the card.
     """
-    metrics = {**METRICS, "accuracy": partial(accuracy, threshold=accuracy_threshold)}
+    metrics: dict[str, Metric] = {**METRICS, "accuracy": partial(accuracy, threshold=accuracy_threshold)}
     result: dict[str, Any] = {"rows": len(truth), "positives": int(truth.sum())}
     if groups is not None:
         result["patients"] = len(np.unique(groups))
