@@ -35,6 +35,9 @@ LONG_AXIS = Coding(SNOMED_CT, "103339001", "Long axis")
 SHORT_AXIS = Coding(SNOMED_CT, "103340004", "Short axis")
 AREA = Coding(SNOMED_CT, "42798000", "Area")
 CERTAINTY_OF_FINDING = Coding(DICOM_DCM, "111012", "Certainty of Finding")
+PROBABILITY_OF_CANCER = Coding(DICOM_DCM, "111047", "Probability of cancer")
+PRESENT = Coding(SNOMED_CT, "52101004", "Present")  # PS3.16 CID 240
+ABSENT = Coding(SNOMED_CT, "272519000", "Absent")
 
 # Vital signs and laboratory values that risk models read
 BODY_MASS_INDEX = Coding(LOINC, "39156-5", "Body mass index (BMI) [Ratio]")

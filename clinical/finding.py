@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clinical.codes import CERTAINTY_OF_FINDING, Coding
 from clinical.image import PixelSpacing
+from clinical.lesion import LesionAssessment
 
 MILLIMETRE = "mm"  # UCUM
 PIXEL = "{pixel}"  # UCUM annotation: a size that must not be read as a distance
@@ -112,7 +113,8 @@ class Reading:
     """What one model saw in one image: the single source of every result.
 
     findings: numbered from 1, most probable first; empty when the model looked and saw nothing.
-    threshold: the probability from which something is a finding.
+    threshold: the probability from which something is a finding. lesions: what more is said of findings, by
+    models that assess them.
     """
 
     image: ImageRef
@@ -120,6 +122,11 @@ class Reading:
     terms: FindingTerms
     threshold: float
     findings: tuple[Finding, ...]
+    lesions: tuple[LesionAssessment, ...] = ()
+
+    def lesion(self, number: int) -> LesionAssessment | None:
+        """Return the assessment of a finding, None when the model gives none."""
+        return next((one for one in self.lesions if one.finding == number), None)
 
 
 @dataclass(frozen=True, slots=True)

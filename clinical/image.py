@@ -1,4 +1,4 @@
-"""A decoded radiograph: grey values with their geometry. Nothing here knows DICOM."""
+"""A decoded image: grey values with their geometry. Nothing here knows DICOM."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +14,7 @@ class SpacingOrigin(StrEnum):
 
     PIXEL_SPACING = "Pixel Spacing"  # 0028,0030: in the patient, or calibrated
     IMAGER_PIXEL_SPACING = "Imager Pixel Spacing"  # 0018,1164: at the detector, magnified
+    ULTRASOUND_REGION = "Ultrasound Region Calibration"  # 0018,6011: in the patient, by the speed of sound
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Risk as a value, and the decision whether to interrupt somebody with it."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from clinical.codes import Coding
 from clinical.errors import IncorrectInput
 from clinical.finding import ModelRef
+from clinical.inputs import InputUsed
 
 
 class Indicator(StrEnum):
@@ -15,24 +15,6 @@ class Indicator(StrEnum):
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
-
-
-@dataclass(frozen=True, slots=True)
-class InputUsed:
-    """One value that a model read, so that a clinician can check it.
-
-    name: the feature's name in the manifest; label: how people call it.
-    unit: UCUM, or "" for a value without one. taken_at: when it was measured, None when timeless.
-    source: relative reference of the FHIR resource it was read from.
-    """
-
-    name: str
-    label: str
-    value: float
-    shown: str
-    unit: str
-    taken_at: datetime | None
-    source: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from clinical.codes import (
     RECIPIENT_DOES_NOT_TRUST,
 )
 from clinical.errors import PreconditionMissing
-from clinical.risk import Contribution, InputUsed, RiskPolicy, RiskScore, indicator_for
+from clinical.inputs import InputUsed
+from clinical.risk import Contribution, RiskPolicy, RiskScore, indicator_for
 from clinical.units import shown_unit
 from fhir_adapters.features.diabetes_risk import FeatureRow, MissingInput, feature_row
 from model_runtime.manifest import Manifest

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from clinical.codes import CHEST_IMAGING_STUDY, DICOM_DCM, SNOMED_CT, UCUM, Coding
+from clinical.codes import ABSENT, CHEST_IMAGING_STUDY, DICOM_DCM, UCUM, Coding
 from clinical.errors import Unsupported
 from clinical.finding import Finding, Measurement, Reading, ReadingMask
 from dicom_node.results.context import ResultContext, tracking_identifier
@@ -19,7 +19,6 @@ from dicom_node.results.source import normalise_source
 from dicom_node.uids import derived_uid
 
 PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
-ABSENT = Coding(SNOMED_CT, "272519000", "Absent")  # PS3.16 CID 240
 _UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", "%": "percent"}
 
 

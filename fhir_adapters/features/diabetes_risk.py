@@ -19,7 +19,7 @@ from clinical.codes import (
     WAIST_CIRCUMFERENCE,
 )
 from clinical.errors import Fault
-from clinical.risk import InputUsed
+from clinical.inputs import InputUsed
 from clinical.units import shown_unit
 from fhir_adapters.features.elements import Resource, reference_to, word
 from fhir_adapters.features.family_history import family_history_of_diabetes

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from clinical.finding import percent
-from clinical.risk import InputUsed, RiskScore
+from clinical.inputs import InputUsed
+from clinical.risk import RiskScore
 from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
 
 

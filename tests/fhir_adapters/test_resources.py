@@ -14,7 +14,8 @@ from clinical.errors import Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
-from clinical.risk import InputUsed, RiskScore
+from clinical.inputs import InputUsed
+from clinical.risk import RiskScore
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time, merged
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.resources.reading import result_ids, results_of
