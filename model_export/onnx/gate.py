@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from clinical.errors import ClinicalError
+from model_export.onnx.edges import edge_faults, threshold_faults
 from model_export.onnx.inspect import boundary_faults, opsets, tensor_spec, wire_faults
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest, parse_manifest
@@ -197,12 +198,15 @@ def check_manifest(document: Mapping[str, Any]) -> Manifest:
 def check_parity(graph: GraphCandidate, manifest: Manifest, name: str, data: bytes) -> Parity:
     """Run the file in the server's own session beside the trainer, at batch 1, 3, 8 and all rows.
 
-    Raises ExportRefused when there are too few rows, a number differs by more than the limit, a decision
-    changes side, or a result is not finite.
+    Raises ExportRefused when there are too few rows, no edge rows (model_export.onnx.edges), a number that differs
+    by more than the limit, a decision that changes side, or a result that is not finite.
     """
     count = min(rows.shape[0] for rows in graph.rows.values())
     if count < graph.limits.min_rows:
         raise ExportRefused(f"{name}: {count} rows to compare; at least {graph.limits.min_rows} are needed")
+    lacking = edge_faults(manifest, name, graph.rows) + threshold_faults(manifest, name, graph.thresholds)
+    if lacking:
+        raise ExportRefused(*lacking)
     try:
         session = Session(manifest.name, manifest.graph(name), data, Device.CPU)
         found = [(piece, session.run(_cut(graph.rows, piece))) for piece in _pieces(count)]
@@ -254,19 +258,20 @@ def _compare(graph: GraphCandidate, parity: Parity, results: Arrays, wanted: Arr
 
 def _with_metadata(document: Mapping[str, Any], name: str, graph: GraphCandidate) -> Any:  # noqa: ANN401
     """Return a copy whose metadata_props name model, version and data, readable without our manifest."""
+    try:
+        said = {
+            "name": document["name"],
+            "graph": name,
+            "version": document["version"],
+            "data_sha256": json.dumps({one["name"]: one["sha256"] for one in document["training"]["data"]}),
+            "thresholds": json.dumps([float(limit) for limit in graph.thresholds]),
+            "not_for": document["not_for"],
+        }
+    except (KeyError, TypeError):
+        raise ExportRefused("the manifest lacks name, version, not_for or the digests of training.data") from None
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    onnx.helper.set_model_props(
-        model,
-        {
-            "name": str(document["name"]),
-            "graph": name,
-            "version": str(document["version"]),
-            "data_sha256": json.dumps({one["name"]: one["sha256"] for one in document["training"]["data"]}),
-            "thresholds": json.dumps(graph.thresholds),
-            "not_for": str(document["not_for"]),
-        },
-    )
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in said.items()})
     model.producer_name = "consilium"
     model.producer_version = str(document["version"])
     return model
