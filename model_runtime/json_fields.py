@@ -109,6 +109,12 @@ class Fields:
         expected = "a number" if low == -math.inf else f"a number from {low:g} to {high:g}"
         return float(self.take(key, expected, lambda v: is_number(v) and low <= v <= high, 0.0))
 
+    def optional_number(self, key: str) -> float | None:
+        """A finite number as float, or null."""
+        nothing: float | None = None
+        value = self.take(key, "a number or null", lambda v: v is None or is_number(v), nothing)
+        return None if value is None else float(value)
+
     def whole(self, key: str, low: int, high: int) -> int:
         """A whole number within bounds."""
         return self.take(
@@ -137,10 +143,11 @@ class Fields:
         child._usable = value is not absent
         return child
 
-    def children(self, key: str) -> list["Fields"]:
-        """A non-empty list of objects."""
+    def children(self, key: str, *, may_be_empty: bool = False) -> list["Fields"]:
+        """A list of objects."""
         empty: list[Any] = []
-        items = self.take(key, "a list of objects, not empty", lambda v: isinstance(v, list) and bool(v), empty)
+        expected = "a list of objects" + ("" if may_be_empty else ", not empty")
+        items = self.take(key, expected, lambda v: isinstance(v, list) and (bool(v) or may_be_empty), empty)
         return [Fields(item, f"{self.path}.{key}[{n}]", self.faults) for n, item in enumerate(items)]
 
     def named_children(self, key: str, *, may_be_empty: bool = False) -> dict[str, "Fields"]:

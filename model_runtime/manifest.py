@@ -19,7 +19,8 @@ from model_runtime.graphs import GraphSpec, read_graphs
 from model_runtime.histogram import Histogram, read_histogram
 from model_runtime.json_fields import Faults, Fields, loads
 from model_runtime.source_attributes import ATTRIBUTES
-from model_runtime.tasks import risk, segmentation
+from model_runtime.tasks import lesion, risk, segmentation
+from model_runtime.tasks.lesion import Lesion
 from model_runtime.tasks.risk import Risk
 from model_runtime.tasks.segmentation import Segmentation
 
@@ -28,8 +29,8 @@ MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
-Part = Segmentation | Risk
-P = TypeVar("P", Segmentation, Risk)
+Part = Segmentation | Risk | Lesion
+P = TypeVar("P", Segmentation, Risk, Lesion)
 
 
 class ManifestFault(Fault):
@@ -45,10 +46,15 @@ class Task(StrEnum):
 
     SEGMENTATION = "segmentation"
     RISK = "risk"
+    LESION = "lesion"
 
 
 # Task -> how its own keys are read, and how they are checked against the graphs.
-_READ: Mapping[Task, Callable[[Fields], Part]] = {Task.SEGMENTATION: segmentation.read, Task.RISK: risk.read}
+_READ: Mapping[Task, Callable[[Fields], Part]] = {
+    Task.SEGMENTATION: segmentation.read,
+    Task.RISK: risk.read,
+    Task.LESION: lesion.read,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,11 @@ class Manifest:
     def ref(self) -> ModelRef:
         """Name, version and digest, as results carry them."""
         return ModelRef(self.name, self.version, self.digest)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """DICOM modalities of the images that it reads; none for a model that reads no images."""
+        return self.part.image.modalities if isinstance(self.part, Segmentation | Lesion) else ()
 
     def graph(self, name: str) -> GraphSpec:
         """Return a graph; Fault when the model has none of that name."""
@@ -264,3 +275,5 @@ def _cross_check(manifest: Manifest, faults: Faults) -> None:
             segmentation.cross_check(manifest.part, manifest.graphs, faults)
         case Risk():
             risk.cross_check(manifest.part, manifest.graphs, faults)
+        case Lesion():
+            lesion.cross_check(manifest.part, manifest.graphs, faults)

@@ -9,16 +9,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.errors import Busy, ClinicalError, NotFound
 from model_runtime.engine import ModelState, State
 from model_runtime.graphs import MODEL
 from model_runtime.manifest import Manifest, parse_manifest
 from model_runtime.source_attributes import ATTRIBUTES, NOT_ASSESSED
+from model_runtime.tasks.coding import coding_document
+from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, record_columns, record_document
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
 Document = dict[str, Any]
 NO_DIGEST = "0" * 64
+GOLDEN = {"file": "golden.npz", "sha256": NO_DIGEST, "tolerance": 1e-6}
 DIABETES_FEATURES = (
     ("age", "Age", "a", True, 18, 120),
     ("sex_male", "Sex", "", True, 0, 1),
@@ -28,6 +32,10 @@ DIABETES_FEATURES = (
     ("family_history", "Diabetes in a close relative", "", False, 0, 1),
     ("fasting_glucose_mg_dl", "Fasting glucose", "mg/dL", False, 20, 800),
 )
+
+
+LESION_SHAPE = ("size", "height_to_width")
+LESION_TOKENS = (("dark", "dark inside"), ("rough", "rough outline"), ("tall", "taller than wide"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,95 @@ def segmentation_document(
     }
 
 
+LESION_TOKENS = (
+    ("dark", "darker than its surroundings"),
+    ("rough", "rough outline"),
+    ("tall", "taller than wide"),
+)
+
+
+def lesion_document(name: str = "breast-lesion", size: int = 16, crop: int = 8, **changes: Any) -> Document:
+    """Return a valid manifest.json of a lesion model: pictures of size x size, squares of crop x crop."""
+    terms = {
+        part: coding_document(getattr(BREAST_LESION_TERMS, part))
+        for part in ("category", "kind", "observation", "body_site")
+    }
+    return {
+        **_common(name, "lesion"),
+        "graphs": _lesion_graphs(size, crop),
+        "image": {
+            "modalities": ["US"],
+            "rows": size,
+            "columns": size,
+            "fit": "letterbox",
+            "normalise": {"percentiles": [0.0, 100.0], "local_radius_px": None},
+        },
+        "outline": {
+            "mask": 0.5,
+            "report": 0.5,
+            "min_area_px": 4,
+            "zoom": 2.0,
+            "min_side_px": 4,
+            "rule": "chosen for tests",
+        },
+        "crop": {"size": crop, "zoom": 1.5, "min_side_px": 4, "low_percentile": 0.0, "high_percentile": 100.0},
+        "shape": list(LESION_SHAPE),
+        "tokens": [{"name": token, "label": label} for token, label in LESION_TOKENS],
+        "segment": {**terms, "label": BREAST_LESION_TERMS.label},
+        "outcome": coding_document(MALIGNANT_NEOPLASM_OF_BREAST),
+        "body_parts": ["BREAST"],
+        "regions": [coding_document(region) for region in BREASTS],
+        "record": record_document(BREAST_RECORD),
+        "variants": [
+            _lesion_variant("category and image", "category", "image"),
+            _lesion_variant("descriptors and image", "descriptors", "image"),
+            _lesion_variant("image", "image"),
+            _lesion_variant("category", "category"),
+            _lesion_variant("descriptors", "descriptors"),
+        ],
+        **changes,
+    }
+
+
+def _lesion_variant(name: str, *requires: str) -> Document:
+    return {
+        "name": name,
+        "requires": list(requires),
+        "policy": {"report_from": 0.0, "warn_from": 0.5, "rule": "chosen for tests"},
+        "conformal": {"alpha": 0.1, "negative": 0.4, "positive": 0.4, "rows": 100},
+    }
+
+
+def _lesion_graphs(size: int, crop: int) -> Document:
+    batch: list[int | str] = ["batch"]
+    pixels, numbers = ["image", "row", "column", "channel"], ["lesion", "number"]
+    probability = tensor_document("probability", "float32", [*batch, 1], numbers)
+    tokens = [*batch, len(LESION_TOKENS)]
+    inputs = {
+        OUTLINE: [tensor_document("image", "float32", [*batch, size, size, 1], pixels)],
+        IMAGE: [
+            tensor_document("crop", "float32", [*batch, crop, crop, 2], pixels),
+            tensor_document("shape", "float32", [*batch, len(LESION_SHAPE)], numbers),
+        ],
+        DIAGNOSIS: [
+            tensor_document("record", "float32", [*batch, record_columns(BREAST_RECORD)], numbers),
+            tensor_document("record_known", "float32", [*batch, len(BREAST_RECORD)], numbers),
+            tensor_document("image", "float32", tokens, numbers),
+            tensor_document("image_known", "float32", [*batch, 2], numbers),
+        ],
+    }
+    outputs = {
+        OUTLINE: [tensor_document("probability", "float32", [*batch, size, size, 1], pixels)],
+        IMAGE: [tensor_document("tokens", "float32", tokens, numbers), probability],
+        DIAGNOSIS: [probability, probability | {"name": "record_probability"}],
+    }
+    files = {name: {"file": f"{name}.onnx", "golden": {**GOLDEN, "file": f"{name}_golden.npz"}} for name in inputs}
+    return {
+        name: graph_document(inputs[name], outputs[name], heavy=name != DIAGNOSIS, **files[name])
+        for name in inputs
+    }
+
+
 def tensor_document(name: str, dtype: str, shape: list[int | str], axes: list[str], **changes: Any) -> Document:
     """Return an input or output of a graph as a manifest writes it."""
     return {
@@ -201,7 +298,7 @@ def graph_document(inputs: list[Document], outputs: list[Document], **changes: A
         "tested_on": ["cpu"],
         "inputs": inputs,
         "outputs": outputs,
-        "golden": {"file": "golden.npz", "sha256": NO_DIGEST, "tolerance": 1e-6},
+        "golden": GOLDEN,
         **changes,
     }
 
