@@ -223,8 +223,9 @@ def cross_check(part: Lesion, graphs: Mapping[str, GraphSpec], faults: Faults) -
 
 def _check_feature(feature: RecordFeature, path: str, faults: Faults) -> None:
     number = feature.kind is Kind.NUMBER
-    bounds = feature.minimum is not None and feature.maximum is not None and feature.minimum < feature.maximum
-    if number != bounds:
+    low, high = feature.minimum, feature.maximum
+    fits = low is not None and high is not None and low < high if number else low is high is None
+    if not fits:
         for key in ("minimum", "maximum"):
             faults.add(f"{path}.{key}", "expected a range for a number, and null otherwise")
     names = [value.name for value in feature.values]
