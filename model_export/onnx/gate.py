@@ -50,7 +50,6 @@ class Limits:
 
 TREES = Limits(tolerance=1e-12, min_rows=256)
 NETWORKS = Limits(tolerance=1e-5, min_rows=256)
-IMAGE_NETWORKS = Limits(tolerance=1e-5, min_rows=16)  # a row is a whole image: 16 x 512 x 512 numbers
 
 
 def _itself(values: Array) -> Array:
