@@ -1,7 +1,7 @@
 """Symptoms at a diabetes hospital in Sylhet: 520 rows of which 251 are distinct.
 
 Copies of test rows in training are how published accuracies of 97 to 99 % came about; `load` returns the groups
-and `splits` keeps them whole. A hospital sample of established disease: not future risk, and no general population.
+and `splits` keeps them whole. A hospital sample of established disease: not future risk, no general population.
 """
 
 from pathlib import Path
