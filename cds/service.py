@@ -15,6 +15,7 @@ from cds.prefetch import FhirReader, Prefetched, PrefetchTemplate
 from cds.request import HookRequest
 from clinical.clock import Clock
 from clinical.errors import Fault
+from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
 from record_store.database import Database
 
@@ -34,6 +35,7 @@ class CdsContext:
     new_uuid: makes the UUIDs of cards. budget_s: how long one call may take, fetches and model together.
     observe: told (service id, outcome, seconds) after each call, for metrics; outcome is "cards", "no-cards"
         or an error's category.
+    drift: told what a model was asked and what it said, case by case.
     """
 
     engine: Engine
@@ -44,6 +46,7 @@ class CdsContext:
     fhir: FhirReader | None = None
     budget_s: float = 5.0
     observe: Callable[[str, str, float], None] = observe_nothing
+    drift: DriftObserver = field(default_factory=NoDrift)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import io
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,8 +30,10 @@ from dicom_node.header import Header, read_stored_header
 from dicom_node.pixels import DecodedImage, Decoder
 from dicom_node.series import ModelRule, eligible
 from dicom_node.uids import derived_uid
+from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
 from model_runtime.graphs import MODEL
+from model_runtime.image_statistics import image_statistics
 from model_runtime.manifest import Manifest
 from model_runtime.tasks.segmentation import Segmentation
 from model_runtime.transforms import prepare, restore
@@ -85,6 +87,7 @@ class StudySteps:
     device_serial: str
     observe: Observer
     model_timeout_s: float = 120.0
+    drift: DriftObserver = field(default_factory=NoDrift)
 
     def in_order(self) -> tuple[tuple[str, Step], ...]:
         """Return the steps with the names that the job engine records them by."""
@@ -195,7 +198,9 @@ class StudySteps:
         tensor, placement = prepare(decoded.image, part.image)
         graph = manifest.graph(MODEL)
         outputs = self.engine.run(manifest.name, {graph.inputs[0].name: tensor}, timeout_s=self.model_timeout_s)
-        probability = restore(outputs[graph.outputs[0].name][0, :, :, 0], placement)
+        seen = outputs[graph.outputs[0].name][0, :, :, 0]
+        self.drift.observe(manifest, image_statistics(tensor), float(seen.max()))
+        probability = restore(seen, placement)
         findings, mask = findings_from_probability(
             probability,
             mask_threshold=part.thresholds.mask,

@@ -18,6 +18,7 @@ from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.library import Library
+from model_runtime.manifest import Manifest
 
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
@@ -42,12 +43,12 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             decoder=lambda: house.decoder,
             links=links,
             readiness=ready,
-            manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],
+            manifests=lambda: _manifests(engine),
             root=urlsplit(house.base_url).path,
             facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
         ),
         readiness=ready,
-        metrics=metrics.exposition,
+        metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         bearer_token=None if settings.bearer_token is None else settings.bearer_token.get_secret_value(),
     )
@@ -64,7 +65,12 @@ def _cds_context(house: House, engine: LocalEngine, links: LinkSigner) -> CdsCon
         fhir=FhirClient(servers) if servers else None,
         budget_s=house.settings.hook_budget_ms / 1000,
         observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
+        drift=metrics.drift_observer(),
     )
+
+
+def _manifests(engine: LocalEngine) -> list[Manifest]:
+    return [engine.manifest(state.name) for state in engine.ready() if state.version]
 
 
 def _allowed(house: House, base: str) -> AllowedServer:

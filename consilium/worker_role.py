@@ -117,6 +117,7 @@ def build_worker(house: House) -> Worker:
         software_version=__version__,
         device_serial=settings.ae_title,
         observe=_Counting(),
+        drift=metrics.drift_observer(),
     )
     engine = JobEngine(
         house.db,

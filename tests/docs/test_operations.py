@@ -38,6 +38,8 @@ def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
         "    if hasattr(value, '_labelnames') and hasattr(value, '_name'):\n"
         "        suffix = '_total' if type(value).__name__ == 'Counter' else ''\n"
         "        print(value._name + suffix, ', '.join(value._labelnames), sep='|')\n"
+        "for gauge in metrics.AT_SCRAPE:\n"
+        "    print(gauge.name, ', '.join(gauge.labels), sep='|')\n"
     )
     out = subprocess.run(
         [sys.executable, "-c", code],
