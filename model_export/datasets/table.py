@@ -102,13 +102,16 @@ class Table:
         return len(self.outcome)
 
 
-def read(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Read a CSV, gzipped when its name ends in .gz, UTF-8. Raises IncorrectInput when it lacks a column."""
+def read(path: Path, columns: Iterable[str], aliases: Mapping[str, str] | None = None) -> list[Row]:
+    """Read a CSV, gzipped when its name ends in .gz, UTF-8. Raises IncorrectInput when it lacks a column.
+
+    aliases: other names of columns, as some publishers write them.
+    """
     try:
         packed = path.read_bytes()
         lines = (gzip.decompress(packed) if path.suffix == ".gz" else packed).decode("utf-8-sig").splitlines()
         reader = csv.reader(lines, strict=True)
-        header = next(reader, [])
+        header = [(aliases or {}).get(name, name) for name in next(reader, [])]
         cells = [(reader.line_num, row) for row in reader if row]
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as problem:
         raise IncorrectInput(f"{path.name} cannot be read as CSV") from problem
