@@ -58,10 +58,7 @@ class Publishing:
             self._reading(item, headers[item["image"]], evidence, patient)
         for item in made["objects"]:
             self._object(item)
-        # Nothing read is said, so that it never looks like "read and nothing found".
-        read = made["readings"] or made["read_before"]
-        unread = None if read else "no image was read: " + "; ".join(made["left_out"])
-        readings.finish_job(self.conn, self.job.job_key, readings.DONE, unread, self.now)
+        readings.finish_job(self.conn, self.job.job_key, readings.DONE, _unread(made), self.now)
         append_audit(
             self.conn,
             at=self.now,
@@ -117,6 +114,14 @@ class Publishing:
         readings.add_result_object(self.conn, row)
         for destination in self.destinations:
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)
+
+
+def _unread(made: Json) -> str | None:
+    """Say that nothing was read, so that it never looks like "read and nothing found"."""
+    if made["readings"] or made["read_before"]:
+        return None
+    said = readings.NO_IMAGE_READ if made["meant"] else readings.NOT_MEANT
+    return f"{said}: " + "; ".join(made["left_out"])
 
 
 def tracking_uid(reading_id: str, number: int) -> str:

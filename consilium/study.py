@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,28 +22,26 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Connection
 
 from clinical.clock import Clock
-from clinical.errors import Category, Fault, PreconditionMissing
+from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
 from clinical.finding import Reading, ReadingMask
 from clinical.identity import IssuerTable, PatientKey
-from clinical.measure import findings_from_probability
 from consilium.publishing import HEADER_TAGS, Publishing, tracking_uid
+from consilium.readers import READERS, Look, Reader, Resource, choose
+from dicom_node.anatomy import BodyPartRule, with_anatomic_regions, with_site_knowledge
 from dicom_node.header import Header, read_stored_header
-from dicom_node.pixels import DecodedImage, Decoder
-from dicom_node.series import ModelRule, eligible
+from dicom_node.pixels import Decoder
+from dicom_node.series import NOT_MEANT, eligible
 from dicom_node.uids import derived_uid
+from fhir_adapters.records import record_of
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
-from model_runtime.graphs import MODEL
-from model_runtime.image_statistics import image_statistics
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.segmentation import Segmentation
-from model_runtime.transforms import prepare, restore
 from record_store import readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import instances_of, study_row
+from record_store.instances import InstanceRow, instances_of, study_row
 from record_store.reading_json import from_json, to_json
 from record_store.readings import JobRow
 
@@ -72,7 +71,7 @@ class StudySteps:
 
     issuers: joins the images' patients to the study's. destinations: names of the archives that results go
     back to.
-    patient_id: derives the FHIR id of a patient that we add.
+    patient_id: derives the FHIR id of a patient that we add. body_parts: what the site knows of its senders.
     """
 
     db: Database
@@ -88,6 +87,7 @@ class StudySteps:
     observe: Observer
     model_timeout_s: float = 120.0
     drift: DriftObserver = field(default_factory=NoDrift)
+    body_parts: tuple[BodyPartRule, ...] = ()
 
     def in_order(self) -> tuple[tuple[str, Step], ...]:
         """Return the steps with the names that the job engine records them by."""
@@ -105,14 +105,19 @@ class StudySteps:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
-        rule = ModelRule(modalities=self._manifest(job).require(Segmentation).image.modalities)
+        manifest = self._manifest(job)
+        rule = choose(READERS, manifest).rule(manifest)
         objects = {row.sop_instance_uid: row.sha256 for row in rows}
-        headers = [self._stored_header(sha256) for sha256 in objects.values()]
+        headers = [self._stored_header(row) for row in rows]
         same = [header for header in headers if study and self._patient_of(header) == study.patient]
         selection = eligible(same, rule)
         reasons = sorted({reason for _, reason in selection.left_out} | ({STRANGER} if same != headers else set()))
         log.info("images chosen", job=job_key[:12], count=len(selection.read), reasons=reasons)
-        return {"images": [objects[header.sop_instance_uid] for header in selection.read], "left_out": reasons}
+        return {
+            "images": [objects[header.sop_instance_uid] for header in selection.read],
+            "left_out": reasons,
+            "meant": bool(selection.read) or not NOT_MEANT.issuperset(reasons),
+        }
 
     def infer(self, job_key: str, before: Json) -> Json:
         """Decode each image, run the model, measure what it saw; the label images go to the blobs.
@@ -120,15 +125,22 @@ class StudySteps:
         An image that this model has read for an earlier revision of the study is not read again.
         """
         with self.db.read() as conn:
-            manifest = self._manifest(_job(conn, job_key))
+            job = _job(conn, job_key)
+            manifest = self._manifest(job)
             ids = {sha256: _reading_id(manifest, sha256) for sha256 in before["images"]}
             known = {one for one in ids.values() if readings.reading_by_id(conn, one) is not None}
-        found = [
-            self._read_image(manifest, sha256, reading_id)
-            for sha256, reading_id in ids.items()
-            if reading_id not in known
-        ]
-        return {"readings": found, "left_out": before["left_out"], "read_before": len(known)}
+        reader = choose(READERS, manifest)
+        record = cache(lambda: self._record(job))
+        left_out, found = set(before["left_out"]), []
+        for sha256, reading_id in ids.items():
+            if reading_id not in known:
+                try:
+                    found.append(self._read_image(reader, manifest, sha256, reading_id, record))
+                except Unsupported as reason:
+                    if not reader.leaves_out:
+                        raise
+                    left_out.add(reason.message)
+        return before | {"readings": found, "left_out": sorted(left_out), "read_before": len(known)}
 
     def encode(self, job_key: str, before: Json) -> Json:
         """Write each reading as DICOM objects."""
@@ -181,10 +193,18 @@ class StudySteps:
             raise PreconditionMissing(f"model {job.model} {job.model_version} is no longer here")
         return manifest
 
-    def _read_image(self, manifest: Manifest, sha256: str, reading_id: str) -> Json:
+    def _read_image(
+        self,
+        reader: Reader,
+        manifest: Manifest,
+        sha256: str,
+        reading_id: str,
+        record: Callable[[], list[Resource]],
+    ) -> Json:
         with self.blobs.local_path(sha256) as path:
             decoded = self.decoder.read(path)
-        reading, mask = self._infer(manifest, decoded)
+        look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
+        reading, mask = reader.read(look)
         stored = self.blobs.put(_packed(mask))
         return {
             "reading_id": reading_id,
@@ -193,23 +213,10 @@ class StudySteps:
             "image": sha256,
         }
 
-    def _infer(self, manifest: Manifest, decoded: DecodedImage) -> tuple[Reading, ReadingMask]:
-        part = manifest.require(Segmentation)
-        tensor, placement = prepare(decoded.image, part.image)
-        graph = manifest.graph(MODEL)
-        outputs = self.engine.run(manifest.name, {graph.inputs[0].name: tensor}, timeout_s=self.model_timeout_s)
-        seen = outputs[graph.outputs[0].name][0, :, :, 0]
-        self.drift.observe(manifest, image_statistics(tensor), float(seen.max()))
-        probability = restore(seen, placement)
-        findings, mask = findings_from_probability(
-            probability,
-            mask_threshold=part.thresholds.mask,
-            report_threshold=part.thresholds.report,
-            min_area_px=part.thresholds.min_area_px,
-            spacing=decoded.image.spacing,
-        )
-        reading = Reading(decoded.ref, manifest.ref, part.terms, part.thresholds.report, findings)
-        return reading, mask
+    def _record(self, job: JobRow) -> list[Resource]:
+        with self.db.read() as conn:
+            study = study_row(conn, job.study_uid)
+            return list(record_of(conn, study.patient)) if study and study.patient else []
 
     def _encode(self, job: JobRow, item: Json) -> list[Json]:
         reading = from_json(item["reading"].encode())
@@ -254,9 +261,10 @@ class StudySteps:
     def _patient_of(self, header: Header) -> PatientKey | None:
         return self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id)
 
-    def _stored_header(self, sha256: str) -> Header:
-        with self.blobs.local_path(sha256) as path:
-            return read_stored_header(path)
+    def _stored_header(self, row: InstanceRow) -> Header:
+        with self.blobs.local_path(row.sha256) as path:
+            header = with_anatomic_regions(read_stored_header(path), path)
+        return with_site_knowledge(header, row.calling_ae, self.body_parts)
 
     def _header(self, sha256: str) -> Dataset:
         with self.blobs.local_path(sha256) as path:

@@ -21,7 +21,6 @@ from clinical.errors import ClinicalError, Fault, NotFound
 from dicom_node.scu import Destination, SendOutcome
 from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.segmentation import Segmentation
 from record_store import deliveries, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
@@ -55,7 +54,7 @@ def image_models(engine: Engine, required: Collection[str]) -> tuple[Manifest, .
     if problem:
         raise Fault(problem)
     manifests = [engine.manifest(state.name) for state in engine.ready() if state.version]
-    return tuple(manifest for manifest in manifests if manifest.get(Segmentation))
+    return tuple(manifest for manifest in manifests if manifest.modalities)
 
 
 def models_problem(engine: Engine, required: Collection[str]) -> str | None:
@@ -64,7 +63,7 @@ def models_problem(engine: Engine, required: Collection[str]) -> str | None:
     problems = [
         state.problem or f"model {state.name} is broken"
         for state in states
-        if state.state is State.BROKEN and (state.version is None or engine.manifest(state.name).get(Segmentation))
+        if state.state is State.BROKEN and (state.version is None or engine.manifest(state.name).modalities)
     ]
     problems += [
         f"model {name} is not in the models folder" for name in required if name not in {s.name for s in states}
@@ -113,7 +112,7 @@ class Closing:
         modalities = {row.modality for row in instances_of(conn, closed.study_uid)}
         keys = []
         for manifest in manifests:
-            if not modalities & set(manifest.require(Segmentation).image.modalities):
+            if not modalities & set(manifest.modalities):
                 continue
             key = readings.job_key_of(closed.study_uid, closed.content_digest, manifest.name, manifest.version)
             row = readings.JobRow(

@@ -24,7 +24,6 @@ from dicom_node.pixels import Decoder
 from dicom_node.scu import Destination, send
 from model_runtime.engine import LocalEngine, Policy
 from model_runtime.library import Library
-from model_runtime.tasks.segmentation import Segmentation
 from record_store import readings
 from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
@@ -60,7 +59,7 @@ class Worker:
         self.decoder.start()
         importlib.import_module("dicom_node.results")
         for state in self.models.ready():
-            if state.version and self.models.manifest(state.name).get(Segmentation):
+            if state.version and self.models.manifest(state.name).modalities:
                 self.models.warm(state.name)
         tell_problem(models_problem(self.models, self.required_models))
 

@@ -23,6 +23,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit
 
 from clinical.errors import ClinicalError, IncorrectInput, Unsupported
 from dicom_node.grey import check_declared, grey_of, spacing_of
+from dicom_node.series import ULTRASOUND_IMAGES
+from dicom_node.ultrasound import Region, refuse_declared_colour, regions_of
 
 _HEADER_GROUPS = frozenset((0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040))
 _HEADER_VALUE = 1024
@@ -67,20 +69,29 @@ def _limit(cpu_s: float, memory_bytes: int) -> None:
 def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
     ds = pydicom.dcmread(path)
     check_declared(ds, max_pixels)
+    regions = _regions(ds)
     stored = _stored(path, ds)
-    if stored.shape != (ds.Rows, ds.Columns):
+    if stored.shape[:2] != (ds.Rows, ds.Columns):
         raise IncorrectInput("the decoded image has another size than it declares")
-    grey = grey_of(stored, ds)
-    spacing = spacing_of(ds)
+    grey = grey_of(stored, ds, regions)
+    spacing = spacing_of(ds, regions)
     head = {
         "rows": int(ds.Rows),
         "columns": int(ds.Columns),
         "window": grey.window,
         "spacing": spacing and [spacing[0], spacing[1], spacing[2].value],
         "padding": grey.padding is not None,
+        "regions": [region.box for region in regions],
     }
     padding = b"" if grey.padding is None else np.packbits(grey.padding).tobytes()
     return head, [grey.pixels.tobytes(), padding, _header_of(ds)]
+
+
+def _regions(ds: Dataset) -> tuple[Region, ...]:
+    if ds.get("SOPClassUID") not in ULTRASOUND_IMAGES:
+        return ()
+    refuse_declared_colour(ds)
+    return regions_of(ds)
 
 
 def _stored(path: Path, ds: Dataset) -> NDArray[np.generic]:

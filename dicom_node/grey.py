@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 
 from clinical.errors import IncorrectInput, Unsupported
 from clinical.image import SpacingOrigin
+from dicom_node.series import ULTRASOUND_IMAGES
+from dicom_node.ultrasound import COLOUR_INTERPRETATIONS, Region, grey_from_colour, spacing_of_regions
 
 _Whole = NDArray[np.signedinteger[Any]]
 _LOSSLESS_NATIVE = frozenset(
@@ -40,10 +42,12 @@ def check_declared(ds: Dataset, max_pixels: int) -> None:
         raise Unsupported("floating point pixel data is not read")
     if _integer(ds, "NumberOfFrames", 1) > 1:
         raise Unsupported("multi-frame images are not read yet")
-    if _integer(ds, "SamplesPerPixel", 1) != 1:
-        raise Unsupported("colour images are not read")
-    if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
-        raise Unsupported("only MONOCHROME1 and MONOCHROME2 images are read")
+    samples = _integer(ds, "SamplesPerPixel", 1)
+    if not is_grey_in_colour(ds):
+        if samples != 1:
+            raise Unsupported("colour images are not read")
+        if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
+            raise Unsupported("only MONOCHROME1 and MONOCHROME2 images are read")
     rows, columns = _integer(ds, "Rows", 0), _integer(ds, "Columns", 0)
     if rows < 1 or columns < 1:
         raise IncorrectInput("the image declares no rows or no columns")
@@ -54,12 +58,30 @@ def check_declared(ds: Dataset, max_pixels: int) -> None:
         raise Unsupported("images of 8, 16 or 32 bits allocated are read")
     if not 1 <= stored <= allocated or not stored - 1 <= _integer(ds, "HighBit", stored - 1) < allocated:
         raise IncorrectInput("Bits Stored or High Bit contradicts Bits Allocated")
-    if ds.file_meta.TransferSyntaxUID in _LOSSLESS_NATIVE and len(ds.PixelData) < rows * columns * allocated // 8:
+    if samples == 3 and allocated != 8:
+        raise Unsupported("colour of more than 8 bits a channel is not read")
+    stored_samples = 2 if ds.get("PhotometricInterpretation") == "YBR_FULL_422" else samples
+    size = rows * columns * stored_samples * allocated // 8
+    if ds.file_meta.TransferSyntaxUID in _LOSSLESS_NATIVE and len(ds.PixelData) < size:
         raise IncorrectInput("the pixel data is shorter than its declared size")
 
 
-def grey_of(stored: NDArray[np.generic], ds: Dataset) -> Grey:
-    """Return what a reader sees of a decoded frame of shape (rows, columns), before any window."""
+def is_grey_in_colour(ds: Dataset) -> bool:
+    """Tell whether this is an ultrasound image in a colour interpretation: most are grey pictures all the same."""
+    return (
+        ds.get("SOPClassUID") in ULTRASOUND_IMAGES
+        and ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
+        and _integer(ds, "SamplesPerPixel", 1) == (1 if ds.PhotometricInterpretation == "PALETTE COLOR" else 3)
+    )
+
+
+def grey_of(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Region, ...] = ()) -> Grey:
+    """Return what a reader sees of a decoded frame of shape (rows, columns), before any window.
+
+    regions: of an ultrasound screen. Raises Unsupported when a picture in colour is not a grey one.
+    """
+    if is_grey_in_colour(ds):
+        return Grey(grey_from_colour(stored, ds, regions).astype(np.float32), None, None)
     values = _values(stored, ds)
     padding = _padding(values, ds)
     pixels, low, high = _modality(values, ds)
@@ -75,12 +97,15 @@ def grey_of(stored: NDArray[np.generic], ds: Dataset) -> Grey:
     return Grey(np.ascontiguousarray(pixels, np.float32), window, padding)
 
 
-def spacing_of(ds: Dataset) -> tuple[float, float, SpacingOrigin] | None:
+def spacing_of(ds: Dataset, regions: tuple[Region, ...] = ()) -> tuple[float, float, SpacingOrigin] | None:
     """Return (row mm, column mm, where it was read), or None when the image states none that is usable.
 
-    Pixel Spacing first: in a projection it has been calibrated (PS3.3 10.7.1.3); Imager Pixel Spacing is
-    at the detector and magnified. Neither is ever guessed from anything else.
+    regions: of an ultrasound screen; where there are any, only they count. Pixel Spacing comes first: in a
+    projection it has been calibrated (PS3.3 10.7.1.3); Imager Pixel Spacing is at the detector and magnified.
+    Neither is ever guessed from anything else.
     """
+    if regions:
+        return spacing_of_regions(regions)
     for keyword, origin in (
         ("PixelSpacing", SpacingOrigin.PIXEL_SPACING),
         ("ImagerPixelSpacing", SpacingOrigin.IMAGER_PIXEL_SPACING),

@@ -23,15 +23,18 @@ from clinical.errors import IncorrectInput
 
 _WANTED = {
     0x00080005: "character_set",
+    0x00080008: "image_type",
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
     0x00080060: "modality",
+    0x00081030: "study_description",
     0x00180015: "body_part",
     0x00185101: "view_position",
     0x00100020: "patient_id",
     0x00100021: "issuer_of_patient_id",
     0x0020000D: "study_uid",
     0x0020000E: "series_uid",
+    0x00280008: "frames",
 }
 _PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -45,7 +48,11 @@ _MALFORMED = "the data set is malformed"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The attributes that storing and choosing need; "" where the data set has none. UIDs are not yet checked."""
+    """The attributes that storing and choosing need; "" where the data set has none. UIDs are not yet checked.
+
+    frames: Number of Frames as text. anatomic_regions: "scheme code" of each region that is named, joined by a
+        backslash; it lies in a sequence, so only dicom_node.anatomy fills it.
+    """
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
@@ -56,6 +63,10 @@ class Header:
     issuer_of_patient_id: str = ""
     body_part: str = ""
     view_position: str = ""
+    image_type: str = ""
+    study_description: str = ""
+    frames: str = ""
+    anatomic_regions: str = ""
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; the patient must not.

@@ -49,11 +49,16 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A frame with its geometry, which image it is, and the flat part of its header (no sequences)."""
+    """A frame with its geometry, which image it is, and the flat part of its header (no sequences).
+
+    regions: boxes (row0, column0, row1, column1) of the pictures on an ultrasound screen, the last two exclusive;
+        none when the image does not say.
+    """
 
     image: GreyImage
     ref: ImageRef
     header: Dataset
+    regions: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def read_grey_image(path: Path, *, limits: DecodeLimits | None = None) -> DecodedImage:
@@ -241,7 +246,7 @@ def _decoded(head: dict[str, Any], parts: list[bytearray]) -> DecodedImage:
         )
     except (AttributeError, ValueError):
         raise IncorrectInput("the image's header is incomplete") from None
-    return DecodedImage(image, ref, header)
+    return DecodedImage(image, ref, header, tuple((box[0], box[1], box[2], box[3]) for box in head["regions"]))
 
 
 def _spacing(stated: tuple[float, float, str] | None) -> PixelSpacing | None:

@@ -20,11 +20,16 @@ from record_store.tables import study_job as job_table
 from record_store.times import from_text, to_text
 
 QUEUED, DONE, FAILED = "queued", "done", "failed"
+# How the reason of a done job begins that read no image: images meant for the model were there, or none was.
+NO_IMAGE_READ, NOT_MEANT = "no image was read", "no image was meant for this model"
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One model on one content of a study. state: queued, done or failed; reason: why it failed."""
+    """One model on one content of a study. state: queued, done or failed.
+
+    reason: why it failed, or why it is done without having read an image.
+    """
 
     job_key: str
     study_uid: str

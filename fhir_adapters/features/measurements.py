@@ -27,9 +27,9 @@ BODY_MASS_INDEX_UNITS: Mapping[str, float] = MappingProxyType({"kg/m2": 1})
 MILLIMETRES_OF_MERCURY: Mapping[str, float] = MappingProxyType({"mm[Hg]": 1})
 GLUCOSE_MG_DL: Mapping[str, float] = MappingProxyType({"mg/dL": 1, "mmol/L": 18.016})
 
-_NOT_A_RESULT = {"entered-in-error", "cancelled", "registered", "unknown"}
+NOT_A_RESULT = {"entered-in-error", "cancelled", "registered", "unknown"}
 # A bare day may be tomorrow here and today where it was written (UTC+14), and local times get written as UTC.
-_AHEAD = timedelta(hours=14)
+AHEAD = timedelta(hours=14)
 
 NOT_RECORDED = "none recorded"
 UNIT_UNKNOWN = "the newest value has no unit that is understood"
@@ -73,7 +73,7 @@ def by_loinc(resources: Iterable[Resource]) -> Index:
     """Return every part of every usable Observation under its LOINC codes, in one pass."""
     index: dict[str, list[tuple[Resource, Resource]]] = {}
     for resource in resources:
-        if resource.get("resourceType") != "Observation" or word(resource, "status") in _NOT_A_RESULT:
+        if resource.get("resourceType") != "Observation" or word(resource, "status") in NOT_A_RESULT:
             continue
         for part in (resource, *objects(resource, "component")):
             concept = part.get("code")
@@ -87,7 +87,7 @@ def newest(index: Index, codes: Iterable[Coding], units: Mapping[str, float], no
     """Return the newest value under one of the LOINC codes. index: of `by_loinc`."""
     found = list(_candidates(index, codes))
     dated = [candidate for candidate in found if candidate is not None]
-    past = [candidate for candidate in dated if candidate.taken_at <= now + _AHEAD]
+    past = [candidate for candidate in dated if candidate.taken_at <= now + AHEAD]
     if not past:
         return Missing(NO_DATE if found and not dated else NOT_RECORDED)
     best = max(past, key=lambda candidate: candidate.order)

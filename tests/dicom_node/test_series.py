@@ -12,9 +12,9 @@ from pydicom.uid import (
 )
 
 from dicom_node.header import Header
-from dicom_node.series import ModelRule, eligible, why_not
+from dicom_node.series import RadiographRule, UltrasoundRule, eligible
 
-RULE = ModelRule(modalities=("CR", "DX"))
+RULE = RadiographRule(modalities=("CR", "DX"))
 
 
 def header(sop_class=DigitalXRayImageStorageForPresentation, modality="DX", view="PA", part="CHEST"):
@@ -24,8 +24,8 @@ def header(sop_class=DigitalXRayImageStorageForPresentation, modality="DX", view
 @pytest.mark.parametrize("view", ["PA", "AP", "ap", ""])
 @pytest.mark.parametrize("part", ["CHEST", "chest", "THORAX", ""])
 def test_frontal_chest_radiographs_are_read_also_when_view_or_part_is_not_stated(view, part):
-    assert why_not(header(view=view, part=part), RULE) is None
-    assert why_not(header(ComputedRadiographyImageStorage, "CR", view, part), RULE) is None
+    assert RULE.why_not(header(view=view, part=part)) is None
+    assert RULE.why_not(header(ComputedRadiographyImageStorage, "CR", view, part)) is None
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_everything_else_is_left_out_with_a_reason(image, reason):
 
 
 def test_a_model_for_any_part_and_view_says_so_in_its_rule():
-    rule = ModelRule(modalities=("DX",), body_parts=(), frontal_only=False)
-    assert why_not(header(view="LL", part="HAND"), rule) is None
+    rule = RadiographRule(modalities=("DX",), body_parts=(), frontal_only=False)
+    assert rule.why_not(header(view="LL", part="HAND")) is None
