@@ -19,7 +19,8 @@ from model_runtime.graphs import GraphSpec, read_graphs
 from model_runtime.histogram import Histogram, read_histogram
 from model_runtime.json_fields import Faults, Fields, loads
 from model_runtime.source_attributes import ATTRIBUTES
-from model_runtime.tasks import lesion, risk, segmentation
+from model_runtime.tasks import forecast, lesion, risk, segmentation
+from model_runtime.tasks.forecast import Forecast
 from model_runtime.tasks.lesion import Lesion
 from model_runtime.tasks.risk import Risk
 from model_runtime.tasks.segmentation import Segmentation
@@ -29,8 +30,8 @@ MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
-Part = Segmentation | Risk | Lesion
-P = TypeVar("P", Segmentation, Risk, Lesion)
+Part = Segmentation | Risk | Lesion | Forecast
+P = TypeVar("P", Segmentation, Risk, Lesion, Forecast)
 
 
 class ManifestFault(Fault):
@@ -47,6 +48,7 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
     RISK = "risk"
     LESION = "lesion"
+    FORECAST = "forecast"
 
 
 # Task -> how its own keys are read, and how they are checked against the graphs.
@@ -54,6 +56,7 @@ _READ: Mapping[Task, Callable[[Fields], Part]] = {
     Task.SEGMENTATION: segmentation.read,
     Task.RISK: risk.read,
     Task.LESION: lesion.read,
+    Task.FORECAST: forecast.read,
 }
 
 
@@ -277,3 +280,5 @@ def _cross_check(manifest: Manifest, faults: Faults) -> None:
             risk.cross_check(manifest.part, manifest.graphs, faults)
         case Lesion():
             lesion.cross_check(manifest.part, manifest.graphs, faults)
+        case Forecast():
+            forecast.cross_check(manifest.part, manifest.graphs, faults)
