@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.codes import CERTAINTY_OF_FINDING, Coding
+from clinical.codes import CERTAINTY_OF_FINDING, PROBABILITY_OF_CANCER, Coding
 from clinical.image import PixelSpacing
 from clinical.lesion import LesionAssessment
 
@@ -127,6 +127,12 @@ class Reading:
     def lesion(self, number: int) -> LesionAssessment | None:
         """Return the assessment of a finding, None when the model gives none."""
         return next((one for one in self.lesions if one.finding == number), None)
+
+    def measurements(self, finding: Finding) -> tuple[Measurement, ...]:
+        """Return what is measured of a finding, as every encoding lists it."""
+        lesion = self.lesion(finding.number)
+        said = () if lesion is None else (Measurement(PROBABILITY_OF_CANCER, percent(lesion.probability), "%"),)
+        return (finding.long_axis, finding.short_axis, finding.certainty, *said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ BASIS_IN_WORDS = MappingProxyType(
 )
 
 
+ANSWER_IN_WORDS = MappingProxyType(
+    {Answer.NEGATIVE: "benign", Answer.POSITIVE: "malignant", Answer.UNSURE: "not sure enough, refer"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageTokens:
     """What the image network made of a lesion, for the model that joins it with a record.
@@ -117,3 +122,11 @@ class LesionAssessment:
     inputs: tuple[InputUsed, ...]
     missing: tuple[str, ...]
     tokens: ImageTokens
+
+    @property
+    def in_words(self) -> str:
+        """What is said, for people: the same words in report, Observation and page."""
+        return (
+            f"probability of malignancy {self.probability * 100:.1f} % ({BASIS_IN_WORDS[self.basis]};"
+            f" {ANSWER_IN_WORDS[self.answer]})"
+        )

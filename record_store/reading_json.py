@@ -1,15 +1,22 @@
 """A Reading as JSON and back, without loss: what was decided once is what every encoding shows."""
 
+import base64
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from clinical.codes import Coding
+from clinical.conformal import Answer
 from clinical.errors import ClinicalError, Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.image import PixelSpacing, SpacingOrigin
+from clinical.inputs import InputUsed
+from clinical.lesion import Basis, ImageTokens, LesionAssessment
 
 SCHEMA = 1
+LESIONS_VERSION = 1  # of the part that only models have that assess what they found
 
 
 def to_json(reading: Reading) -> bytes:
@@ -17,8 +24,11 @@ def to_json(reading: Reading) -> bytes:
 
     Raises Fault when it would not come back equal (a NaN, for one): better no result than another one.
     """
+    document: dict[str, Any] = {"schema": SCHEMA, "reading": replace(reading, lesions=())}
+    if reading.lesions:
+        document["lesions"] = {"version": LESIONS_VERSION, "assessments": reading.lesions}
     try:
-        body = orjson.dumps({"schema": SCHEMA, "reading": reading}, option=orjson.OPT_SERIALIZE_NUMPY)
+        body = orjson.dumps(document, default=_bytes, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
         raise Fault("a reading holds a value that JSON cannot express") from None
     if from_json(body) != reading:
@@ -32,7 +42,7 @@ def from_json(body: bytes) -> Reading:
         document = orjson.loads(body)
         if document["schema"] != SCHEMA:
             raise Fault("a stored reading has a schema that this version does not know")
-        return _reading(document["reading"])
+        return replace(_reading(document["reading"]), lesions=_lesions(document.get("lesions")))
     except (KeyError, TypeError, ValueError, ClinicalError) as exc:
         if isinstance(exc, Fault):
             raise
@@ -54,6 +64,40 @@ def _reading(value: dict[str, Any]) -> Reading:
         threshold=value["threshold"],
         findings=tuple(_finding(item) for item in value["findings"]),
     )
+
+
+def _bytes(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError
+
+
+def _lesions(part: dict[str, Any] | None) -> tuple[LesionAssessment, ...]:
+    if part is None:
+        return ()
+    if part["version"] != LESIONS_VERSION:
+        raise Fault("a stored reading has assessments of a version that this server does not know")
+    return tuple(_lesion(item) for item in part["assessments"])
+
+
+def _lesion(value: dict[str, Any]) -> LesionAssessment:
+    tokens = value["tokens"]
+    return LesionAssessment(
+        finding=value["finding"],
+        outcome=Coding(**value["outcome"]),
+        basis=Basis(value["basis"]),
+        probability=value["probability"],
+        image_probability=value["image_probability"],
+        answer=Answer(value["answer"]),
+        inputs=tuple(_input(item) for item in value["inputs"]),
+        missing=tuple(value["missing"]),
+        tokens=ImageTokens(tuple(tokens["shape"]), base64.b64decode(tokens["data"], validate=True)),
+    )
+
+
+def _input(value: dict[str, Any]) -> InputUsed:
+    taken_at = value["taken_at"]
+    return InputUsed(**value | {"taken_at": None if taken_at is None else datetime.fromisoformat(taken_at)})
 
 
 def _image(value: dict[str, Any]) -> ImageRef:

@@ -29,7 +29,8 @@ def encode_structured_report(
 
     A group holds the outline on the source image, tracking identifier and UID (those of the segment and of
     the Observation), the finding and its site, long and short axis in the Reading's unit, the probability
-    as Certainty of Finding in percent, and the algorithm (TID 4019).
+    as Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
+    and the algorithm (TID 4019).
 
     Raises Unsupported when the image cannot be referred to.
     """
@@ -82,7 +83,7 @@ def _group(
         finding_type=_concept(terms.observation),
         finding_sites=[hd.sr.FindingSite(_concept(terms.body_site))],
         algorithm_id=_algorithm(reading),
-        measurements=[_number(one) for one in (finding.long_axis, finding.short_axis, finding.certainty)],
+        measurements=[_number(one) for one in reading.measurements(finding)],
     )
 
 

@@ -56,13 +56,16 @@ def conclusion(reading: Reading) -> str:
             f" {label} (no probability of {_shown(reading.threshold)} or more). This does not exclude a {label}."
         )
     count = len(reading.findings)
-    listed = (
-        f"({each.number}) {_size(each)}, probability {each.probability:.{PROBABILITY_DECIMALS}f}"
-        for each in reading.findings
-    )
+    listed = (_listed(reading, each) for each in reading.findings)
     marked = f"{reading.model.label} marked {count} possible {label}{'' if count == 1 else 's'}"
     found = f"{marked} on one {reading.image.modality} image: {'; '.join(listed)}."
     return " ".join(words for words in (NOT_REVIEWED, found, size_origin(reading)) if words)
+
+
+def _listed(reading: Reading, finding: Finding) -> str:
+    lesion = reading.lesion(finding.number)
+    judged = "" if lesion is None else f", {lesion.in_words}"
+    return f"({finding.number}) {_size(finding)}, probability {_shown(finding.probability)}{judged}"
 
 
 def _size(finding: Finding) -> str:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from clinical.codes import IMAGING, Coding
-from clinical.finding import Finding, Measurement, Reading
+from clinical.finding import Finding, Reading
 from clinical.image import SpacingOrigin
 from fhir_adapters.resources.labels import (
     NOT_REVIEWED,
@@ -51,7 +51,7 @@ def observation(
         "device": reference("Device", device_id),
         "derivedFrom": [reference("ImagingStudy", imaging_study_id)],
         "note": [{"text": _note(reading, finding)}],
-        "component": [_component(each.what, quantity(each)) for each in _measurements(finding)],
+        "component": [_component(each.what, quantity(each)) for each in reading.measurements(finding)],
     }
     if effective:
         resource["effectiveDateTime"] = effective
@@ -67,11 +67,6 @@ def size_origin(reading: Reading) -> str:
     return ""
 
 
-def _measurements(finding: Finding) -> tuple[Measurement, ...]:
-    # The 0..1 figure stands in the AIconfidence extension.
-    return finding.long_axis, finding.short_axis, finding.certainty
-
-
 def _component(what: Coding, value: Json) -> Json:
     return {"code": concept(what), "valueQuantity": value}
 
@@ -82,4 +77,6 @@ def _note(reading: Reading, finding: Finding) -> str:
         f"Finding {finding.number} of {len(reading.findings)} by {reading.model.label},"
         f" centred at row {row:.1f}, column {column:.1f} of the image."
     )
-    return " ".join(part for part in (NOT_REVIEWED, place, size_origin(reading)) if part)
+    lesion = reading.lesion(finding.number)
+    judged = "" if lesion is None else f"Assessment: {lesion.in_words}."
+    return " ".join(part for part in (NOT_REVIEWED, place, judged, size_origin(reading)) if part)

@@ -8,23 +8,27 @@ from uuid import UUID
 
 from clinical.errors import Fault
 from clinical.finding import ModelRef, Reading
+from clinical.lesion import ANSWER_IN_WORDS, LesionAssessment
+from clinical.risk import RiskScore
 from fhir_adapters.resources.device import device
 from fhir_adapters.resources.diagnostic_report import diagnostic_report
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, imaging_study
 from fhir_adapters.resources.labels import Json, reference
 from fhir_adapters.resources.observation import observation
 from fhir_adapters.resources.provenance import provenance
+from fhir_adapters.resources.risk_assessment import risk_assessment
 
 
 @dataclass(frozen=True, slots=True)
 class ResultIds:
-    """The resource ids of one reading. observations: one a finding, in their order."""
+    """The resource ids of one reading. observations: one a finding; risks: one a lesion; in their order."""
 
     device: str
     imaging_study: str
     report: str
     provenance: str
     observations: tuple[str, ...]
+    risks: tuple[str, ...] = ()
 
 
 def result_ids(reading: Reading, *, reading_id: str) -> ResultIds:
@@ -39,6 +43,7 @@ def result_ids(reading: Reading, *, reading_id: str) -> ResultIds:
         report=_derived("report", reading_id),
         provenance=_derived("provenance", reading_id),
         observations=tuple(_derived("observation", reading_id, str(number)) for number in numbers),
+        risks=tuple(_derived("risk", reading_id, str(lesion.finding)) for lesion in reading.lesions),
     )
 
 
@@ -64,7 +69,8 @@ def results_of(
 ) -> list[Json]:
     """Return Device, ImagingStudy, an Observation a finding, DiagnosticReport and Provenance, in that order.
 
-    tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR that were made of it.
+    Before the Provenance stands a RiskAssessment for each lesion that the model assesses: how probable malignancy
+    is, never a Condition. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR made of it.
 
     Raises Fault when ids or tracking UIDs are not one a finding.
     """
@@ -97,7 +103,13 @@ def results_of(
         issued=issued,
         effective=study.started,
     )
-    made = [reference(each["resourceType"], each["id"]) for each in (report, *observations)]
+    of_finding = {finding.number: one for finding, one in zip(reading.findings, ids.observations, strict=True)}
+    risks = [
+        _risk(reading, lesion, resource_id, of_finding[lesion.finding], ids, patient_id, issued)
+        for lesion, resource_id in zip(reading.lesions, ids.risks, strict=True)
+    ]
+    made = [reference(each["resourceType"], each["id"]) for each in (report, *observations, *risks)]
+    record = dict.fromkeys(used.source for lesion in reading.lesions for used in lesion.inputs if used.source)
     return [
         device(reading.model, resource_id=ids.device),
         imaging_study(
@@ -109,14 +121,35 @@ def results_of(
         ),
         *observations,
         report,
+        *risks,
         provenance(
             resource_id=ids.provenance,
             targets=made,
             device_id=ids.device,
-            sources=[reference("ImagingStudy", ids.imaging_study)],
+            sources=[reference("ImagingStudy", ids.imaging_study), *({"reference": one} for one in record)],
             recorded=issued,
         ),
     ]
+
+
+def _risk(
+    reading: Reading,
+    lesion: LesionAssessment,
+    resource_id: str,
+    observation_id: str,
+    ids: ResultIds,
+    patient_id: str,
+    issued: datetime,
+) -> Json:
+    return risk_assessment(
+        RiskScore(lesion.outcome, lesion.probability, reading.model, lesion.inputs, lesion.missing),
+        resource_id=resource_id,
+        patient_id=patient_id,
+        device_id=ids.device,
+        occurred=issued,
+        basis=(f"Observation/{observation_id}", f"ImagingStudy/{ids.imaging_study}"),
+        judged=ANSWER_IN_WORDS[lesion.answer],
+    )
 
 
 def _derived(*parts: str) -> str:
