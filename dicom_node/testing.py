@@ -17,15 +17,18 @@ from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
+    UltrasoundImageStorage,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.phantom import Nodule, PhantomTruth, TrueNodule, radiograph_phantom
+from dicom_node.phantom_ultrasound import BreastLesion, on_screen, ultrasound_phantom
 from dicom_node.uids import derived_uid
 
 __all__ = [
+    "BreastLesion",
     "Nodule",
     "PhantomTruth",
     "ReceivedByAe",
@@ -34,8 +37,12 @@ __all__ = [
     "dicom_from_png",
     "dx_dataset",
     "listening_ae",
+    "on_screen",
     "radiograph_phantom",
     "send_files",
+    "ultrasound_phantom",
+    "ultrasound_region",
+    "us_dataset",
     "write_dicom",
 ]
 
@@ -60,7 +67,7 @@ def dx_dataset(
     seed: the UIDs derive from it; another seed is another study.
     attributes: what to set (by keyword), or to delete with None.
     """
-    ds = _radiograph(
+    ds = _image(
         pixels,
         bits=bits,
         seed=seed,
@@ -100,12 +107,65 @@ def cr_dataset(
     **attributes: object,
 ) -> FileDataset:
     """Return a Computed Radiography Image (PS3.3 A.2); arguments as dx_dataset."""
-    ds = _radiograph(
+    ds = _image(
         pixels, bits=bits, seed=seed, comment=comment, sop_class=ComputedRadiographyImageStorage, modality="CR"
     )
     if spacing_mm is not None:
         ds.ImagerPixelSpacing = [f"{spacing_mm:.6g}"] * 2
     return _set(ds, **attributes)
+
+
+def us_dataset(
+    pixels: NDArray[np.uint8],
+    *,
+    regions: Iterable[Dataset] = (),
+    seed: str = "0",
+    comment: str = SYNTHETIC,
+    **attributes: object,
+) -> FileDataset:
+    """Return an Ultrasound Image (PS3.3 A.6) of a breast: grey (rows, columns), or RGB (rows, columns, 3).
+
+    regions: of `ultrasound_region`; none leaves the image without a scale. Other arguments as dx_dataset.
+    """
+    grey = pixels if pixels.ndim == 2 else pixels[:, :, 0]
+    ds = _image(grey, bits=8, seed=seed, comment=comment, sop_class=UltrasoundImageStorage, modality="US")
+    _set(
+        ds,
+        ImageType=["ORIGINAL", "PRIMARY", "BREAST", "0001"],
+        StudyDescription="US breast",
+        BodyPartExamined="BREAST",
+        Laterality="L",
+        PatientOrientation="",
+        BurnedInAnnotation="YES",
+        LossyImageCompression="00",
+        UltrasoundColorDataPresent=0,
+        SequenceOfUltrasoundRegions=Sequence(list(regions)) or None,
+        ViewPosition=None,
+        WindowCenter=None,
+        WindowWidth=None,
+    )
+    if pixels.ndim == 3:
+        _set(ds, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+        payload = pixels.tobytes()
+        ds.PixelData = payload + b"\0" * (len(payload) % 2)
+    return _set(ds, **attributes)
+
+
+def ultrasound_region(box: tuple[int, int, int, int], spacing_mm: float | None, **changes: object) -> Dataset:
+    """Return an item of Sequence of Ultrasound Regions: a 2D tissue picture, in centimetres when spaced.
+
+    box: (row0, column0, row1, column1), the last two exclusive. changes: what to set, by keyword.
+    """
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = 1, 1, 0
+    item.RegionLocationMinX0, item.RegionLocationMinY0 = box[1], box[0]
+    item.RegionLocationMaxX1, item.RegionLocationMaxY1 = box[3] - 1, box[2] - 1
+    unit = 0 if spacing_mm is None else 3
+    item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = unit
+    item.PhysicalDeltaX = item.PhysicalDeltaY = (spacing_mm or 10.0) / 10
+    for keyword, value in changes.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def dicom_from_png(
@@ -215,7 +275,7 @@ def send_files(
     return [int(answer.Status) if "Status" in answer else -1 for answer in answers]
 
 
-def _radiograph(
+def _image(
     pixels: NDArray[np.unsignedinteger[Any]], *, bits: int, seed: str, comment: str, sop_class: UID, modality: str
 ) -> FileDataset:
     rows, columns = pixels.shape

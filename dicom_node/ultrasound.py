@@ -89,7 +89,7 @@ def grey_from_colour(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Re
         raise Unsupported(COLOUR)
     # ITU-R BT.601, as PS3.3 C.7.6.3.1.2 writes YBR_FULL; grey stays exactly what it was.
     weights = np.array((0.299, 0.587, 0.114), np.float32)
-    return np.rint(rgb.astype(np.float32) @ weights).astype(np.uint8)
+    return np.asarray(np.rint(rgb.astype(np.float32) @ weights), np.uint8)
 
 
 def _rgb(stored: NDArray[np.generic], ds: Dataset) -> NDArray[np.uint8]:
@@ -100,7 +100,7 @@ def _rgb(stored: NDArray[np.generic], ds: Dataset) -> NDArray[np.uint8]:
     except (AttributeError, KeyError, ValueError):
         raise IncorrectInput("the colour palette is malformed") from None
     shift = 8 * (looked_up.dtype.itemsize - 1)
-    return (looked_up >> shift).astype(np.uint8)
+    return np.asarray(looked_up >> shift, np.uint8)
 
 
 def _inside(regions: tuple[Region, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
