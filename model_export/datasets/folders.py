@@ -49,8 +49,8 @@ def sets_at(data: Path, layout: Layout) -> dict[str, Path]:
 
     data: the folder of one set, or a folder of several under their usual names. Other sets that lie beside
         the one given, under their usual names, are returned too.
-    layout: what each set must hold: relative paths; `file.csv.gz#column` also asks for a column of the table
-        and so tells sets with equal file names apart.
+    layout: what each set must hold: relative paths or patterns (`DEMO_*.XPT`); `file.csv.gz#column` also asks for
+        a column of the table and so tells sets with equal file names apart.
 
     Raises IncorrectInput when nothing is recognised, or when the one folder could be several sets.
     """
@@ -102,8 +102,7 @@ def _holds(folder: Path, needs: Iterable[str]) -> bool:
 
 def _has(folder: Path, need: str) -> bool:
     name, _, column = need.partition("#")
-    path = folder / name
-    return path.exists() and (not column or column in _columns(path))
+    return any(not column or column in _columns(path) for path in folder.glob(name))
 
 
 def _columns(path: Path) -> list[str]:
