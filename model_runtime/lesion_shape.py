@@ -60,7 +60,7 @@ def shape_numbers(square: Float, outline: Outline) -> NDArray[np.float32]:
         *_behind(grey, mask),
         _softness(outline),
     ]
-    return np.clip(np.nan_to_num(np.array(numbers)), -8, 8).astype(np.float32)
+    return np.asarray(np.clip(np.nan_to_num(np.array(numbers)), -8, 8), np.float32)
 
 
 def _form(mask: Mask, corners: Floats) -> list[float]:

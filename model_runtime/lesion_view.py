@@ -1,6 +1,6 @@
-"""One lesion on an ultrasound picture: where it lies, how it is cut out, and its outline. Trainer and server share this.
+"""One lesion on an ultrasound picture: where it lies, how it is cut out, and its outline.
 
-A picture is read twice by the outline network: whole, to find the lesion, and again close up, because a small
+Trainer and server share this. A picture is read twice by the outline network: whole, to find the lesion, and again close up, because a small
 lesion is a handful of pixels in the whole picture. Each reading is the mean of the tensor and its mirror image.
 numpy only; the network comes as a function.
 """
@@ -155,7 +155,8 @@ def _read(run: Run, image: GreyImage, spec: ImageSpec) -> Float:
     """Return the network's map in source pixels: the mean over the tensor and its mirror image."""
     tensor, place = prepare(image, spec)
     both = run(np.concatenate([tensor, tensor[:, :, ::-1]]))
-    return restore((both[0, :, :, 0] + both[1, :, ::-1, 0]) / 2, place)
+    mean = np.asarray((both[0, :, :, 0] + both[1, :, ::-1, 0]) / 2, np.float32)
+    return restore(mean, place)
 
 
 def _main_region(probability: Float, threshold: float, near: Mask | None) -> Mask | None:
@@ -178,7 +179,7 @@ def _sums(values: NDArray[np.float64], regions: Regions) -> NDArray[np.float64]:
     """Return the sum of values over each region."""
     total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     runs = total[regions.row, regions.stop] - total[regions.row, regions.start]
-    return np.bincount(regions.label, weights=runs, minlength=regions.count)
+    return np.asarray(np.bincount(regions.label, weights=runs, minlength=regions.count), np.float64)
 
 
 def _overlap(window: Window, rows: int, columns: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
