@@ -1,8 +1,8 @@
 """One lesion on an ultrasound picture: where it lies, how it is cut out, and its outline.
 
-Trainer and server share this. A picture is read twice by the outline network: whole, to find the lesion, and again close up, because a small
-lesion is a handful of pixels in the whole picture. Each reading is the mean of the tensor and its mirror image.
-numpy only; the network comes as a function.
+Trainer and server share this. A picture is read twice by the outline network: whole, to find the lesion, and
+again close up, because a small lesion is a handful of pixels in the whole picture. Each reading is the mean of
+the tensor and its mirror image. numpy only; the network comes as a function.
 """
 
 from collections.abc import Callable
