@@ -16,9 +16,8 @@ from dicom_node.header import Header
 
 _FRONTAL = frozenset(("AP", "PA"))  # PS3.3 C.8.1.3, C.8.11.6: View Position
 _RADIOGRAPHS = frozenset((ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation))
-# With the retired classes (PS3.6 annex A), which old archives are full of.
-ULTRASOUND_MULTI_FRAMES = frozenset((UltrasoundMultiFrameImageStorage, "1.2.840.10008.5.1.4.1.1.3"))
-ULTRASOUND_IMAGES = frozenset((UltrasoundImageStorage, "1.2.840.10008.5.1.4.1.1.6")) | ULTRASOUND_MULTI_FRAMES
+# Not the retired classes of the nineties: results could not refer to such an image (highdicom knows none of them).
+ULTRASOUND_IMAGES = frozenset((UltrasoundImageStorage, UltrasoundMultiFrameImageStorage))
 # PS3.3 C.8.5.6.1.1, Image Type value 4, a sum of hexadecimal flags: what else than a plain 2D image may be in it.
 _PLAIN_2D = 0x0001
 _SPATIALLY_RELATED = 0x0400
@@ -108,7 +107,7 @@ class UltrasoundRule:
         part = self._part_is_another(header)
         if part is not None:
             return part
-        if header.sop_class_uid in ULTRASOUND_MULTI_FRAMES and header.frames != "1":
+        if header.sop_class_uid == UltrasoundMultiFrameImageStorage and header.frames != "1":
             return "it is a cine loop (multi-frame); single images are read"
         if _modes(header) & ~(_PLAIN_2D | _SPATIALLY_RELATED):
             return "it shows more than a plain 2D image (Doppler, M-mode, elastography or 3D, by its Image Type)"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clinical.breast_codes import BREAST_LESION_TERMS, MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, SNOMED_CT, Coding
+from clinical.conformal import Answer
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading, ReadingMask
 from clinical.identity import IssuerTable
 from clinical.image import PixelSpacing, SpacingOrigin
+from clinical.lesion import Basis, LesionAssessment, image_tokens
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, radiograph_phantom
 from record_store.blobs import open_blobs
@@ -146,6 +150,30 @@ def square_reading(
 @pytest.fixture
 def a_reading():
     return square_reading
+
+
+@pytest.fixture
+def with_lesions():
+    """with_lesions(reading) -> the reading of a lesion model: terms of the breast, each finding assessed."""
+
+    def assess(reading: Reading) -> Reading:
+        lesions = tuple(
+            LesionAssessment(
+                finding=finding.number,
+                outcome=MALIGNANT_NEOPLASM_OF_BREAST,
+                basis=Basis.IMAGE,
+                probability=round(0.731 - 0.1 * finding.number, 3),
+                image_probability=0.5,
+                answer=Answer.UNSURE,
+                inputs=(),
+                missing=("Age",),
+                tokens=image_tokens(np.zeros(3)),
+            )
+            for finding in reading.findings
+        )
+        return replace(reading, terms=BREAST_LESION_TERMS, lesions=lesions)
+
+    return assess
 
 
 @pytest.fixture

@@ -17,7 +17,15 @@ from clinical.errors import IncorrectInput, Unsupported
 from clinical.finding import ImageRef, ReadingMask
 from clinical.image import PixelSpacing, SpacingOrigin
 from dicom_node.results import ENCODERS, ResultContext, encode_segmentation, encode_structured_report
-from dicom_node.testing import CANARY_ID, CANARY_NAME, cr_dataset, dicom_from_png, dx_dataset
+from dicom_node.testing import (
+    CANARY_ID,
+    CANARY_NAME,
+    cr_dataset,
+    dicom_from_png,
+    dx_dataset,
+    ultrasound_region,
+    us_dataset,
+)
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -200,6 +208,18 @@ def test_an_image_without_identity_cannot_be_referred_to(source, reading_of):
         encode_structured_report(reading, mask, source, context("SR"))
 
 
+def test_the_probability_of_malignancy_stands_beside_the_certainty_of_the_finding(
+    source, reading_of, with_lesions
+):
+    reading, mask = reading_of(source, 2)
+    report = encode_structured_report(with_lesions(reading), mask, source, context("SR"))
+    said = [item.MeasuredValueSequence[0] for item in items(report, "111047")]
+    assert [float(one.NumericValue) for one in said] == [63.1, 53.1]
+    assert {one.MeasurementUnitsCodeSequence[0].CodeValue for one in said} == {"%"}
+    assert len(items(report, "111012")) == 2
+    assert items(encode_structured_report(reading, mask, source, context("SR")), "111047") == []
+
+
 def bare(ds):
     """Return the image with every attribute of patient and study gone that is not an identity."""
     kept = {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns"}
@@ -229,6 +249,17 @@ SOURCES = {
 }
 
 
+def grey_bytes(pixels):
+    return (pixels >> 4).astype(np.uint8)
+
+
+ULTRASOUND = {
+    "US": lambda pixels: us_dataset(grey_bytes(pixels), regions=[ultrasound_region((0, 0, 128, 128), 0.1)]),
+    "US in colour": lambda pixels: us_dataset(np.stack([grey_bytes(pixels)] * 3, axis=2)),
+    "US with nothing but identities": lambda pixels: bare(us_dataset(grey_bytes(pixels))),
+}
+
+
 def valid(ds, tmp_path, dciodvfy):
     path = tmp_path / "made.dcm"
     path.write_bytes(file_bytes(ds))
@@ -246,6 +277,21 @@ def test_dciodvfy_finds_no_error_whatever_the_source_lacks(tmp_path, program, sm
     for count in (0, 1, 2):
         for encoder in ENCODERS:
             made = encoder.encode(*reading_of(ds, count, spacing), ds, context(encoder.kind))
+            assert made is None or valid(made, tmp_path, dciodvfy) == [], (encoder.kind, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ULTRASOUND)
+def test_dciodvfy_finds_no_error_in_the_lesions_of_an_ultrasound(
+    tmp_path, program, small_phantom, reading_of, with_lesions, name
+):
+    dciodvfy = program("dciodvfy")
+    ds = ULTRASOUND[name](small_phantom[0])
+    spacing = PixelSpacing(0.1, 0.1, SpacingOrigin.ULTRASOUND_REGION) if name == "US" else None
+    for count in (0, 1, 2):
+        reading, mask = reading_of(ds, count, spacing)
+        for encoder in ENCODERS:
+            made = encoder.encode(with_lesions(reading), mask, ds, context(encoder.kind))
             assert made is None or valid(made, tmp_path, dciodvfy) == [], (encoder.kind, count)
 
 

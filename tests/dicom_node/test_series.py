@@ -12,7 +12,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.header import Header
-from dicom_node.series import RadiographRule, UltrasoundRule, eligible
+from dicom_node.series import RadiographRule, eligible
 
 RULE = RadiographRule(modalities=("CR", "DX"))
 

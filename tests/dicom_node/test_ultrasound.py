@@ -48,7 +48,6 @@ def header(sop_class=UltrasoundImageStorage, modality="US", part="BREAST", **mor
         header(part="breast"),
         header(part="", anatomic_regions="SCT 76752008"),
         header(part="CHEST", anatomic_regions="SCT 39607008\\SRT T-04000"),
-        header("1.2.840.10008.5.1.4.1.1.6"),
         header(UltrasoundMultiFrameImageStorage, frames="1"),
         header(image_type="ORIGINAL\\PRIMARY\\BREAST\\0001"),
         header(image_type="DERIVED\\PRIMARY\\\\"),
@@ -70,6 +69,7 @@ def test_still_b_mode_images_of_the_breast_are_read(image):
         (header(image_type="ORIGINAL\\PRIMARY\\BREAST\\0011"), "Doppler"),
         (header(image_type="ORIGINAL\\PRIMARY\\\\0002"), "M-mode"),
         (header(SecondaryCaptureImageStorage), "no ultrasound image"),
+        (header("1.2.840.10008.5.1.4.1.1.6"), "no ultrasound image"),  # retired
         (header(ComprehensiveSRStorage, "SR"), "no ultrasound image"),
     ],
 )

@@ -2,17 +2,22 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, timedelta, timezone
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clinical.breast_codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.codes import AREA, LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
+from clinical.conformal import Answer
 from clinical.errors import Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
+from clinical.inputs import InputUsed
+from clinical.lesion import Basis, ImageTokens, LesionAssessment
 from record_store.reading_json import from_json, to_json
 from record_store.readings import (
     DONE,
@@ -62,6 +67,28 @@ images = st.builds(
     columns=st.integers(1, 5000),
     spacing=st.none() | st.builds(PixelSpacing, millimetres, millimetres, st.sampled_from(SpacingOrigin)),
 )
+inputs = st.builds(
+    InputUsed,
+    name=text,
+    label=text,
+    value=number,
+    shown=text,
+    unit=text,
+    taken_at=st.none() | st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])),
+    source=st.none() | text,
+)
+assessments = st.builds(
+    LesionAssessment,
+    finding=st.integers(1, 9),
+    outcome=st.just(MALIGNANT_NEOPLASM_OF_BREAST),
+    basis=st.sampled_from(Basis),
+    probability=number,
+    image_probability=number,
+    answer=st.sampled_from(Answer),
+    inputs=st.lists(inputs, max_size=2).map(tuple),
+    missing=st.lists(text, max_size=2).map(tuple),
+    tokens=st.binary(max_size=8).map(lambda data: ImageTokens((len(data),), data * 4)),
+)
 readings = st.builds(
     Reading,
     image=images,
@@ -69,6 +96,7 @@ readings = st.builds(
     terms=st.just(FindingTerms(NODULE_OF_LUNG, NODULE_OF_LUNG, NODULE_OF_LUNG, LUNG, "lung nodule")),
     threshold=number,
     findings=st.lists(findings, max_size=2).map(tuple),
+    lesions=st.lists(assessments, max_size=2).map(tuple),
 )
 FINDING = Finding(
     number=1,
@@ -107,6 +135,20 @@ def test_a_number_that_json_cannot_hold_is_a_fault_and_not_another_number(value)
 def test_a_damaged_body_is_a_fault(damage):
     with pytest.raises(Fault):
         from_json(damage)
+
+
+def test_a_reading_without_assessments_is_written_as_before_there_were_any():
+    document = orjson.loads(to_json(READING))
+    assert set(document) == {"schema", "reading"}
+    del document["reading"]["lesions"]
+    assert from_json(orjson.dumps(document)) == READING
+
+
+@pytest.mark.parametrize("damage", [{"version": 2}, {"assessments": [{}]}, {"assessments": None}])
+def test_assessments_that_this_version_does_not_know_are_a_fault_and_not_left_out(damage):
+    document = orjson.loads(to_json(READING)) | {"lesions": {"version": 1, "assessments": []} | damage}
+    with pytest.raises(Fault):
+        from_json(orjson.dumps(document))
 
 
 def test_an_unknown_key_in_a_body_is_a_fault():
