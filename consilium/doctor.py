@@ -12,8 +12,8 @@ from consilium import health, logs
 from consilium.settings import Settings
 from consilium.supervise import children_state
 from consilium.wiring import House
-from model_runtime.engine import LocalEngine, Policy, State
-from model_runtime.library import Library, single_onnxruntime
+from model_runtime.engine import LocalEngine, State
+from model_runtime.library import single_onnxruntime
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def examine(settings: Settings) -> dict[str, Finding]:
         "migrations": lambda: _wrong(health.migrations_check(house.db)()),
         "blobs": lambda: _wrong(health.blob_space_check(house.blobs, house.low_water_bytes)()),
         "onnxruntime": _onnxruntime,
-        "models": lambda: _models(settings),
+        "models": lambda: _models(house),
         "http port": lambda: _port(settings, "web", settings.http_host, settings.http_port),
         "dicom port": lambda: _port(settings, "dicom", settings.dicom_host, settings.dicom_port),
     }
@@ -79,11 +79,15 @@ def _onnxruntime() -> Finding:
     return OK if found else Finding("none is installed; pip install 'consilium-cds[cpu]' or '[gpu]'")
 
 
-def _models(settings: Settings) -> Finding:
-    engine = LocalEngine(Library(settings.models), policy=Policy(settings.model_provider))
+def _models(house: House) -> Finding:
+    engine = LocalEngine(house.library, house.placement)
     states = [engine.warm(state.name) for state in engine.ready()]
     report = {one.name: one.problem if one.state is State.BROKEN else None for one in states}
-    return _wrong(health.models_check(lambda: report, settings.required_models)())
+    problem = health.models_check(lambda: report, house.settings.required_models)()
+    makeshift = [one.name for one in states if one.degraded]
+    if problem or not makeshift:
+        return _wrong(problem)
+    return Finding(f"CUDA does not start: {', '.join(makeshift)} would run on the CPU", wrong=False)
 
 
 def _port(settings: Settings, role: str, host: str, port: int) -> Finding:

@@ -40,6 +40,7 @@ ALLOWED_FIELDS = frozenset(
         "expression",
         "file",
         "findings",
+        "graph",
         "hook",
         "hook_instance",
         "host",

@@ -63,6 +63,19 @@ MODEL_ANSWERS = Counter(
     "consilium_model_answers_total", "Cases by what was made of the score", ["model", "version", "answer"]
 )
 
+MODEL_DEVICE = Gauge(
+    "consilium_model_device",
+    "1 where this machine's worker runs the model on the device",
+    ["model", "device"],
+    multiprocess_mode="mostrecent",
+)
+MODEL_DEGRADED = Gauge(
+    "consilium_model_degraded",
+    "1 while the CPU answers for a GPU that is away",
+    ["model"],
+    multiprocess_mode="mostrecent",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class AtScrape:

@@ -17,6 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from clinical.errors import IncorrectInput
+
 PREFIX = "CONSILIUM_"
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
@@ -42,6 +44,16 @@ def _from_json(value: object) -> object:
 def _ae_title(value: str) -> str:
     if not AE_TITLE.fullmatch(value):
         raise ValueError("expected an AE title: 1 to 16 printable characters without a backslash")
+    return value
+
+
+def _model_key(value: str) -> str:
+    from model_runtime.signature import public_key  # noqa: PLC0415 - cryptography takes time that most starts save
+
+    try:
+        public_key(value)
+    except IncorrectInput:
+        raise ValueError("expected the Base64 text of a 32-byte Ed25519 public key") from None
     return value
 
 
@@ -71,6 +83,7 @@ DatabaseUrl = Annotated[
 ]
 BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
 AeTitle = Annotated[str, BeforeValidator(_ae_title)]
+ModelKey = Annotated[str, BeforeValidator(_model_key)]
 BaseUrl = Annotated[str, BeforeValidator(_origin)]
 
 
@@ -128,6 +141,8 @@ class Settings(BaseSettings):
     executor_id: str = Field(default="worker-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     executor_silence_s: float = Field(default=15.0, ge=1, le=600)
     model_provider: Literal["auto", "cpu", "cuda"] = "auto"
+    model_cpu_fallback: bool = False
+    model_keys: Annotated[tuple[ModelKey, ...], BeforeValidator(_from_json)] = ()
     decode_seconds: float = Field(default=30.0, gt=0, le=600)
     decode_memory_mb: int = Field(default=2048, ge=256)
 

@@ -17,14 +17,13 @@ from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
-from model_runtime.library import Library
 from model_runtime.manifest import Manifest
 
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     """Return the web process's collaborators. supervised: a `consilium serve` is our parent."""
     settings = house.settings
-    engine = LocalEngine(Library(settings.models))
+    engine = LocalEngine(house.library)
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
     ready = _readiness(house, engine, supervised=supervised)
     return WebParts(

@@ -20,6 +20,8 @@ from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
     from dicom_node.pixels import DecodeLimits, Decoder
+    from model_runtime.engine import Placement
+    from model_runtime.library import Library
 
 LOW_WATER_UNIT = 1 << 20
 STALE_PART_S = 3600.0
@@ -80,6 +82,21 @@ class House:
             wall_seconds=3 * self.settings.decode_seconds,
             memory_bytes=self.settings.decode_memory_mb << 20,
         )
+
+    @cached_property
+    def library(self) -> "Library":
+        """The models folder, read once."""
+        from model_runtime.library import Library  # noqa: PLC0415
+        from model_runtime.signature import public_key  # noqa: PLC0415
+
+        return Library(self.settings.models, [public_key(key) for key in self.settings.model_keys])
+
+    @property
+    def placement(self) -> "Placement":
+        """Where this machine's workers run models."""
+        from model_runtime.engine import Placement, Policy  # noqa: PLC0415
+
+        return Placement(Policy(self.settings.model_provider), self.settings.model_cpu_fallback)
 
     @cached_property
     def decoder(self) -> "Decoder":

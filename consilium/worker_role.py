@@ -22,8 +22,8 @@ from consilium.worker import (
 )
 from dicom_node.pixels import Decoder
 from dicom_node.scu import Destination, send
-from model_runtime.engine import LocalEngine, Policy
-from model_runtime.library import Library
+from model_runtime.engine import LocalEngine, State
+from model_runtime.session import Device
 from record_store import readings
 from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
@@ -87,8 +87,13 @@ class _Counting:
             metrics.STUDY_SECONDS.labels(model).observe(seconds)
 
 
-def _measure(house: House) -> int:
+def _measure(house: House, models: LocalEngine) -> int:
     """Set the gauges that nobody's request would."""
+    for state in models.ready():
+        for device in Device:
+            runs_there = state.state is State.READY and state.device is device
+            metrics.MODEL_DEVICE.labels(state.name, device).set(runs_there)
+        metrics.MODEL_DEGRADED.labels(state.name).set(state.degraded)
     metrics.BLOB_FREE_BYTES.set(house.blobs.free_bytes())
     now, quiet = house.now(), timedelta(seconds=house.settings.study_quiet_s)
     with house.db.read() as conn:
@@ -102,7 +107,7 @@ def _measure(house: House) -> int:
 def build_worker(house: House) -> Worker:
     """Return the worker's parts; nothing has been started."""
     settings = house.settings
-    models = LocalEngine(Library(settings.models), policy=Policy(settings.model_provider))
+    models = LocalEngine(house.library, house.placement)
     decoder = house.decoder
     steps = StudySteps(
         db=house.db,
@@ -152,6 +157,6 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
     return (
         Loop("close", closing.once, CLOSER_POLL_S),
         Loop("reconcile", closing.reconcile, RECONCILE_S),
-        Loop("measure", lambda: _measure(house), MEASURE_S),
+        Loop("measure", lambda: _measure(house, models), MEASURE_S),
         Loop("deliver", delivering.once, DELIVERY_POLL_S),
     )

@@ -9,22 +9,23 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
-from numpy.typing import NDArray
 
 from clinical.errors import Busy, Fault
 from model_runtime.graphs import MODEL
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
-from model_runtime.session import Device, Session
-from model_runtime.turns import Turns
+from model_runtime.outputs import Array, Outputs
+from model_runtime.session import Device
+from model_runtime.slots import Placement, Policy, Slot
 
-Array = NDArray[Any]
+__all__ = ["Array", "Engine", "LocalEngine", "ModelState", "Outputs", "Placement", "Policy", "State"]
+ON_THE_CPU = Placement(Policy.CPU, cpu_fallback=False)
 log = structlog.get_logger()
 
 
@@ -33,11 +34,12 @@ class Engine(Protocol):
 
     def run(
         self, model: str, inputs: Mapping[str, Array], *, graph: str = MODEL, timeout_s: float | None = None
-    ) -> dict[str, Array]:
-        """Return the outputs of one graph by name.
+    ) -> Outputs:
+        """Return the outputs of one graph by name, and where they were computed.
 
         Raises NotFound (no such model), IncorrectInput (an input's name, dtype or shape), Busy (no turn
-        within the time), Fault (the model is broken or its run failed). No message holds a value.
+        within the time, or the GPU is away and the CPU not permitted), Fault (the model is broken or its run
+        failed). No message holds a value.
         """
         ...
 
@@ -54,14 +56,6 @@ class Engine(Protocol):
         ...
 
 
-class Policy(StrEnum):
-    """Where sessions run. auto: CUDA when a session really starts there, else the CPU."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-    AUTO = "auto"
-
-
 class State(StrEnum):
     """What is known of a model."""
 
@@ -74,7 +68,8 @@ class State(StrEnum):
 class ModelState:
     """One model in the report, over all its graphs: ready when one is loaded and none is broken.
 
-    device: where it runs, once it does; problem: why it is broken.
+    device: where it runs, once it does, the CPU when any graph does; problem: why it is broken.
+    degraded: a graph runs on the CPU although the policy wants the GPU.
     """
 
     name: str
@@ -82,41 +77,18 @@ class ModelState:
     state: State
     device: Device | None = None
     problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A session and the turns to run it."""
-
-    session: Session
-    turns: Turns
-
-
-@dataclass(slots=True)
-class _Slot:
-    """What became of one graph: nothing yet, loaded, or broken. The lock makes that happen once."""
-
-    model: str
-    graph: str
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    loaded: _Loaded | None = None
-    fault: Fault | None = None
+    degraded: bool = False
 
 
 class LocalEngine:
     """Sessions in this process, created at first use, once, and after a fork anew."""
 
-    def __init__(self, library: Library, *, policy: Policy = Policy.CPU, cpu_fallback: bool = False) -> None:
-        """policy: where to run. cpu_fallback: with policy `cuda`, permit the CPU when CUDA does not start.
-
-        Opens nothing: the first run of a model, or `warm`, verifies and loads it.
-        """
+    def __init__(self, library: Library, placement: Placement = ON_THE_CPU) -> None:
+        """Open nothing: the first run of a model, or `warm`, verifies and loads it."""
         self._library = library
-        self._policy = policy
-        self._cpu_fallback = cpu_fallback
+        self._placement = placement
         self._lock = threading.Lock()
-        self._slots: dict[tuple[str, str], _Slot] = {}
+        self._slots: dict[tuple[str, str], Slot] = {}
         self._kept: dict[tuple[str, str], Mapping[str, Array]] = {}
         # Sessions and their threads do not survive a fork; a CUDA context breaks in it. The hook stays
         # registered for the life of the process, so it must not keep the engine alive.
@@ -129,7 +101,7 @@ class LocalEngine:
 
     def run(
         self, model: str, inputs: Mapping[str, Array], *, graph: str = MODEL, timeout_s: float | None = None
-    ) -> dict[str, Array]:
+    ) -> Outputs:
         """See Engine.
 
         timeout_s bounds the wait for a turn. It cannot stop a run that has begun (nothing can be taken
@@ -137,11 +109,7 @@ class LocalEngine:
         duration room in the caller's deadline. None waits for a turn as long as it takes.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        slot = self._slot(model, graph)
-        loaded = slot.loaded or self._load(slot, deadline)
-        loaded.session.check(inputs)
-        with loaded.turns.take(deadline):
-            return loaded.session.run(inputs)
+        return self._slot(model, graph).run(inputs, deadline)
 
     def arrays(self, model: str, key: str) -> Mapping[str, Array]:
         """See Engine. Read once."""
@@ -160,9 +128,9 @@ class LocalEngine:
                     self._try_load(self._slot(model, name))
         return self._state(model)
 
-    def _try_load(self, slot: _Slot) -> None:
-        with contextlib.suppress(Fault):  # kept in the slot; the model's other graphs answer
-            self._load(slot, None)
+    def _try_load(self, slot: Slot) -> None:
+        with contextlib.suppress(Fault, Busy):  # a fault is kept in the slot; the model's other graphs answer
+            slot.load(None)
 
     def check_files(self, model: str) -> ModelState:
         """Compare the digests of a model's files without loading it; a fault is kept as when it is loaded."""
@@ -193,68 +161,22 @@ class LocalEngine:
         faults = [slot.fault.message for slot in slots if slot.fault is not None]
         if faults:
             return ModelState(model, manifest.version, State.BROKEN, problem="; ".join(faults))
-        devices = [slot.loaded.session.device for slot in slots if slot.loaded is not None]
-        if not devices:
+        loaded = [slot.loaded for slot in slots if slot.loaded is not None]
+        if not loaded:
             return ModelState(model, manifest.version, State.UNTRIED)
-        return ModelState(model, manifest.version, State.READY, devices[0])
+        device = Device.CPU if any(one.session.device is Device.CPU for one in loaded) else Device.CUDA
+        degraded = any(one.degraded for one in loaded)
+        return ModelState(model, manifest.version, State.READY, device, degraded=degraded)
 
-    def _slot(self, model: str, graph: str) -> _Slot:
+    def _slot(self, model: str, graph: str) -> Slot:
         slot = self._slots.get((model, graph))
         if slot is None:
             self._library.manifest(model).graph(graph)  # an unknown name must not grow the table
             with self._lock:
-                slot = self._slots.setdefault((model, graph), _Slot(model, graph))
+                slot = self._slots.setdefault((model, graph), Slot(self._library, model, graph, self._placement))
         return slot
-
-    def _load(self, slot: _Slot, deadline: float | None) -> _Loaded:
-        """Load once. A failure is kept: the same bytes would fail again."""
-        if not slot.lock.acquire(timeout=_left(deadline)):
-            raise Busy(f"model {slot.model} is still being loaded")
-        try:
-            if slot.loaded is None and slot.fault is None:
-                self._fill(slot)
-            loaded, fault = slot.loaded, slot.fault
-        finally:
-            slot.lock.release()
-        if loaded is None:
-            raise Fault(fault.message if fault else f"model {slot.model} was not loaded")
-        return loaded
-
-    def _fill(self, slot: _Slot) -> None:
-        try:
-            session = self._open(slot)
-        except Fault as fault:
-            slot.fault = fault
-            log.warning("model is broken", model=slot.model, graph=slot.graph, problem=fault.message)
-            return
-        slot.loaded = _Loaded(session, Turns(slot.model, _at_once(session)))
-        version = self._library.manifest(slot.model).version
-        log.info("model loaded", model=slot.model, graph=slot.graph, version=version, device=session.device)
-
-    def _open(self, slot: _Slot) -> Session:
-        if self._policy is Policy.CPU:
-            return self._library.verify(slot.model, Device.CPU, slot.graph)
-        try:
-            return self._library.verify(slot.model, Device.CUDA, slot.graph)
-        except Fault as fault:
-            if self._policy is Policy.CUDA and not self._cpu_fallback:
-                raise
-            log.warning("model falls back to the cpu", model=slot.model, problem=fault.message)
-            return self._library.verify(slot.model, Device.CPU, slot.graph)
 
 
 def _forget(engine: LocalEngine | None) -> None:
     if engine is not None:
         engine.forget_sessions()
-
-
-def _at_once(session: Session) -> int:
-    """Return how many runs of one session may be under way: a CUDA session has one stream."""
-    if session.device is Device.CUDA:
-        return 1
-    return max(1, (os.cpu_count() or 1) // session.graph.intra_op_threads)
-
-
-def _left(deadline: float | None) -> float:
-    """Return seconds as Lock.acquire wants them: -1 waits as long as it takes."""
-    return -1 if deadline is None else max(0.0, deadline - time.monotonic())

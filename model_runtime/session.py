@@ -5,6 +5,7 @@ onnxruntime is imported when the first session is made and not before: processes
 """
 
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
@@ -30,6 +31,10 @@ ORT_TYPES = {
     "tensor(bool)": "bool",
 }
 SILENT = 4  # ORT severity FATAL: its error lines quote tensor values
+# How onnxruntime's CUDA provider words what CUDA and its libraries answer, and an arena that cannot grow.
+DEVICE_FAILURE = re.compile(
+    r"\b(CUDA|CUDNN|CUBLAS|CUFFT|CURAND) (failure|error)|cudaError|Failed to allocate memory"
+)
 CUDA_OPTIONS = {
     # The default doubles its arena without limit; a fixed search keeps the first call of a shape quick;
     # TF32 would move probabilities by 1e-3 and with them the golden check.
@@ -37,6 +42,10 @@ CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     "use_tf32": "0",
 }
+
+
+class DeviceLost(Fault):
+    """The GPU failed while it ran a model; what it was asked may be asked of the CPU."""
 
 
 class Device(StrEnum):
@@ -117,7 +126,11 @@ class Session:
             raise IncorrectInput(f"model {self.model}: the inputs differ in their batch length")
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. Raises IncorrectInput as `check`; Fault when the run fails or a result is not finite."""
+        """Run once.
+
+        Raises IncorrectInput as `check`; Fault when the run fails or a result is not finite, DeviceLost among
+        them when it is the GPU that failed.
+        """
         self.check(inputs)
         options = onnxruntime().RunOptions()
         options.log_severity_level = SILENT
@@ -125,7 +138,10 @@ class Session:
             results = self._session.run(self._outputs, dict(inputs), options)
         except runtime_errors() as problem:
             # The text may quote values of the input: only its kind is passed on, and no chain with the text.
-            raise Fault(f"model {self.model} failed while running ({type(problem).__name__})") from None
+            text = f"model {self.model} failed while running ({type(problem).__name__})"
+            if self.device is Device.CUDA and _is_of_the_device(problem):
+                raise DeviceLost(text) from None
+            raise Fault(text) from None
         for name, value in zip(self._outputs, results, strict=True):
             # min and max rather than isfinite: no temporary array of the size of an image.
             if value.dtype.kind == "f" and value.size and not np.isfinite((value.min(), value.max())).all():
@@ -152,6 +168,11 @@ def _open(model: str, graph: GraphSpec, data: bytes, device: Device) -> Any:  # 
         return ort.InferenceSession(data, options, providers=providers)
     except runtime_errors() as problem:
         raise Fault(f"onnxruntime refuses the file of model {model} ({type(problem).__name__})") from None
+
+
+def _is_of_the_device(problem: Exception) -> bool:
+    """Tell a failure of the GPU, its driver or its memory from one of the model or the input."""
+    return type(problem).__name__ == "DeviceReset" or bool(DEVICE_FAILURE.search(str(problem)))
 
 
 def _wire(spec: TensorSpec) -> tuple[str, str, tuple[int | str, ...]]:

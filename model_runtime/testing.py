@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.errors import Busy, ClinicalError, NotFound
-from model_runtime.engine import ModelState, State
+from model_runtime.engine import ModelState, Outputs, State
 from model_runtime.graphs import MODEL
 from model_runtime.manifest import Manifest, parse_manifest
 from model_runtime.source_attributes import ATTRIBUTES, NOT_ASSESSED
@@ -19,7 +19,7 @@ from model_runtime.tasks.coding import coding_document
 from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, record_columns, record_document
 
 Array = NDArray[Any]
-Outputs = Mapping[str, Array]
+Arrays = Mapping[str, Array]
 Document = dict[str, Any]
 NO_DIGEST = "0" * 64
 GOLDEN = {"file": "golden.npz", "sha256": NO_DIGEST, "tolerance": 1e-6}
@@ -43,10 +43,10 @@ class Slow:
     """An answer that takes its time; with a shorter `timeout_s` it is Busy, after that time."""
 
     delay_s: float
-    outputs: Outputs
+    outputs: Arrays
 
 
-Answer = Outputs | ClinicalError | Slow | Callable[[Mapping[str, Array]], Outputs]
+Answer = Arrays | ClinicalError | Slow | Callable[[Arrays], Arrays]
 
 
 class CannedEngine:
@@ -71,8 +71,8 @@ class CannedEngine:
 
     def run(
         self, model: str, inputs: Mapping[str, Array], *, graph: str = MODEL, timeout_s: float | None = None
-    ) -> dict[str, Array]:
-        """See model_runtime.engine.Engine."""
+    ) -> Outputs:
+        """See model_runtime.engine.Engine. An answer that is `Outputs` says where it was computed."""
         self.calls.append((model, dict(inputs)))
         answer = self._answers.get((model, graph), self._answers.get(model))
         if answer is None:
@@ -81,8 +81,9 @@ class CannedEngine:
             raise answer
         if isinstance(answer, Slow):
             _sleep(model, answer.delay_s, timeout_s)
-            return dict(answer.outputs)
-        return dict(answer(inputs) if callable(answer) else answer)
+            answer = answer.outputs
+        found = answer(inputs) if callable(answer) else answer
+        return found if isinstance(found, Outputs) else Outputs(found)
 
     def manifest(self, model: str) -> Manifest:
         """See model_runtime.engine.Engine."""

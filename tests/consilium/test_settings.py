@@ -1,5 +1,8 @@
 """Settings: read once, frozen; a bad value stops start-up with its name and never its content."""
 
+import base64
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -26,6 +29,9 @@ SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
         ("DATABASE_URL", "mysql://hunter2@127.0.0.1/x"),
         ("DATABASE_URL", "sqlite:///relative/hunter2.db"),
         ("BLOB_URL", "ftp://hunter2"),
+        ("MODEL_KEYS", "hunter2"),
+        ("MODEL_KEYS", '["hunter2"]'),
+        ("MODEL_CPU_FALLBACK", "hunter2"),
     ],
 )
 def test_a_bad_value_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -124,3 +130,9 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
 
 def test_every_setting_has_a_default_that_starts_a_development_server() -> None:
     assert Settings().profile == "development"
+
+
+def test_a_public_key_of_32_bytes_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = base64.b64encode(bytes(range(32))).decode()
+    monkeypatch.setenv("CONSILIUM_MODEL_KEYS", json.dumps([key]))
+    assert load_settings().model_keys == (key,)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from clinical.errors import Busy, Fault, IncorrectInput, NotFound
 from model_export.testing import onnx_bytes, write_model
 from model_runtime import session as session_module
-from model_runtime.engine import LocalEngine, Policy, State
+from model_runtime.engine import LocalEngine, Placement, Policy, State
 from model_runtime.library import Library
 from model_runtime.session import Device
 from model_runtime.testing import (
@@ -260,7 +260,7 @@ def test_the_queue_of_a_model_is_bounded(models, one_row, monkeypatch):
 
 
 def test_asking_for_cuda_where_there_is_none_is_refused_and_not_silently_the_cpu(models):
-    engine = LocalEngine(Library(models), policy=Policy.CUDA)
+    engine = LocalEngine(Library(models), Placement(Policy.CUDA, cpu_fallback=False))
     if engine.warm(RISK).device is Device.CUDA:
         return
     assert engine.warm(RISK).state is State.BROKEN
@@ -268,9 +268,12 @@ def test_asking_for_cuda_where_there_is_none_is_refused_and_not_silently_the_cpu
 
 @pytest.mark.parametrize(("policy", "fallback"), [(Policy.CUDA, True), (Policy.AUTO, False)])
 def test_the_cpu_answers_when_that_is_permitted(models, one_row, policy, fallback):
-    engine = LocalEngine(Library(models), policy=policy, cpu_fallback=fallback)
-    assert engine.run(RISK, one_row)["probability"].item() == pytest.approx(0.5)
-    assert engine.warm(RISK).device in {Device.CPU, Device.CUDA}
+    engine = LocalEngine(Library(models), Placement(policy, fallback))
+    found = engine.run(RISK, one_row)
+    assert found["probability"].item() == pytest.approx(0.5)
+    state = engine.warm(RISK)
+    assert state.device is found.device
+    assert state.degraded == found.degraded == (policy is Policy.CUDA and found.device is Device.CPU)
 
 
 def test_forgetting_sessions_means_verifying_again(models, one_row):
