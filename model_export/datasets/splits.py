@@ -41,12 +41,27 @@ def groups_of(
 
     Leave `rows` out where equal rows are coincidences and not copies (a few coarse categories).
     """
-    parts = [_numbered(values) for values in (_hashable(rows), patient) if values is not None]
+    parts = [list(values) for values in (_hashable(rows), patient) if values is not None]
     if not parts or any(len(part) != len(parts[0]) for part in parts):
         raise IncorrectInput("groups need rows or patients, one entry for each row")
-    if len(parts) == 1:
-        return parts[0]
-    return _united(parts[0], parts[1])
+    return united([list(enumerate(keys)) for keys in zip(*parts, strict=True)])
+
+
+def united(keys: Sequence[Iterable[Hashable]]) -> Groups:
+    """Return the groups of rows that share a key, directly or through other rows; keys: several for each row."""
+    parent = list(range(len(keys)))
+
+    def root(of: int) -> int:
+        while parent[of] != of:
+            parent[of] = parent[parent[of]]
+            of = parent[of]
+        return of
+
+    first: dict[Hashable, int] = {}
+    for row, several in enumerate(keys):
+        for key in several:
+            parent[root(row)] = root(first.setdefault(key, row))
+    return _numbered(root(row) for row in range(len(keys)))
 
 
 def _hashable(rows: Sequence[Hashable] | NDArray[np.float64] | None) -> Sequence[Hashable] | None:
@@ -59,22 +74,6 @@ def _hashable(rows: Sequence[Hashable] | NDArray[np.float64] | None) -> Sequence
 def _numbered(values: Iterable[Hashable]) -> Groups:
     number: dict[Hashable, int] = {}
     return np.array([number.setdefault(value, len(number)) for value in values], np.int64)
-
-
-def _united(one: Groups, two: Groups) -> Groups:
-    """Return connected components: rows that share a number in either array, directly or through others."""
-    parent = list(range(int(two.max(initial=-1)) + 1))
-
-    def root(of: int) -> int:
-        while parent[of] != of:
-            parent[of] = parent[parent[of]]
-            of = parent[of]
-        return of
-
-    first: dict[int, int] = {}
-    for a, b in zip(one.tolist(), two.tolist(), strict=True):
-        parent[root(b)] = root(first.setdefault(a, b))
-    return _numbered(root(b) for b in two.tolist())
 
 
 def check_disjoint(train: Rows, test: Rows, groups: Groups) -> None:
