@@ -19,11 +19,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit, UltrasoundImageStorage
 
 from clinical.errors import ClinicalError, IncorrectInput, Unsupported
 from dicom_node.grey import check_declared, grey_of, spacing_of
-from dicom_node.series import ULTRASOUND_IMAGES
 from dicom_node.ultrasound import Region, refuse_declared_colour, regions_of
 
 _HEADER_GROUPS = frozenset((0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040))
@@ -88,7 +87,7 @@ def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _regions(ds: Dataset) -> tuple[Region, ...]:
-    if ds.get("SOPClassUID") not in ULTRASOUND_IMAGES:
+    if ds.get("SOPClassUID") != UltrasoundImageStorage:
         return ()
     refuse_declared_colour(ds)
     return regions_of(ds)

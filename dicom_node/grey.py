@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import UltrasoundImageStorage
 
 from clinical.errors import IncorrectInput, Unsupported
 from clinical.image import SpacingOrigin
-from dicom_node.series import ULTRASOUND_IMAGES
 from dicom_node.ultrasound import COLOUR_INTERPRETATIONS, Region, grey_from_colour, spacing_of_regions
 
 _Whole = NDArray[np.signedinteger[Any]]
@@ -69,7 +69,7 @@ def check_declared(ds: Dataset, max_pixels: int) -> None:
 def is_grey_in_colour(ds: Dataset) -> bool:
     """Tell whether this is an ultrasound image in a colour interpretation: most are grey pictures all the same."""
     return (
-        ds.get("SOPClassUID") in ULTRASOUND_IMAGES
+        ds.get("SOPClassUID") == UltrasoundImageStorage
         and ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
         and _integer(ds, "SamplesPerPixel", 1) == (1 if ds.PhotometricInterpretation == "PALETTE COLOR" else 3)
     )

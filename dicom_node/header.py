@@ -34,7 +34,6 @@ _WANTED = {
     0x00100021: "issuer_of_patient_id",
     0x0020000D: "study_uid",
     0x0020000E: "series_uid",
-    0x00280008: "frames",
 }
 _PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -50,7 +49,7 @@ _MALFORMED = "the data set is malformed"
 class Header:
     """The attributes that storing and choosing need; "" where the data set has none. UIDs are not yet checked.
 
-    frames: Number of Frames as text. anatomic_regions: "scheme code" of each region that is named, joined by a
+    anatomic_regions: "scheme code" of each region that is named, joined by a
         backslash; it lies in a sequence, so only dicom_node.anatomy fills it.
     """
 
@@ -65,7 +64,6 @@ class Header:
     view_position: str = ""
     image_type: str = ""
     study_description: str = ""
-    frames: str = ""
     anatomic_regions: str = ""
 
     def __repr__(self) -> str:

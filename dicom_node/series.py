@@ -16,8 +16,6 @@ from dicom_node.header import Header
 
 _FRONTAL = frozenset(("AP", "PA"))  # PS3.3 C.8.1.3, C.8.11.6: View Position
 _RADIOGRAPHS = frozenset((ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation))
-# Not the retired classes of the nineties: results could not refer to such an image (highdicom knows none of them).
-ULTRASOUND_IMAGES = frozenset((UltrasoundImageStorage, UltrasoundMultiFrameImageStorage))
 # PS3.3 C.8.5.6.1.1, Image Type value 4, a sum of hexadecimal flags: what else than a plain 2D image may be in it.
 _PLAIN_2D = 0x0001
 _SPATIALLY_RELATED = 0x0400
@@ -100,14 +98,16 @@ class UltrasoundRule:
 
     def why_not(self, header: Header) -> str | None:
         """See Rule. What only the pixels show (colour) is found when they are decoded."""
-        if header.sop_class_uid not in ULTRASOUND_IMAGES:
+        # Not the retired classes of the nineties: no result could refer to such an image (highdicom knows none).
+        if header.sop_class_uid not in {UltrasoundImageStorage, UltrasoundMultiFrameImageStorage}:
             return NO_ULTRASOUND
         if header.modality not in self.modalities:
             return OTHER_MODALITY
         part = self._part_is_another(header)
         if part is not None:
             return part
-        if header.sop_class_uid == UltrasoundMultiFrameImageStorage and header.frames != "1":
+        # Also of one frame: highdicom cannot refer to a multi-frame image without functional groups.
+        if header.sop_class_uid == UltrasoundMultiFrameImageStorage:
             return "it is a cine loop (multi-frame); single images are read"
         if _modes(header) & ~(_PLAIN_2D | _SPATIALLY_RELATED):
             return "it shows more than a plain 2D image (Doppler, M-mode, elastography or 3D, by its Image Type)"

@@ -36,9 +36,7 @@ def normalise_source(source: Dataset) -> Dataset:
     """
     ds = Dataset()
     for element in source:
-        # An image of one frame is referred to as a whole; highdicom takes every other one for an enhanced one.
-        single = element.keyword == "NumberOfFrames" and element.value == 1
-        if element.keyword != "PixelData" and not single:
+        if element.keyword != "PixelData":
             ds.add(copy.deepcopy(element))
     if hasattr(source, "file_meta"):
         ds.file_meta = source.file_meta

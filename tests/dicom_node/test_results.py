@@ -256,9 +256,6 @@ def grey_bytes(pixels):
 ULTRASOUND = {
     "US": lambda pixels: us_dataset(grey_bytes(pixels), regions=[ultrasound_region((0, 0, 128, 128), 0.1)]),
     "US in colour": lambda pixels: us_dataset(np.stack([grey_bytes(pixels)] * 3, axis=2)),
-    "US cine of one frame": lambda pixels: us_dataset(
-        grey_bytes(pixels), SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1", NumberOfFrames=1, FrameTime="33"
-    ),
     "US with nothing but identities": lambda pixels: bare(us_dataset(grey_bytes(pixels))),
 }
 
