@@ -114,7 +114,8 @@ class Reading:
 
     findings: numbered from 1, most probable first; empty when the model looked and saw nothing.
     threshold: the probability from which something is a finding. lesions: what more is said of findings, by
-    models that assess them.
+    models that assess them. degraded: the CPU computed it because the GPU was away: the same file, but the last
+    digits are not those of other readings.
     """
 
     image: ImageRef
@@ -123,6 +124,12 @@ class Reading:
     threshold: float
     findings: tuple[Finding, ...]
     lesions: tuple[LesionAssessment, ...] = ()
+    degraded: bool = False
+
+    @property
+    def caveat(self) -> str:
+        """What is to be said of where it was computed; "" when that was as planned."""
+        return "Computed on the CPU, because the GPU was away." if self.degraded else ""
 
     def lesion(self, number: int) -> LesionAssessment | None:
         """Return the assessment of a finding, None when the model gives none."""

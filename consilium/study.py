@@ -11,7 +11,7 @@ import io
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -205,6 +205,7 @@ class StudySteps:
             decoded = self.decoder.read(path)
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
         reading, mask = reader.read(look)
+        reading = replace(reading, degraded=bool(look.makeshift))
         stored = self.blobs.put(_packed(mask))
         return {
             "reading_id": reading_id,

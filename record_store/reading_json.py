@@ -63,6 +63,7 @@ def _reading(value: dict[str, Any]) -> Reading:
         ),
         threshold=value["threshold"],
         findings=tuple(_finding(item) for item in value["findings"]),
+        degraded=value.get("degraded", False),  # readings of an earlier version do not say
     )
 
 

@@ -181,6 +181,7 @@ def _detail(images: Sequence[StoredReading]) -> str:
         table(("Image", "Finding", "Long axis", "Short axis", "Probability"), rows[:MAX_ROWS]),
         more,
         _about_size(images),
+        next((stored.reading.caveat for stored in images if stored.reading.degraded), ""),
         f"Probability is the model's score; a finding is reported from {threshold}.",
         f"Read on {first.created_at:%Y-%m-%d %H:%M} UTC. Model: {escape(first.reading.model.label)} "
         f"(sha256 {first.reading.model.digest[:12]})",

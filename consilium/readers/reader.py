@@ -1,7 +1,7 @@
 """What a reader of images is: which images a kind of model takes, and how it reads one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ class Look:
     """One image to read, and with what.
 
     record: FHIR resources of the image's patient from our own store, read when they are asked for. now: the time
-    that ages and look-backs are counted to.
+    that ages and look-backs are counted to. makeshift: the graphs that the CPU ran because the GPU was away.
     """
 
     manifest: Manifest
@@ -32,10 +32,14 @@ class Look:
     record: Callable[[], Sequence[Resource]]
     now: datetime
     drift: DriftObserver
+    makeshift: set[str] = field(default_factory=set)
 
     def run(self, inputs: Mapping[str, Array], graph: str = MODEL) -> dict[str, Array]:
         """Run a graph of the model; errors as Engine.run."""
-        return self.engine.run(self.manifest.name, inputs, graph=graph, timeout_s=self.timeout_s)
+        outputs = self.engine.run(self.manifest.name, inputs, graph=graph, timeout_s=self.timeout_s)
+        if outputs.degraded:
+            self.makeshift.add(graph)
+        return outputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,13 @@ def conclusion(reading: Reading) -> str:
         return (
             f"{NOT_REVIEWED} {reading.model.label} looked at one {reading.image.modality} image and marked no"
             f" {label} (no probability of {_shown(reading.threshold)} or more). This does not exclude a {label}."
-        )
+            f" {reading.caveat}"
+        ).rstrip()
     count = len(reading.findings)
     listed = (_listed(reading, each) for each in reading.findings)
     marked = f"{reading.model.label} marked {count} possible {label}{'' if count == 1 else 's'}"
     found = f"{marked} on one {reading.image.modality} image: {'; '.join(listed)}."
-    return " ".join(words for words in (NOT_REVIEWED, found, size_origin(reading)) if words)
+    return " ".join(words for words in (NOT_REVIEWED, found, size_origin(reading), reading.caveat) if words)
 
 
 def _listed(reading: Reading, finding: Finding) -> str:

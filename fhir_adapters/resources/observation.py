@@ -79,4 +79,4 @@ def _note(reading: Reading, finding: Finding) -> str:
     )
     lesion = reading.lesion(finding.number)
     judged = "" if lesion is None else f"Assessment: {lesion.in_words}."
-    return " ".join(part for part in (NOT_REVIEWED, place, judged, size_origin(reading)) if part)
+    return " ".join(part for part in (NOT_REVIEWED, place, judged, size_origin(reading), reading.caveat) if part)

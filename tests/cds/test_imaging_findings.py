@@ -44,11 +44,13 @@ def store(shared_db):
     empty_all_tables(shared_db)
     count = iter(range(1, 99))
 
-    def put(*findings, study="1.2.3", patient=CANARY, at=DAY, image=None, spacing=MEASURED, model="lung-nodule"):
+    def put(
+        *findings, study="1.2.3", patient=CANARY, at=DAY, image=None, spacing=MEASURED, model="lung-nodule", **more
+    ):
         number = next(count)
         sop = f"{study}.1.{image or number}"
         ref = ImageRef(study, f"{study}.1", sop, "1.2.840.10008.5.1.4.1.1.1", "DX", 64, 64, spacing)
-        reading = Reading(ref, ModelRef(model, "0.1.0", "a" * 64), TERMS, 0.5, findings)
+        reading = Reading(ref, ModelRef(model, "0.1.0", "a" * 64), TERMS, 0.5, findings, **more)
         with shared_db.write() as conn:
             put_reading(
                 conn,
@@ -145,6 +147,13 @@ def test_pixels_and_millimetres_are_not_compared(store, cards):
 def test_a_size_at_the_detector_is_said_to_be_magnified(store, cards):
     store(finding(1, 0.9, 9.0, 7.0), spacing=DETECTOR)
     assert "magnified" in cards()[0]["detail"]
+
+
+def test_a_reading_for_which_the_cpu_stood_in_for_a_lost_gpu_says_so(store, cards):
+    store(finding(1, 0.9, 9.0, 7.0), degraded=True)
+    assert "Computed on the CPU, because the GPU was away." in cards()[0]["detail"]
+    store(finding(1, 0.9, 9.0, 7.0), study="1.2.4")
+    assert "GPU" not in cards()[0]["detail"]
 
 
 def test_a_reading_that_found_nothing_gives_no_card(store, cards):

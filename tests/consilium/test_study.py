@@ -1,5 +1,7 @@
 """A study to its results, over a store, canned answers and the real decoder and encoders."""
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,6 +14,8 @@ from consilium.study import StudySteps
 from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.testing import dx_dataset, radiograph_phantom, write_dicom
+from model_runtime.outputs import Outputs
+from model_runtime.session import Device
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance, release_study
 from record_store.readings import DONE, FAILED, JobRow, add_job, job, job_key_of
@@ -122,6 +126,11 @@ class Study:
             reports = select(func.count()).where(resource.c.type == "DiagnosticReport")
             return counted | {"reports": conn.execute(reports).scalar_one()}
 
+    def resources(self, kind) -> list[dict]:
+        with self.db.read() as conn:
+            bodies = conn.execute(select(resource.c.body).where(resource.c.type == kind)).scalars()
+            return [json.loads(body) for body in bodies]
+
     def job(self, key):
         with self.db.read() as conn:
             return job(conn, key)
@@ -152,6 +161,34 @@ def test_our_own_result_coming_back_from_the_archive_makes_no_new_results(study)
     key = study.is_read()
     assert study.counts() == {"reading": 1, "result_object": 2, "delivery": 2, "reports": 1}
     assert (study.job(key).state, study.job(key).reason) == (DONE, None)
+
+
+def test_a_reading_for_which_the_cpu_stood_in_for_a_lost_gpu_says_so_in_every_text(study) -> None:
+    study.engine._answers["lung-nodule"] = lambda inputs: Outputs(one_nodule(inputs), Device.CPU, degraded=True)
+    study.arrives("first")
+    study.is_read()
+    said = "Computed on the CPU, because the GPU was away."
+    assert study.resources("DiagnosticReport")[0]["conclusion"].endswith(said)
+    assert study.resources("Observation")[0]["note"][0]["text"].endswith(said)
+
+
+def test_a_reading_that_was_computed_as_planned_says_nothing_of_it(study) -> None:
+    study.arrives("first")
+    study.is_read()
+    assert "GPU" not in study.resources("DiagnosticReport")[0]["conclusion"]
+
+
+def test_each_image_is_counted_for_drift_with_what_the_network_saw_and_its_highest_probability(study) -> None:
+    seen = []
+
+    class Watching:
+        def observe(self, manifest, values, score, answer=None):
+            seen.append((manifest.name, sorted(values), score))
+
+    study.steps = replace(study.steps, drift=Watching())
+    study.arrives("first")
+    study.is_read()
+    assert seen == [("lung-nodule", ["bright", "dark", "deviation", "mean"], pytest.approx(0.9))]
 
 
 def test_a_job_that_is_carried_out_again_writes_the_same_identities(study) -> None:

@@ -144,6 +144,13 @@ def test_a_reading_without_assessments_is_written_as_before_there_were_any():
     assert from_json(orjson.dumps(document)) == READING
 
 
+def test_a_reading_says_whether_the_cpu_stood_in_for_a_lost_gpu_and_one_of_an_earlier_version_did_not():
+    assert from_json(to_json(replace(READING, degraded=True))).degraded
+    document = orjson.loads(to_json(READING))
+    del document["reading"]["degraded"]
+    assert from_json(orjson.dumps(document)) == READING
+
+
 @pytest.mark.parametrize("damage", [{"version": 2}, {"assessments": [{}]}, {"assessments": None}])
 def test_assessments_that_this_version_does_not_know_are_a_fault_and_not_left_out(damage):
     document = orjson.loads(to_json(READING)) | {"lesions": {"version": 1, "assessments": []} | damage}
