@@ -11,9 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from clinical.breast_codes import BREAST_RECORD
 from model_export.onnx.gate import npz_bytes
 from model_runtime.graphs import MODEL
-from model_runtime.testing import DIABETES_FEATURES, risk_document, segmentation_document
+from model_runtime.lesion_shape import NAMES as SHAPE_NAMES
+from model_runtime.lesion_tensors import columns_of
+from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, record_columns
+from model_runtime.testing import (
+    DIABETES_FEATURES,
+    LESION_TOKENS,
+    lesion_document,
+    risk_document,
+    segmentation_document,
+)
 
 Array = NDArray[Any]
 
@@ -100,6 +110,92 @@ def write_tiny_segmentation(models: Path, rows: int = 16, columns: int = 16, **c
     return write_model(models, document, tiny_segmentation_onnx(rows, columns), golden)
 
 
+def write_tiny_lesion(models: Path, size: int = 16, crop: int = 8, **changes: Any) -> Path:
+    """Write a lesion model of three graphs with simple answers.
+
+    outline: the probability is the grey value. image: token 0 and the probability are the mean grey value of the
+    crop, the other tokens are 0. diagnosis: sigmoid(-2 + 4 * token 0 + 3 for BI-RADS 5 - 2 for BI-RADS 2).
+    """
+    document = lesion_document(size=size, crop=crop, **changes)
+    picture = np.linspace(0, 1, size * size, dtype=np.float32).reshape(1, size, size, 1)
+    square = np.full((1, crop, crop, 2), 0.5, np.float32)
+    tokens = np.zeros((1, len(LESION_TOKENS)), np.float32)
+    tokens[0, 0] = 0.5
+    half = np.full((1, 1), 0.5, np.float32)
+    record = np.zeros((1, record_columns(BREAST_RECORD)), np.float32)
+    known = {"record_known": np.zeros((1, len(BREAST_RECORD)), np.float32), "image_known": half.repeat(2, 1) * 2}
+    golden = {
+        OUTLINE: {"in_image": picture, "out_probability": picture},
+        IMAGE: {
+            "in_crop": square,
+            "in_shape": np.zeros((1, len(SHAPE_NAMES)), np.float32),
+            "out_tokens": tokens,
+            "out_probability": half,
+        },
+        DIAGNOSIS: {
+            "in_record": record,
+            "in_image": tokens,
+            **{f"in_{name}": value for name, value in known.items()},
+            "out_probability": half,
+            "out_record_probability": np.full((1, 1), 1 / (1 + np.exp(2)), np.float32),
+        },
+    }
+    made = {
+        OUTLINE: _clip_onnx(document, OUTLINE),
+        IMAGE: _tiny_image_onnx(document),
+        DIAGNOSIS: _tiny_diagnosis_onnx(document),
+    }
+    return write_graphs(models, document, {name: (made[name], golden[name]) for name in made})
+
+
+def _tiny_image_onnx(document: Mapping[str, Any]) -> bytes:
+    constants = {
+        "grey_only": np.array([[1], [0]], np.float32),
+        "axes": np.array([1, 2]),
+        "spread": np.eye(1, len(LESION_TOKENS), dtype=np.float32),
+        "nothing": np.zeros((len(SHAPE_NAMES), 1), np.float32),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["crop", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "grey_only"], ["grey"]),
+        helper.make_node("MatMul", ["grey", "spread"], ["tokens"]),
+        helper.make_node("MatMul", ["shape", "nothing"], ["zero"]),
+        helper.make_node("Add", ["grey", "zero"], ["probability"]),
+    ]
+    return onnx_bytes(nodes, _constants(constants), document, IMAGE)
+
+
+def _tiny_diagnosis_onnx(document: Mapping[str, Any]) -> bytes:
+    columns = columns_of(BREAST_RECORD)["birads"]
+    names = [value.name for value in BREAST_RECORD[-1].values]
+    weights = np.zeros((record_columns(BREAST_RECORD), 1), np.float32)
+    weights[columns.start + names.index("5")] = 3
+    weights[columns.start + names.index("2")] = -2
+    constants = {
+        "weights": weights,
+        "base": np.full((1, 1), -2, np.float32),
+        "of_record": np.zeros((len(BREAST_RECORD), 1), np.float32),
+        "of_image": np.eye(len(LESION_TOKENS), 1, dtype=np.float32) * 4,
+        "there": np.array([[1], [0]], np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["record", "weights"], ["told"]),
+        helper.make_node("MatMul", ["record_known", "of_record"], ["zero"]),
+        helper.make_node("Sum", ["told", "zero", "base"], ["record_score"]),
+        helper.make_node("MatMul", ["image", "of_image"], ["seen"]),
+        helper.make_node("MatMul", ["image_known", "there"], ["is_there"]),
+        helper.make_node("Mul", ["seen", "is_there"], ["image_score"]),
+        helper.make_node("Add", ["record_score", "image_score"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["probability"]),
+        helper.make_node("Sigmoid", ["record_score"], ["record_probability"]),
+    ]
+    return onnx_bytes(nodes, _constants(constants), document, DIAGNOSIS)
+
+
+def _constants(values: Mapping[str, Array]) -> list[Any]:
+    return [numpy_helper.from_array(value, name) for name, value in values.items()]
+
+
 def tiny_risk_onnx() -> bytes:
     """Return the ONNX bytes of `write_tiny_risk`'s model."""
     constants = {"last": np.array([6]), "mean": np.array(126.0), "width": np.array(20.0), "base": np.array(0.2)}
@@ -117,10 +213,13 @@ def tiny_risk_onnx() -> bytes:
 
 def tiny_segmentation_onnx(rows: int = 16, columns: int = 16) -> bytes:
     """Return the ONNX bytes of `write_tiny_segmentation`'s model."""
-    limits = {"low": np.float32(0), "high": np.float32(1)}
+    return _clip_onnx(segmentation_document(rows=rows, columns=columns), MODEL)
+
+
+def _clip_onnx(document: Mapping[str, Any], graph: str) -> bytes:
+    limits = {"low": np.array(np.float32(0)), "high": np.array(np.float32(1))}
     nodes = [helper.make_node("Clip", ["image", "low", "high"], ["probability"])]
-    initializers = [numpy_helper.from_array(np.array(value), name) for name, value in limits.items()]
-    return onnx_bytes(nodes, initializers, segmentation_document(rows=rows, columns=columns))
+    return onnx_bytes(nodes, _constants(limits), document, graph)
 
 
 def onnx_bytes(

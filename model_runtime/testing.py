@@ -13,6 +13,7 @@ from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, M
 from clinical.errors import Busy, ClinicalError, NotFound
 from model_runtime.engine import ModelState, Outputs, State
 from model_runtime.graphs import MODEL
+from model_runtime.lesion_shape import NAMES as SHAPE_NAMES
 from model_runtime.manifest import Manifest, parse_manifest
 from model_runtime.source_attributes import ATTRIBUTES, NOT_ASSESSED
 from model_runtime.tasks.coding import coding_document
@@ -34,7 +35,6 @@ DIABETES_FEATURES = (
 )
 
 
-LESION_SHAPE = ("size", "height_to_width")
 LESION_TOKENS = (("dark", "dark inside"), ("rough", "rough outline"), ("tall", "taller than wide"))
 
 
@@ -217,7 +217,7 @@ def lesion_document(name: str = "breast-lesion", size: int = 16, crop: int = 8, 
             "rule": "chosen for tests",
         },
         "crop": {"size": crop, "zoom": 1.5, "min_side_px": 4, "low_percentile": 0.0, "high_percentile": 100.0},
-        "shape": list(LESION_SHAPE),
+        "shape": list(SHAPE_NAMES),
         "tokens": [{"name": token, "label": label} for token, label in LESION_TOKENS],
         "segment": {**terms, "label": BREAST_LESION_TERMS.label},
         "outcome": coding_document(MALIGNANT_NEOPLASM_OF_BREAST),
@@ -253,7 +253,7 @@ def _lesion_graphs(size: int, crop: int) -> Document:
         OUTLINE: [tensor_document("image", "float32", [*batch, size, size, 1], pixels)],
         IMAGE: [
             tensor_document("crop", "float32", [*batch, crop, crop, 2], pixels),
-            tensor_document("shape", "float32", [*batch, len(LESION_SHAPE)], numbers),
+            tensor_document("shape", "float32", [*batch, len(SHAPE_NAMES)], numbers),
         ],
         DIAGNOSIS: [
             tensor_document("record", "float32", [*batch, record_columns(BREAST_RECORD)], numbers),

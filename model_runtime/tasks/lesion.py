@@ -14,6 +14,7 @@ from clinical.lesion import Basis, Kind, RecordFeature, RecordValue, RecordValue
 from clinical.risk import RiskPolicy
 from model_runtime.graphs import GraphSpec
 from model_runtime.json_fields import Faults, Fields
+from model_runtime.lesion_shape import NAMES as SHAPE_NAMES
 from model_runtime.lesion_view import CropRules, OutlineRules
 from model_runtime.tasks.coding import coding_document, read_coding
 from model_runtime.tasks.risk import read_conformal
@@ -207,6 +208,8 @@ def cross_check(part: Lesion, graphs: Mapping[str, GraphSpec], faults: Faults) -
     """Note what contradicts itself."""
     if part.crop.low_percentile >= part.crop.high_percentile:
         faults.add("$.crop.high_percentile", "expected more than low_percentile")
+    if part.shape != SHAPE_NAMES:
+        faults.add("$.shape", "expected the numbers that this version computes, in their order")
     names = [feature.name for feature in part.record]
     if len(set(names)) != len(names):
         faults.add("$.record", "expected different names")

@@ -58,6 +58,7 @@ def test_the_answer_follows_what_is_known_and_the_patient_alone_is_no_lesion(
         (("graphs", "diagnosis", "heavy"), True, "$.graphs.diagnosis.heavy"),
         (("graphs", "diagnosis", "inputs", 0, "shape"), ["batch", 3], "$.graphs.diagnosis.inputs"),
         (("graphs", "image", "outputs", 1, "name"), "p", "$.graphs.image.outputs"),
+        (("shape", 0), "extent", "$.shape"),
         (("crop", "high_percentile"), 0.0, "$.crop.high_percentile"),
         (("record", 1, "name"), "age", "$.record"),
         (("record", 1, "values"), [], "$.record[1].values"),
