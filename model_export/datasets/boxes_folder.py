@@ -27,7 +27,6 @@ from model_export.datasets.splits import Groups, groups_of
 from model_export.datasets.table import Number, Row
 
 NAME = "boxes_folder"
-TITLE = "Your own radiographs with boxes"
 FILE = "boxes.csv"
 LAYOUT = (FILE,)
 LICENCE = "that of your data"

@@ -13,10 +13,11 @@ from model_export.datasets import table
 from model_export.datasets.table import ZERO_ONE, Choice, Number, Table
 
 NAME = "brfss2015_5050"
-TITLE = "BRFSS 2015 diabetes indicators, balanced"
 FILE = "data.csv.gz"
 LAYOUT = (f"{FILE}#HighChol",)
-LICENCE = "public domain (US government work); the cleaned table CC0"
+LICENCE = (
+    "public domain (US government work); the cleaned table CC0 (as recalled by the set's README, not checked)"
+)
 CITATION = (
     "Centers for Disease Control and Prevention. Behavioral Risk Factor Surveillance System 2015; cleaned table "
     "of A. Teboul, UCI Machine Learning Repository 891"

@@ -18,7 +18,6 @@ from model_export.datasets.splits import Groups, groups_of
 from model_export.datasets.table import ZERO_ONE, Choice, Number, Row
 
 NAME = "cbis_ddsm_records"
-TITLE = "CBIS-DDSM lesion descriptions (no pixels)"
 FILE = "lesions.csv"
 LAYOUT = (f"{FILE}#calc_type",)
 LICENCE = "CC BY 3.0"

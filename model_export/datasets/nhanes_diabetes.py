@@ -19,6 +19,7 @@ from clinical.errors import IncorrectInput
 
 NAME = "nhanes_diabetes"
 FILE = "data.csv.gz"
+LAYOUT = (f"{FILE}#waist_cm",)
 LICENCE = "public domain (US government work)"
 CITATION = (
     "Centers for Disease Control and Prevention, National Center for Health Statistics. National Health and "

@@ -23,7 +23,6 @@ from clinical.errors import IncorrectInput
 from model_export.datasets.xpt import read_xpt
 
 NAME = "nhanes_xpt"
-TITLE = "NHANES transport files as published"
 LAYOUT = ("DEMO_*.[xX][pP][tT]", "DIQ_*.[xX][pP][tT]")
 LICENCE = "public domain (US government work)"
 CITATION = (

@@ -10,6 +10,12 @@ from pathlib import Path
 from model_export.datasets.radiograph import Radiograph, read_grey
 
 NAME = "nih_cxr621"
+LAYOUT = ("labels.csv#nodule_or_mass", "images")
+LICENCE = "no restriction on use, with credit to the NIH Clinical Center"
+CITATION = (
+    "Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8. CVPR 2017:3462-3471, "
+    "https://nihcc.app.box.com/v/ChestXray-NIHCC; selection: jrzech/reproduce-chexnet"
+)
 
 
 def load(folder: Path) -> tuple[list[Radiograph], dict[str, bool]]:

@@ -9,7 +9,6 @@ from model_export.datasets import table
 from model_export.datasets.table import Choice, Number, Table
 
 NAME = "pima"
-TITLE = "Pima women, diabetes within five years"
 FILE = "data.csv.gz"
 LAYOUT = (f"{FILE}#pedigree",)
 LICENCE = "GPL-2 (as packaged in R mlbench)"

@@ -10,10 +10,9 @@ from model_export.datasets import table
 from model_export.datasets.table import YES_NO, Choice, Column, Number, Table
 
 NAME = "sylhet_early_diabetes"
-TITLE = "Early-stage diabetes symptoms, Sylhet"
 FILE = "data.csv.gz"
 LAYOUT = (f"{FILE}#polyuria",)
-LICENCE = "CC BY 4.0"
+LICENCE = "CC BY 4.0 (as recalled by the set's README, not checked)"
 CITATION = (
     "Islam MMF, Ferdousi R, Rahman S, Bushra HY. Likelihood prediction of diabetes at early stage using data "
     "mining techniques. 2020. UCI Machine Learning Repository 529, doi:10.24432/C5VG8H"
