@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from cds.deadline import Deadline
 from clinical.errors import Busy, ClinicalError, Fault
-from model_runtime.engine import Engine
+from model_runtime.engine import Engine, Outputs
+from model_runtime.graphs import MODEL
 from model_runtime.manifest import Manifest
 
 
@@ -20,21 +21,28 @@ def manifest_of(engine: Engine, model: str) -> Manifest:
         raise Fault(f"the model {model} is not available") from error
 
 
-def probabilities(
-    engine: Engine, model: str, inputs: Mapping[str, NDArray[Any]], deadline: Deadline
-) -> NDArray[np.float64]:
-    """Return the output `probability`, one value a row.
+def outputs_of(
+    engine: Engine, model: str, inputs: Mapping[str, NDArray[Any]], deadline: Deadline, graph: str = MODEL
+) -> Outputs:
+    """Return what a graph answers.
 
     Raises Busy when the model had no turn in time, Fault for everything else that is wrong with it: an engine
     that says NotFound or IncorrectInput speaks of us, and would be a 404 or 400 to the EHR.
     """
-    rows = len(next(iter(inputs.values())))
     try:
-        outputs = engine.run(model, inputs, timeout_s=deadline.left_s())
+        return engine.run(model, inputs, graph=graph, timeout_s=deadline.left_s())
     except Busy:
         raise
     except ClinicalError as error:
         raise Fault(f"the model {model} could not be run") from error
+
+
+def probabilities(
+    engine: Engine, model: str, inputs: Mapping[str, NDArray[Any]], deadline: Deadline, graph: str = MODEL
+) -> NDArray[np.float64]:
+    """Return the output `probability`, one value a row; errors as outputs_of, and Fault for no probabilities."""
+    rows = len(next(iter(inputs.values())))
+    outputs = outputs_of(engine, model, inputs, deadline, graph)
     values = np.asarray(outputs.get("probability", ()), np.float64)
     if values.shape not in {(rows, 1), (rows,)}:
         raise Fault(f"the model {model} did not answer with one probability a row")

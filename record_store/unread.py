@@ -8,13 +8,14 @@ from sqlalchemy import Connection, and_, exists, or_, select
 
 from clinical.identity import PatientKey
 from record_store.instances import CLOSED, HELD, OPEN
-from record_store.readings import DONE, FAILED
+from record_store.readings import DONE, FAILED, NO_IMAGE_READ
 from record_store.tables import instance as instance_table
 from record_store.tables import study as study_table
 from record_store.tables import study_job as job_table
 from record_store.times import from_text
 
 WAITING = "waiting"
+_ENDED = (FAILED, DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,18 @@ class UnreadStudy:
 
 
 def unread_of_patient(
-    conn: Connection, keys: Sequence[PatientKey], modalities: Collection[str] | None, limit: int
+    conn: Connection,
+    keys: Sequence[PatientKey],
+    modalities: Collection[str] | None,
+    limit: int,
+    model: str | None = None,
 ) -> list[UnreadStudy]:
     """Return the studies of the patient that all these keys name and that are not read, newest first.
 
     A closed study is unread when a job of its last revision is not done; one without a job is meant for no
     model. An open or held one is unread when it has an image of these modalities (None: of any).
+
+    model: only what this model should have read, and with it what it was given and could not read an image of.
     """
     study, job = study_table.c, job_table.c
     same = [and_(study.patient_system == key.system, study.patient_value == key.value) for key in keys]
@@ -46,7 +53,11 @@ def unread_of_patient(
     meant = [instance_table.c.study_uid == study.study_uid]
     if modalities is not None:
         meant.append(instance_table.c.modality.in_(modalities))
-    last = and_(job.study_uid == study.study_uid, job.revision == study.revision, job.state != DONE)
+    wanted = job.state != DONE
+    if model is not None:
+        # What was left out for its kind stays unread; what was meant for another part of the body does not.
+        wanted = and_(job.model == model, or_(wanted, job.reason.startswith(NO_IMAGE_READ, autoescape=True)))
+    last = and_(job.study_uid == study.study_uid, job.revision == study.revision, wanted)
     query = (
         select(study_table, job.state.label("job_state"), job.reason)
         .join(job_table, and_(last, study.state == CLOSED), isouter=True)
@@ -63,7 +74,7 @@ def unread_of_patient(
             study_uid=row["study_uid"],
             modalities=tuple(sorted(shown[row["study_uid"]])),
             received_at=from_text(row["last_received_at"]),
-            state=row["state"] if row["state"] == HELD else FAILED if row["job_state"] == FAILED else WAITING,
+            state=row["state"] if row["state"] == HELD else FAILED if row["job_state"] in _ENDED else WAITING,
             reason=row["hold_reason"] if row["state"] == HELD else row["reason"],
         )
         for row in rows
