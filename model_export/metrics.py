@@ -117,6 +117,7 @@ METRICS: Mapping[str, Metric] = {
     "ece": expected_calibration_error,
     "accuracy": accuracy,
 }
+GROWING_WITH_NOISE = (expected_calibration_error,)
 
 
 def summary(
@@ -159,7 +160,7 @@ def intervals(
     """Return the 95 % bootstrap interval of each metric; all metrics see the same draws.
 
     groups: whole patients are drawn where they have several rows (see `resampling.draws`). [null, null] where
-    fewer than two rows or patients exist.
+        fewer than two rows or patients exist. The interval of the calibration error is centred on its figure.
     """
     independent = len(truth) if groups is None else len(np.unique(groups))
     if independent < 2:
@@ -170,7 +171,8 @@ def intervals(
             for rows in draws(len(truth), seed=seed, groups=groups, resamples=resamples)
         ]
     )
-    return {name: _pair(percentiles(values[:, n])) for n, name in enumerate(metrics)}
+    around = {name: metric(truth, probability) for name, metric in metrics.items() if metric in GROWING_WITH_NOISE}
+    return {name: _pair(percentiles(values[:, n], around.get(name))) for n, name in enumerate(metrics)}
 
 
 def _pair(ends: tuple[float, float]) -> list[float | None]:

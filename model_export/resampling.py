@@ -52,12 +52,18 @@ def interval(
     return percentiles(values)
 
 
-def percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 2.5 and 97.5 percentiles of the draws that are defined; NaN when none is."""
+def percentiles(values: NDArray[np.float64], around: float | None = None) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 percentiles of the draws that are defined; NaN when none is.
+
+    around: move the draws until their median is here, and not below 0. For figures that noise makes larger, such
+        as a calibration error: a draw repeats rows, has more noise than the data, and all draws may lie above it.
+    """
     defined = values[np.isfinite(values)]
     if not defined.size:
         return NO_INTERVAL
-    low, high = np.percentile(defined, (2.5, 97.5))
+    low, middle, high = np.percentile(defined, (2.5, 50, 97.5))
+    if around is not None:
+        low, high = max(0.0, low - middle + around), high - middle + around
     return float(low), float(high)
 
 

@@ -12,7 +12,7 @@ from model_export import metrics
 from model_export.metrics import Probability, Truth
 from model_export.plots import style
 from model_export.plots.scored import Scored, alt_of, count_of, estimate
-from model_export.plots.style import FINE, INK, KEY_LEFT, KEY_TOP, QUIET, Plot, house_style
+from model_export.plots.style import FINE, INK, QUIET, Plot, house_style
 from model_export.resampling import RESAMPLES, wilson
 
 
@@ -27,9 +27,10 @@ def calibration(
     resamples: int = RESAMPLES,
 ) -> Plot:
     """Plot observed rates against mean probabilities in bins of equal count; below, where probabilities lie."""
-    figure = style.sheet(5.1)
-    axes = style.panel(figure, 0.62, 1.3, 3.3, 3.15)
-    below = style.panel(figure, 0.62, 0.55, 3.3, 0.62)
+    height = style.height_for(len(series), 3, 5.1)
+    figure = style.sheet(height)
+    axes = style.panel(figure, 0.62, height - 3.8, 3.3, 3.15)
+    below = style.panel(figure, 0.62, height - 4.55, 3.3, 0.62)
     entries, top = [], 0.1
     for number, (label, scored) in enumerate(series.items()):
         top = max(top, _reliability(axes, number, scored, bins))
@@ -45,7 +46,7 @@ def calibration(
     axes.set(ylabel="observed rate", xlim=(0, limit), ylim=(0, limit))
     axes.tick_params(labelbottom=False)
     _strip(below, [(scored[1], style.colour_of(n)) for n, scored in enumerate(series.values())], limit)
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     note = f"dotted: ideal; {bins} bins of equal count, lines: 95 % Wilson intervals; brackets: 95 % bootstrap"
     return style.finish(figure, name=name, title=title, note=note, alt=alt_of("Calibration curves", entries))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model_export.plots import style
 from model_export.plots.scored import alt_of
-from model_export.plots.style import COLOURS, DOTTED, FAINT, FINE, INK, KEY_LEFT, KEY_TOP, QUIET, Plot, house_style
+from model_export.plots.style import COLOURS, DOTTED, FAINT, FINE, INK, QUIET, Plot, house_style
 
 Course = tuple[NDArray[np.float64], NDArray[np.float64]]
 Epochs = Sequence[float] | NDArray[np.float64]
@@ -128,8 +128,9 @@ def histogram(
     note: str = "share of rows in each bin; quartiles in brackets",
 ) -> Plot:
     """Plot how values spread, as the share of each series' rows in each bin; NaN is counted in the key."""
-    figure = style.sheet(3.8)
-    axes = style.panel(figure, 0.72, 0.55, 3.2, 2.6)
+    height = style.height_for(len(series), 3, 3.8)
+    figure = style.sheet(height)
+    axes = style.panel(figure, 0.72, height - 3.25, 3.2, 2.6)
     known = {label: values[np.isfinite(values)] for label, values in series.items()}
     if edges is None:
         edges = np.histogram_bin_edges(np.concatenate([np.zeros(0), *known.values()]), 30)
@@ -145,7 +146,7 @@ def histogram(
         entries.append(style.entry(label, lines, number))
     axes.set(xlabel=axis, ylabel="share")
     axes.set_ylim(bottom=0)
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     alt = alt_of(f"Histogram of {axis}", entries)
     return style.finish(figure, name=name, title=title, note=note, alt=alt)
 

@@ -12,7 +12,7 @@ from model_export import metrics
 from model_export.froc import Estimate
 from model_export.plots import style
 from model_export.plots.scored import Scored, alt_of, count_of, estimate, groups_of
-from model_export.plots.style import DOTTED, FINE, KEY_LEFT, KEY_TOP, QUIET, Plot, house_style
+from model_export.plots.style import DOTTED, FINE, QUIET, Plot, house_style
 from model_export.resampling import RESAMPLES, interval
 
 INTERVALS = "95 % bootstrap intervals in brackets"
@@ -31,7 +31,7 @@ def roc(
     resamples: int = RESAMPLES,
 ) -> Plot:
     """Plot sensitivity against 1 - specificity; a dot marks a threshold that is given for a series."""
-    figure, axes = _square("1 − specificity", "sensitivity")
+    figure, axes = _square("1 − specificity", "sensitivity", len(series))
     axes.plot([0, 1], [0, 1], **FINE)
     axes.text(0.62, 0.585, "chance", color=QUIET, size=8, rotation=45, rotation_mode="anchor", va="top")
     entries = []
@@ -44,7 +44,7 @@ def roc(
             if label in (thresholds or {}):
                 lines += _operating_point(axes, number, scored, (thresholds or {})[label])
         entries.append(style.entry(label, lines, number))
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     return style.finish(figure, name=name, title=title, note=INTERVALS, alt=alt_of("ROC curves", entries))
 
 
@@ -68,7 +68,7 @@ def precision_recall(
     resamples: int = RESAMPLES,
 ) -> Plot:
     """Plot positive predictive value against sensitivity; the dotted line is the prevalence (chance)."""
-    figure, axes = _square("recall (sensitivity)", "precision (PPV)")
+    figure, axes = _square("recall (sensitivity)", "precision (PPV)", len(series))
     entries = []
     for number, (label, scored) in enumerate(series.items()):
         lines = [f"AUPRC {estimate(metrics.auprc, scored, seed, resamples)}", count_of(scored)]
@@ -80,7 +80,7 @@ def precision_recall(
             axes.axhline(truth.mean(), color=style.colour_of(number), **DOTTED)
             lines.append(f"prevalence {truth.mean():.3f} (dotted)")
         entries.append(style.entry(label, lines, number))
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     alt = alt_of("Precision-recall curves", entries)
     return style.finish(figure, name=name, title=title, note=INTERVALS, alt=alt)
 
@@ -94,7 +94,7 @@ def froc(
     note: str = "bands: 95 % intervals, images drawn with replacement",
 ) -> Plot:
     """Plot the share of lesions found against false marks an image, as of `froc.curve`."""
-    figure, axes = _square("false marks per image", "sensitivity (lesions found)")
+    figure, axes = _square("false marks per image", "sensitivity (lesions found)", len(curves))
     entries = []
     for number, (label, curve) in enumerate(curves.items()):
         x = np.array(sorted(curve))
@@ -112,7 +112,7 @@ def froc(
     axes.set_xlim((points[0] / 1.12, points[-1] * 1.12) if points else (0.25, 8))
     axes.set_xticks(points, [f"{point:g}" for point in points])
     axes.minorticks_off()
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     return style.finish(figure, name=name, title=title, note=note, alt=alt_of("FROC curves", entries))
 
 
@@ -128,7 +128,7 @@ def selective(
     resamples: int = 200,
 ) -> Plot:
     """Plot accuracy against the share of rows that are answered (`metrics.selective_accuracy`)."""
-    figure, axes = _square("share of patients answered", "accuracy of the answers")
+    figure, axes = _square("share of patients answered", "accuracy of the answers", len(series))
     entries = []
     for number, (label, scored) in enumerate(series.items()):
         whole = estimate(partial(metrics.accuracy, threshold=threshold), scored, seed, resamples)
@@ -144,7 +144,7 @@ def selective(
     axes.set(xlim=(REFERRAL_SHARES[0], 1.0), ylim=(None, 1.005))
     ticks = (0.2, 0.4, 0.6, 0.8, 1.0)
     axes.set_xticks(ticks, [style.percent(share) for share in ticks])
-    style.key(figure, entries, left=KEY_LEFT, top=KEY_TOP)
+    style.key(figure, entries)
     note = "bands: 95 % bootstrap intervals"
     return style.finish(figure, name=name, title=title, note=note, alt=alt_of(title, entries))
 
@@ -162,9 +162,10 @@ def _referral_curve(axes: Any, number: int, scored: Scored, threshold: float, se
     style.curve(axes, number, REFERRAL_SHARES, np.array([accuracy_at(everyone, s) for s in REFERRAL_SHARES]))
 
 
-def _square(across: str, up: str) -> tuple[Any, Any]:
+def _square(across: str, up: str, series: int) -> tuple[Any, Any]:
     """Return a figure and its square panel, both axes 0..1, with room for the key on the right."""
-    figure = style.sheet(4.5)
-    axes = style.panel(figure, 0.62, 0.55, 3.3, 3.3)
+    height = style.height_for(series, 3, 4.5)
+    figure = style.sheet(height)
+    axes = style.panel(figure, 0.62, height - 3.95, 3.3, 3.3)
     axes.set(xlabel=across, ylabel=up, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     return figure, axes

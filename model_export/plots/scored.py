@@ -1,14 +1,15 @@
 """Series of truth and probability: how they are counted and estimated in the key of a plot."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model_export import metrics
 from model_export.metrics import Metric, Probability, Truth
 from model_export.plots import style
 from model_export.plots.style import Entry
-from model_export.resampling import Groups, interval
+from model_export.resampling import NO_INTERVAL, Groups
 
 # (truth, probability), and a third array where patients have several rows: the patient of each row.
 Scored = tuple[Truth, Probability] | tuple[Truth, Probability, Groups]
@@ -20,13 +21,11 @@ def groups_of(scored: Scored) -> Groups | None:
 
 
 def estimate(metric: Metric, scored: Scored, seed: int, resamples: int) -> str:
-    """Return a figure with its bootstrap interval, as text."""
+    """Return a figure with its bootstrap interval, as text; the same that `metrics.summary` gives."""
     truth, probability = scored[0], scored[1]
-
-    def figure(rows: NDArray[np.intp]) -> float:
-        return metric(truth[rows], probability[rows])
-
-    ends = interval(figure, len(truth), seed=seed, groups=groups_of(scored), resamples=resamples)
+    how: dict[str, Any] = {"seed": seed, "groups": groups_of(scored), "resamples": resamples}
+    low, high = metrics.intervals({"figure": metric}, truth, probability, **how)["figure"]
+    ends = NO_INTERVAL if low is None or high is None else (low, high)
     return style.with_interval(metric(truth, probability), ends)
 
 
@@ -39,4 +38,4 @@ def count_of(scored: Scored) -> str:
 
 def alt_of(what: str, entries: Sequence[Entry]) -> str:
     """Return the key as sentences, for those who do not see the plot."""
-    return f"{what}. " + " ".join(f"{entry.label}: {'; '.join(entry.lines)}." for entry in entries)
+    return f"{what}. " + " ".join(f"{entry.label}: {'; '.join(entry.lines).rstrip('.')}." for entry in entries)

@@ -9,6 +9,7 @@ line styles differ as well, for print.
 import html
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ DOTTED: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (1, 2))}
 KEY_LEFT, KEY_TOP = 4.12, 0.75  # inches from the upper left corner: right of a square panel
 WIDTH_IN, DPI = 6.4, 110  # 704 pixels: the width of a card on a page
 PNG_COLOURS = 192
+LINE_IN = 0.175  # of the key
+LABEL_CHARACTERS, LINE_CHARACTERS = 23, 33  # of the key, bold and plain: what fits beside the panel
 MOST_POINTS = 300  # of one curve: more are not seen at this width, and the SVG stays small
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -137,22 +140,28 @@ def _described(svg: str, alt: str) -> bytes:
     return re.sub(r"[ \t]+\n", "\n", svg).encode()
 
 
-def key(figure: Any, entries: Sequence[Entry], *, left: float, top: float) -> None:
-    """Write the key beside the data: `left` and `top` in inches from the upper left corner."""
+def key(figure: Any, entries: Sequence[Entry]) -> None:
+    """Write the key beside the data, from KEY_LEFT and KEY_TOP on; long texts are broken into lines."""
     wide, high = figure.get_size_inches()
-    down = top
+    x, down = KEY_LEFT / wide, KEY_TOP
     for entry in entries:
         y = 1 - (down + 0.07) / high
-        x = left / wide
         xs = [x, x + 0.12 / wide, x + 0.24 / wide]
         mark: dict[str, Any] = {"marker": entry.marker, "ms": 5, "markevery": [1], "mec": "white"}
         figure.add_artist(Line2D(xs, [y] * 3, color=entry.colour, linestyle=entry.dash, **mark))
-        figure.text(x + 0.32 / wide, y, entry.label, va="center", ha="left", weight="bold", color=entry.colour)
-        for text in entry.lines:
-            down += 0.175
-            y = 1 - (down + 0.07) / high
-            figure.text(x + 0.32 / wide, y, text, va="center", ha="left", size=8.5, color=INK)
-        down += 0.30
+        bold: dict[str, Any] = {"weight": "bold", "color": entry.colour}
+        texts = [(text, bold) for text in textwrap.wrap(entry.label, LABEL_CHARACTERS)]
+        plain: dict[str, Any] = {"size": 8.5, "color": INK}
+        texts += [(text, plain) for line in entry.lines for text in textwrap.wrap(line, LINE_CHARACTERS)]
+        for text, how in texts:
+            figure.text(x + 0.32 / wide, 1 - (down + 0.07) / high, text, va="center", ha="left", **how)
+            down += LINE_IN
+        down += 0.13
+
+
+def height_for(series: int, lines: int, least: float) -> float:
+    """Return the height in inches of a figure with this many series in its key, each with this many lines."""
+    return max(least, KEY_TOP + series * ((lines + 2) * LINE_IN + 0.13))
 
 
 def end_labels(axes: Any, labels: Sequence[tuple[str, float, str]], x: float, *, gap: float = 0.052) -> None:

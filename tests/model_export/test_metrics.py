@@ -109,6 +109,19 @@ def test_copies_of_a_patient_widen_the_interval_only_when_patients_are_drawn():
     assert summary(*four_times, threshold=0.5, seed=1, groups=patients, resamples=10)["patients"] == 300
 
 
+def test_the_interval_of_the_calibration_error_holds_it_although_every_draw_has_more_noise():
+    # Perfectly calibrated: the figure is all noise, and the draws' percentiles alone would leave it out.
+    rng = np.random.default_rng(1)
+    probability = rng.random(300)
+    truth = rng.random(300) < probability
+    figure = expected_calibration_error(truth, probability)
+    draws = [rng.integers(0, 300, 300) for _ in range(200)]
+    assert np.mean([expected_calibration_error(truth[rows], probability[rows]) < figure for rows in draws]) < 0.2
+    result = summary(truth, probability, threshold=0.5, seed=1, resamples=200)
+    low, high = result["ece_ci95"]
+    assert 0 <= low < result["ece"] < high
+
+
 @pytest.mark.parametrize("truth", [[], [True], [True, True, True], [False, False]])
 def test_a_part_without_a_class_or_without_anybody_gives_null_and_no_crash(truth):
     truth = np.array(truth, np.bool_)
