@@ -1,4 +1,8 @@
-"""SAS transport files: ours against two other writers, and against the layout's own arithmetic."""
+"""SAS transport files: ours against two other writers, and against the layout's own arithmetic.
+
+data/readstat.xpt: written by ReadStat through pyreadstat 1.3.7 (`write_xport(..., file_format_version=5)`).
+data/xport.xpt: written by the package xport 2.0.2 (`from_columns`).
+"""
 
 import contextlib
 from fractions import Fraction
