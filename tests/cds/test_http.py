@@ -35,7 +35,7 @@ def outcome_of(response):
 def test_discovery_tells_prefetch_usage_and_versions(client):
     response = client.get("/cds-services")
     services = {service["id"]: service for service in response.json["services"]}
-    assert set(services) == {"diabetes-risk", "imaging-findings"}
+    assert list(services) == [service.id for service in SERVICES]
     risk = services["diabetes-risk"]
     assert (risk["hook"], risk["hookVersion"], risk["version"]) == ("patient-view", "1.0", "3.0.0")
     assert list(risk["prefetch"]) == ["patient", "bmi", "waist", "blood-pressure", "glucose", "family-history"]

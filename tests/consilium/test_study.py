@@ -1,39 +1,24 @@
 """A study to its results, over a store, canned answers and the real decoder and encoders."""
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
 
 from clinical.errors import Fault, PreconditionMissing
 from clinical.identity import IssuerTable
-from consilium.study import StudySteps
-from dicom_node.header import read_stored_header
-from dicom_node.pixels import Decoder
-from dicom_node.testing import dx_dataset, radiograph_phantom, write_dicom
+from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.outputs import Outputs
 from model_runtime.session import Device
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
-from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance, release_study
-from record_store.readings import DONE, FAILED, JobRow, add_job, job, job_key_of
-from record_store.tables import delivery, reading, resource, result_object
-from record_store.testing import MemoryBlobs, database
+from record_store.instances import hold_study, release_study
+from record_store.readings import DONE, FAILED
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
-
-
-class SilentObserver:
-    def step_ended(self, step, seconds):
-        pass
-
-    def job_ended(self, model, state, seconds):
-        pass
 
 
 def one_nodule(inputs):
@@ -42,105 +27,15 @@ def one_nodule(inputs):
     return {"probability": probability}
 
 
-@pytest.fixture(scope="module")
-def decoder():
-    with Decoder() as child:
-        yield child
-
-
-class Study:
-    """A study that images arrive in; `read` closes it and carries out its job."""
-
-    uid = "1.2.826.0.1.1"
-
-    def __init__(self, folder, db, decoder) -> None:
-        self.folder, self.db = folder, db
-        self.blobs = MemoryBlobs(folder)
-        self.engine = CannedEngine(
-            {"lung-nodule": one_nodule}, {"lung-nodule": manifest_of(segmentation_document())}
-        )
-        self.steps = StudySteps(
-            db=db,
-            blobs=self.blobs,
-            engine=self.engine,
-            decoder=decoder,
-            now=lambda: NOW,
-            issuers=ISSUERS,
-            destinations=("pacs",),
-            patient_id=lambda key: "p1",
-            software_version="0",
-            device_serial="CONSILIUM",
-            observe=SilentObserver(),
-        )
-
-    def arrives(self, seed, **attributes) -> None:
-        pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-        ds = dx_dataset(pixels, seed=seed, StudyInstanceUID=self.uid, **attributes)
-        blob = self.blobs.put(write_dicom(ds, self.folder / f"{seed}.dcm").read_bytes())
-        header = read_stored_header(self.folder / f"{seed}.dcm")
-        with self.db.write() as conn:
-            record_instance(
-                conn,
-                ReceivedInstance(
-                    sop_instance_uid=header.sop_instance_uid,
-                    sop_class_uid=header.sop_class_uid,
-                    transfer_syntax_uid="1.2.840.10008.1.2.1",
-                    study_uid=header.study_uid,
-                    series_uid=header.series_uid,
-                    modality=header.modality,
-                    patient=ISSUERS.from_dicom("", header.patient_id),
-                    sha256=blob.sha256,
-                    size=blob.size,
-                    calling_ae="A",
-                    called_ae="B",
-                ),
-                NOW,
-            )
-
-    def closes(self) -> str:
-        with self.db.write() as conn:
-            closed = close_study(conn, self.uid, NOW + timedelta(seconds=1))
-            key = job_key_of(self.uid, closed.content_digest, "lung-nodule", "0.1.0")
-            add_job(
-                conn,
-                JobRow(key, self.uid, closed.revision, closed.content_digest, "lung-nodule", "0.1.0", NOW),
-            )
-        return key
-
-    def run(self, key) -> None:
-        result = {}
-        for _, step in self.steps.in_order():
-            result = step(key, result)
-
-    def is_read(self) -> str:
-        key = self.closes()
-        self.run(key)
-        return key
-
-    def counts(self) -> dict[str, int]:
-        with self.db.read() as conn:
-            counted = {
-                table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
-                for table in (reading, result_object, delivery)
-            }
-            reports = select(func.count()).where(resource.c.type == "DiagnosticReport")
-            return counted | {"reports": conn.execute(reports).scalar_one()}
-
-    def resources(self, kind) -> list[dict]:
-        with self.db.read() as conn:
-            bodies = conn.execute(select(resource.c.body).where(resource.c.type == kind)).scalars()
-            return [json.loads(body) for body in bodies]
-
-    def job(self, key):
-        with self.db.read() as conn:
-            return job(conn, key)
+def radiograph(seed, **attributes):
+    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
+    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture
-def study(tmp_path, decoder):
-    db = database(tmp_path)
-    yield Study(tmp_path, db, decoder)
-    db.dispose()
+def study(make_study):
+    engine = CannedEngine({"lung-nodule": one_nodule}, {"lung-nodule": manifest_of(segmentation_document())})
+    return make_study("lung-nodule", engine, radiograph)
 
 
 def test_an_image_that_comes_late_adds_its_results_and_repeats_no_others(study) -> None:
