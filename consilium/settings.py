@@ -98,6 +98,25 @@ class PacsDestination(BaseModel):
     ae_title: AeTitle
 
 
+class BodyPart(BaseModel):
+    """What the site knows: images of this sender, with these words in their study description, show this part.
+
+    body_part: a Body Part Examined value (PS3.16 annex L).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    body_part: str = Field(pattern=r"^[A-Z0-9_ ]{1,16}$")
+    calling_ae: AeTitle | None = None
+    description: str | None = Field(default=None, min_length=2, max_length=64)
+
+    @model_validator(mode="after")
+    def _says_when(self) -> Self:
+        if self.calling_ae is None and self.description is None:
+            raise ValueError("expected calling_ae, description or both")
+        return self
+
+
 class Settings(BaseSettings):
     """See docs/configuration.md, which a test holds equal to these fields."""
 
@@ -131,6 +150,7 @@ class Settings(BaseSettings):
     max_associations: int = Field(default=100, ge=1, le=1000)
     low_water_mb: int = Field(default=512, ge=0)
     patient_issuers: Annotated[dict[str, str], BeforeValidator(_from_json)] = {}
+    body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(_from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(_from_json)] = ()
@@ -282,8 +302,9 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
+        known = {*PacsDestination.model_fields, *BodyPart.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
-        shown = [str(part) for part in path if isinstance(part, int) or part in PacsDestination.model_fields]
+        shown = [str(part) for part in path if isinstance(part, int) or part in known]
         where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")
         lines.append(f"{where}: {text[0].lower()}{text[1:]}")
     return lines

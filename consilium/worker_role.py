@@ -20,6 +20,7 @@ from consilium.worker import (
     image_models,
     models_problem,
 )
+from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
 from dicom_node.scu import Destination, send
 from model_runtime.engine import LocalEngine, State
@@ -122,6 +123,9 @@ def build_worker(house: House) -> Worker:
         device_serial=settings.ae_title,
         observe=_Counting(),
         drift=metrics.drift_observer(),
+        body_parts=tuple(
+            BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts
+        ),
     )
     engine = JobEngine(
         house.db,

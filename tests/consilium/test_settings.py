@@ -116,6 +116,24 @@ def test_an_unreadable_secret_file_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(stopped.value) == "CONSILIUM_SECRET_KEY_FILE: expected the path of a readable text file"
 
 
+def test_what_the_site_knows_of_its_senders_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_BODY_PARTS", '[{"body_part": "BREAST", "description": "mamma"}]')
+    (rule,) = load_settings().body_parts
+    assert (rule.body_part, rule.calling_ae, rule.description) == ("BREAST", None, "mamma")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['[{"body_part": "BREAST"}]', '[{"body_part": "breast", "calling_ae": "US1"}]', '[{"calling_ae": "US1"}]'],
+)
+def test_a_body_part_without_a_condition_or_a_name_stops_start_up(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("CONSILIUM_BODY_PARTS", value)
+    with pytest.raises(SettingsError, match="CONSILIUM_BODY_PARTS at 0"):
+        load_settings()
+
+
 def test_settings_cannot_be_changed_after_start() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
