@@ -1,112 +1,120 @@
-"""How long the shipped models take on the CPU, through onnxruntime and through our engine.
+"""How long every graph of the shipped models takes on the CPU, and the document's own U-Net beside them.
 
-    python -m benchmarks.inference [--models models] [--json]
+    python -m benchmarks.inference [--models models] [--unet31m] [--trainer FOLDER] [--seconds 2] [--json]
 
-A risk row must take at most 50 microseconds in onnxruntime (DESIGN section 9). Times are medians over many
-calls, with the tenth and ninetieth percentile; on a shared machine only ratios within one run mean much.
+One row or image at 1 and 2 threads and a batch of 8, in onnxruntime as anybody would call it and through our
+engine (which checks inputs and results). `--trainer` adds what the trainer's own predict takes, from
+FOLDER/<graph>.keras or FOLDER/<graph>.joblib. A risk row must take at most 50 microseconds in onnxruntime (DESIGN
+section 9), the document's network hold at most 60 nodes without Tile or Loop. On a shared machine only ratios
+within one run mean much.
 """
 
 import argparse
 import json
-import os
 import sys
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
 
+from benchmarks import trainer
+from benchmarks.cases import Case, cpu_session, document_unet, shipped
+from benchmarks.timing import machine, timed
 from model_runtime.engine import LocalEngine
 from model_runtime.library import Library
-from model_runtime.manifest import Manifest
-from model_runtime.session import onnxruntime
 
 RISK_ROW_BUDGET_US = 50.0
+THREADS = (1, 2)
+BATCHES = (1, 8)
+COLUMNS = ("model", "graph", "way", "threads", "batch", "per_row_us", "p10_us", "p90_us")
 
 
 def main() -> int:
-    """Print one line per model and batch; return 1 when the risk row is over its budget."""
+    """Print one line per graph, way, thread count and batch; return 1 when something is over its budget."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path(__file__).parents[1] / "models")
+    parser.add_argument("--trainer", type=Path, action="append", default=[])
+    parser.add_argument("--unet31m", action="store_true")
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # --json owns standard output
     library = Library(arguments.models)
-    results = [row for name in library.names() for row in measure(library, name)]
-    print(json.dumps(results) if arguments.json else table(results))
-    over = [row for row in results if row["over_budget"]]
-    for row in over:
-        print(f"over budget: {row['model']} {row['median_us']} us a row; at most {RISK_ROW_BUDGET_US:g}")
+    cases = [*shipped(library), *([document_unet()] if arguments.unet31m else [])]
+    rows = []
+    for case in cases:
+        engine = LocalEngine(library) if case.model.split()[0] in library.names() else None
+        rows += measure(case, engine, arguments.trainer, arguments.seconds)
+    print(json.dumps({"machine": machine(), "rows": rows}) if arguments.json else table(rows))
+    over = [problem for case in cases for problem in over_budget(case, rows)]
+    for problem in over:
+        print(problem, file=sys.stderr)
     return 1 if over else 0
 
 
-def measure(library: Library, name: str) -> list[dict[str, Any]]:
-    """Return figures for batch 1 and 8, raw onnxruntime and our engine beside each other."""
-    manifest = library.manifest(name)
-    engine = LocalEngine(library)
-    session = raw_session(library, manifest)
-    rows = []
-    for batch in (1, 8):
-        inputs = inputs_of(library, manifest, batch)
-        for way, call in (
-            ("onnxruntime", lambda inputs=inputs: session.run(None, inputs)),
-            ("engine", lambda inputs=inputs: engine.run(name, inputs)),
+def measure(
+    case: Case, engine: LocalEngine | None, trainers: list[Path], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Yield the figures of one graph."""
+    for threads in THREADS:
+        session = cpu_session(case.data, threads)
+        for batch in BATCHES if engine is not None else BATCHES[:1]:
+            inputs = case.batch(batch)
+            yield figures(case, "onnxruntime", threads, batch, lambda s=session, i=inputs: s.run(None, i), seconds)
+    for batch in BATCHES if engine is not None else ():
+        name, inputs = case.model.split()[0], case.batch(batch)
+        call = lambda i=inputs, n=name: engine.run(n, i, graph=case.graph)  # noqa: E731
+        yield figures(case, "our engine", case.threads, batch, call, seconds)
+    for way, predict in trainer.ways(case, trainers):
+        for batch in BATCHES:
+            inputs = case.batch(batch)
+            yield figures(case, way, None, batch, lambda i=inputs, p=predict: p(i), seconds)
+
+
+def figures(
+    case: Case, way: str, threads: int | None, batch: int, call: Callable[[], object], seconds: float
+) -> dict[str, Any]:
+    """Time one way and return its figures; per_row_us is the median of a call over its rows."""
+    took = timed(call, seconds=seconds)
+    where = {"model": case.model, "graph": case.graph, "way": way, "threads": threads, "batch": batch}
+    return where | {"per_row_us": round(took["median_us"] / batch, 1)} | took
+
+
+def over_budget(case: Case, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what is too slow or too large."""
+    for row in rows:
+        mine = (row["model"], row["graph"], row["way"]) == (case.model, case.graph, "onnxruntime")
+        if (
+            case.is_risk
+            and mine
+            and row["batch"] == 1
+            and row["threads"] == 1
+            and row["per_row_us"] > RISK_ROW_BUDGET_US
         ):
-            rows.append(figures(name, manifest, batch, way, call))
-    return rows
+            yield f"over budget: {case.title} takes {row['per_row_us']} us a row; at most {RISK_ROW_BUDGET_US:g}"
+    if case.model.startswith("document"):
+        kinds = node_kinds(case.data)
+        if kinds.total() > 60 or kinds["Tile"] or kinds["Loop"]:
+            held = f"{kinds.total()} nodes, {kinds['Tile']} Tile, {kinds['Loop']} Loop"
+            yield f"over budget: {case.title} has {held}"
 
 
-def raw_session(library: Library, manifest: Manifest) -> Any:
-    """Open a session as anybody would, with the manifest's threads."""
-    ort = onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = manifest.intra_op_threads
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(library.model_bytes(manifest.name), options, providers=["CPUExecutionProvider"])
+def node_kinds(data: bytes) -> Counter[str]:
+    """Return how many nodes of each kind a file holds."""
+    import onnx  # noqa: PLC0415 - only where the document's network is built
+
+    return Counter(node.op_type for node in onnx.load_from_string(data).graph.node)
 
 
-def inputs_of(library: Library, manifest: Manifest, batch: int) -> dict[str, Any]:
-    """Return the golden input, repeated to the batch length."""
-    golden = library.golden(manifest.name).inputs
-    return {
-        name: np.ascontiguousarray(np.resize(value, (batch, *value.shape[1:]))) for name, value in golden.items()
-    }
-
-
-def figures(model: str, manifest: Manifest, batch: int, way: str, call: Callable[[], object]) -> dict[str, Any]:
-    """Time one call until two seconds are spent, at least 20 and at most 20,000 times."""
-    for _ in range(3):
-        call()
-    times: list[float] = []
-    end = time.perf_counter() + 2.0
-    while (time.perf_counter() < end or len(times) < 20) and len(times) < 20_000:
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e6)
-    low, median, high = np.percentile(times, (10, 50, 90))
-    is_risk_row = manifest.risk is not None and batch == 1 and way == "onnxruntime"
-    return {
-        "model": f"{model} {manifest.version}",
-        "batch": batch,
-        "way": way,
-        "median_us": round(float(median), 1),
-        "p10_us": round(float(low), 1),
-        "p90_us": round(float(high), 1),
-        "calls": len(times),
-        "threads": manifest.intra_op_threads,
-        "over_budget": bool(is_risk_row and median > RISK_ROW_BUDGET_US),
-    }
-
-
-def table(results: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Return the figures as Markdown."""
-    lines = ["| model | batch | way | median us | p10 | p90 | threads |", "|---|---|---|---|---|---|---|"]
-    for row in results:
-        cells = (row[k] for k in ("model", "batch", "way", "median_us", "p10_us", "p90_us", "threads"))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join([*lines, f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"])
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += [
+        "| " + " | ".join("" if row[key] is None else str(row[key]) for key in COLUMNS) + " |" for row in rows
+    ]
+    return "\n".join([*lines, machine()])
 
 
 if __name__ == "__main__":

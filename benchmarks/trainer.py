@@ -1,0 +1,51 @@
+"""The trainer's own way to answer, timed beside the exported graph: Keras' predict and call, or predict_proba.
+
+The files are those that a recipe keeps on request, from one's own training: a joblib file is code, and nobody
+else's may be opened here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+
+Predict = Callable[[Mapping[str, NDArray[Any]]], object]
+
+
+def ways(case: Case, folders: list[Path]) -> Iterator[tuple[str, Predict]]:
+    """Yield the ways to ask the trainer of a graph, none when its file is in none of the folders."""
+    name = case.model.split()[0]
+    for folder in folders:
+        for stem in (f"{name}_{case.graph}", case.graph):
+            if (folder / f"{stem}.keras").is_file():
+                yield from _keras(folder / f"{stem}.keras")
+                return
+            if (folder / f"{stem}.joblib").is_file():
+                yield _sklearn(folder / f"{stem}.joblib")
+                return
+
+
+def _keras(file: Path) -> Iterator[tuple[str, Predict]]:
+    import keras  # noqa: PLC0415 - two seconds and a gigabyte
+    import tensorflow as tf  # noqa: PLC0415
+
+    model = keras.models.load_model(file, compile=False)
+    names = [tensor.name for tensor in model.inputs]
+
+    def arranged(inputs: Mapping[str, NDArray[Any]]) -> Any:
+        values = [inputs[name] for name in names] if set(names) == set(inputs) else list(inputs.values())
+        return values[0] if len(values) == 1 else values
+
+    compiled = tf.function(lambda values: model(values, training=False), reduce_retracing=True)
+    yield "Keras predict", lambda inputs: model.predict(arranged(inputs), verbose=0)
+    yield "TensorFlow, compiled function", lambda inputs: compiled(arranged(inputs))
+
+
+def _sklearn(file: Path) -> tuple[str, Predict]:
+    import joblib  # noqa: PLC0415
+
+    estimator = joblib.load(file)
+    return "scikit-learn predict_proba", lambda inputs: estimator.predict_proba(next(iter(inputs.values())))
