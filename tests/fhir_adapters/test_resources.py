@@ -2,19 +2,24 @@
 
 import importlib
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clinical.breast_codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.codes import DIABETES_MELLITUS_TYPE_2, LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, Coding
+from clinical.conformal import Answer
 from clinical.errors import Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
+from clinical.lesion import Basis, LesionAssessment, image_tokens
 from clinical.risk import RiskScore
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time, merged
 from fhir_adapters.resources.patient import Demographics, patient
@@ -104,7 +109,35 @@ def readings(draw):
         draw(uids), draw(uids), draw(uids), draw(uids), draw(st.sampled_from(["CR", "DX"])), 9, 9, spacing
     )
     terms = FindingTerms(draw(codings), draw(codings), draw(codings), draw(codings), draw(names))
-    return Reading(image, ModelRef(draw(names), draw(names), "cd" * 32), terms, 0.5, findings)
+    lesions = tuple(draw(assessments(finding.number)) for finding in findings) if draw(st.booleans()) else ()
+    return Reading(image, ModelRef(draw(names), draw(names), "cd" * 32), terms, 0.5, findings, lesions)
+
+
+def assessments(number):
+    return st.builds(
+        LesionAssessment,
+        finding=st.just(number),
+        outcome=codings,
+        basis=st.sampled_from(Basis),
+        probability=st.integers(0, 1000).map(lambda value: value / 1000),
+        image_probability=st.just(0.5),
+        answer=st.sampled_from(Answer),
+        inputs=st.lists(
+            st.builds(
+                InputUsed,
+                name=names,
+                label=names,
+                value=st.just(1.0),
+                shown=names,
+                unit=st.just(""),
+                taken_at=st.none() | st.just(ISSUED),
+                source=st.sampled_from([None, "Patient/p1", "Observation/said"]),
+            ),
+            max_size=2,
+        ).map(tuple),
+        missing=st.lists(names, max_size=2).map(tuple),
+        tokens=st.just(image_tokens(np.zeros(2))),
+    )
 
 
 @given(readings(), st.sampled_from([StudyFacts(), StudyFacts("2026-11-22T08:00:00+01:00", "x")]))
@@ -113,8 +146,8 @@ def test_every_resource_of_any_reading_is_valid_r4(reading, study):
     resources = resources_of(reading, study)
     for resource in resources:
         check_r4(resource)
-    assert len(resources) == 4 + len(reading.findings)
-    known = {f"{each['resourceType']}/{each['id']}" for each in resources} | {"Patient/p1"}
+    assert len(resources) == 4 + len(reading.findings) + len(reading.lesions)
+    known = {f"{each['resourceType']}/{each['id']}" for each in resources} | {"Patient/p1", "Observation/said"}
     named = set(re.findall(r'"reference":"([^"]+)"', orjson.dumps(resources).decode()))
     assert named <= known
 
@@ -168,6 +201,37 @@ def test_a_report_says_in_words_what_was_marked_and_that_nobody_has_looked(make_
     assert report["status"] == "preliminary"
     assert len(report["result"]) == 2
     assert "resultsInterpreter" not in report
+
+
+@pytest.fixture
+def lesion_resources(make_reading):
+    lesion = LesionAssessment(
+        1, MALIGNANT_NEOPLASM_OF_BREAST, Basis.BOTH, 0.412, 0.5, Answer.UNSURE,
+        (InputUsed("birads", "BI-RADS category", 1.0, "4B", "", ISSUED, "Observation/said"),), ("Age",),
+        image_tokens(np.zeros(2)),
+    )  # fmt: skip
+    return resources_of(replace(make_reading(), lesions=(lesion,)))
+
+
+def test_a_lesion_s_risk_is_a_percentage_with_its_basis_and_never_a_condition(lesion_resources):
+    risk = only(lesion_resources, "RiskAssessment")
+    observation = only(lesion_resources, "Observation")
+    assert risk["prediction"][0]["probabilityDecimal"] == 41.2
+    assert risk["prediction"][0]["qualitativeRisk"] == {"text": "not sure enough, refer"}
+    assert risk["prediction"][0]["rationale"].endswith("BI-RADS category 4B (2026-11-22). Not available: Age.")
+    assert {"reference": f"Observation/{observation['id']}"} in risk["basis"]
+    assert {"reference": "Observation/said"} in risk["basis"]
+    assert AI_LABEL.items() <= risk["meta"]["security"][0].items()
+    assert "Condition" not in {each["resourceType"] for each in lesion_resources}
+
+
+def test_a_lesion_s_risk_stands_with_the_same_digits_in_observation_and_report(lesion_resources):
+    observation = only(lesion_resources, "Observation")
+    (part,) = [part for part in observation["component"] if part["code"]["coding"][0]["code"] == "111047"]
+    assert (part["valueQuantity"]["value"], part["valueQuantity"]["code"]) == (41.2, "%")
+    words = "probability of malignancy 41.2 % (record and image; not sure enough, refer)"
+    assert words in observation["note"][0]["text"]
+    assert words in only(lesion_resources, "DiagnosticReport")["conclusion"]
 
 
 def test_a_report_without_findings_says_that_the_model_looked(make_reading):
