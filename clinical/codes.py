@@ -78,3 +78,8 @@ RECIPIENT_DOES_NOT_TRUST = Coding(
     "recipient-does-not-trust",
     "Recipient does not agree with or trust the recommended action",
 )
+
+# Heart rate by the minute, and what moves it
+HEART_RATE = Coding(LOINC, "8867-4", "Heart rate")
+STEPS_UNSPECIFIED_TIME = Coding(LOINC, "55423-8", "Number of steps in unspecified time Pedometer")
+STEPS_24_HOURS = Coding(LOINC, "41950-7", "Number of steps in 24 hour Measured")

@@ -1,6 +1,6 @@
 """A heart rate's forecast as a value, the person's own range, and what may be said of both.
 
-The model gives changes from the newest five-minute mean; everything a person reads is decided here.
+The model gives changes as shares of the newest five-minute mean; everything a person reads is decided here.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,22 @@ class Trend(StrEnum):
     FALLING = "falling"
     STEADY = "steady"
     RISING = "rising"
+
+
+class Alarm(StrEnum):
+    """On which side of the personal range the forecast leaves it."""
+
+    NONE = "none"
+    HIGH = "high"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far knowing one block of history moved the middle of the forecast, per minute."""
+
+    label: str
+    change: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +80,15 @@ class Step:
     chances: tuple[float, float, float]
     sure: bool
 
-    def leaves(self, usual: UsualRange) -> bool:
-        """True when the interval reaches beyond the range."""
-        return self.low < usual.low or self.high > usual.high
+    def alarm(self, usual: UsualRange) -> Alarm:
+        """Return on which side the middle of the forecast leaves the range: above before below.
 
-    def probably_outside(self, usual: UsualRange) -> bool:
-        """True when the middle of the forecast lies outside the range."""
-        return not usual.low <= self.middle <= usual.high
+        The middle and not the ends: 96 % of a week lie within the range, and an interval of 80 % around a rate
+        near its end reaches beyond many times a day without anything coming of it (the model's card has figures).
+        """
+        if not self.sure or usual.low <= self.middle <= usual.high:
+            return Alarm.NONE
+        return Alarm.HIGH if self.middle > usual.high else Alarm.LOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +106,14 @@ class HeartRateForecast:
         """True when some horizon is sure enough to be shown."""
         return any(step.sure for step in self.steps)
 
-    def leaving(self) -> tuple[Step, ...]:
-        """Return the sure steps whose interval leaves the range."""
-        return tuple(step for step in self.steps if step.sure and step.leaves(self.usual))
+    @property
+    def alarm(self) -> Alarm:
+        """The alarm of the first step that has one."""
+        return next((step.alarm(self.usual) for step in self.alarming()), Alarm.NONE)
+
+    def alarming(self) -> tuple[Step, ...]:
+        """Return the steps that leave the range."""
+        return tuple(step for step in self.steps if step.alarm(self.usual) is not Alarm.NONE)
 
     def when(self, step: Step) -> datetime:
         """Return the moment of a step."""
@@ -104,10 +127,13 @@ def steps_of(
     horizons: Sequence[int],
     policy: Policy,
 ) -> tuple[Step, ...]:
-    """Return the steps of one row of the model's outputs: change (horizon, 3) rising, trend (horizon, 3)."""
+    """Return the steps of one row of the model's outputs.
+
+    change: (horizon, 3), rising, as shares of the newest mean. trend: (horizon, 3).
+    """
     steps = []
     for minutes, widest, row, chances in zip(horizons, policy.widest, change, trend, strict=True):
-        low, middle, high = (newest + float(value) for value in row)
+        low, middle, high = (newest * (1 + float(value)) for value in row)
         falling, steady, rising = (float(chance) for chance in chances)
         steps.append(Step(minutes, low, middle, high, (falling, steady, rising), high - low <= widest))
     return tuple(steps)

@@ -150,6 +150,46 @@ def windows(series: MinuteSeries, ends: Minutes) -> Windows:
     )
 
 
+# What an explanation takes away, and how it is called: tensor, rows of its second axis, channel (None for all).
+BLOCKS = {
+    "The newest quarter of an hour": (
+        ("recent", slice(-3, -1), 0),
+        ("minutes", slice(0, LAST_MINUTES - BIN_MIN), None),
+    ),
+    "15 to 60 minutes ago": (("recent", slice(-12, -3), 0),),
+    "One to two hours ago": (("recent", slice(0, -12), 0),),
+    "The last day, hour by hour": (("hours", slice(None), None),),
+    "The past week's range": (("person", slice(0, len(SHARES)), None),),
+    "This time of day on past days": (("person", slice(6, 10), None),),
+    "The time of day": (("person", slice(10, 12), None),),
+    "Steps": (("recent", slice(None), 2),),
+}
+
+
+def occlusions(read: Windows) -> Windows:
+    """Return one window with each of BLOCKS taken away in turn, in that order. read: one row.
+
+    The newest five minutes stay: without them there is no forecast.
+    """
+    names = ("recent", "minutes", "hours", "person")
+    tensors = {name: np.repeat(read.inputs()[name], len(BLOCKS), axis=0) for name in names}
+    for row, parts in enumerate(BLOCKS.values()):
+        for name, rows, channel in parts:
+            tensors[name][(row, rows) if channel is None else (row, rows, channel)] = np.nan
+    return Windows(**tensors)
+
+
+def summaries(read: Windows) -> dict[str, NDArray[np.float64]]:
+    """Return what drift is watched by, (rows,) each: the newest mean, its steps, and how much is known."""
+    return {
+        "newest_mean": read.last.astype(np.float64),
+        "known_bins": np.count_nonzero(~np.isnan(read.recent[:, :, 0]), axis=1).astype(np.float64),
+        "steps": read.recent[:, -1, 2].astype(np.float64),
+        "week_median": read.person[:, PERSON.index("p50")].astype(np.float64),
+        "hours_known": read.person[:, PERSON.index("hours_known")].astype(np.float64),
+    }
+
+
 def past_quantiles(rate: Array, end: int, shares: Sequence[float] = SHARES) -> Array:
     """Return quantiles of the readings of the seven days up to `end`; NaN with less than an hour of them."""
     past = rate[max(0, end + 1 - PAST_DAYS * DAY_MIN) : end + 1]

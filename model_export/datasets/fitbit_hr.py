@@ -38,6 +38,13 @@ class Recordings:
     rows: int
 
 
+def folder_of(data: Path | None) -> Path:
+    """Return what was given. Raises IncorrectInput for nothing: this set does not come with any package."""
+    if data is None:
+        raise IncorrectInput(f"the folder of {NAME} is needed")
+    return data
+
+
 def load(folder: Path) -> Recordings:
     """Read the set. Raises IncorrectInput when a column is absent or a field is not what it should be."""
     minutes: dict[str, dict[datetime, tuple[float, float]]] = {}

@@ -1,7 +1,8 @@
-"""The network behind heart-rate-trend: a GRU over two hours of five-minute means beside coarser history.
+"""The network behind heart-rate-trend: a GRU over the quarters of two hours, beside coarser and finer history.
 
 A model is several such members, each from its own seed, averaged within one graph. The middle quantile is a change
-from the newest mean; the outer ones lie a softplus away on either side, so quantiles cannot cross.
+from the newest mean; the outer ones lie a softplus away on either side, so quantiles cannot cross. The graph gives
+changes as shares of the newest mean: in beats per minute, float32 itself would be coarser than the gate's limit.
 """
 
 from collections.abc import Sequence
@@ -10,17 +11,20 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
 from clinical.trend import DAY_HOURS, HORIZONS_MIN, LAST_MINUTES, PERSON, RECENT_BINS, SHARES
 from model_export.onnx.recurrent import GraphWriter, Name
+from model_export.recipes.heart_rate_windows import Examples
 from model_runtime.tasks.forecast import CHANGE, CLASSES, TREND
 
 Network = Any  # a Keras model; neither Keras nor onnx carries types
 
 STEPS = len(HORIZONS_MIN)
 QUANTILES = (0.1, 0.5, 0.9)
+BAND = 5.0  # per minute: a smaller change is steady
 INPUTS = {
     "recent": (RECENT_BINS, 3),
     "minutes": (LAST_MINUTES,),
@@ -31,6 +35,10 @@ OUTPUTS = {CHANGE: (STEPS, len(QUANTILES)), TREND: (STEPS, CLASSES)}
 # Scales that bring each input near one, and how far from it a value may count.
 RATE, COARSE, SPREAD, STEP_RATE, LIMIT = 15.0, 20.0, 5.0, 40.0, 6.0
 WEEK_HOURS = 168.0
+CHANNELS = 5  # of a bin: rate, whether known, spread, steps, whether known
+# A step of the GRU is a quarter of an hour, three bins side by side: as good as steps of five minutes, at a third
+# of the time.
+QUARTERS = (RECENT_BINS // 3, 3 * CHANNELS)
 RESTING, UNIT = 75.0, 10.0  # per minute: a common rate, and what one unit of the network's change means
 
 
@@ -56,7 +64,8 @@ def member(settings: Settings) -> Network:
     entries = {name: keras.Input(shape, name=name) for name, shape in INPUTS.items()}
     series, rest = _prepared(**entries)
     decay = keras.regularizers.L2(settings.l2)
-    state = layers.GRU(settings.units, kernel_regularizer=decay, name="gru")(series)
+    quarters = layers.Reshape(QUARTERS)(series)
+    state = layers.GRU(settings.units, kernel_regularizer=decay, name="gru")(quarters)
     x = layers.Concatenate()([state, rest])
     for name in ("dense_1", "dense_2"):
         x = layers.Dropout(settings.dropout)(x)
@@ -105,6 +114,12 @@ def _known(values: Any) -> Any:  # noqa: ANN401
     return 1.0 - ops.cast(ops.isnan(values), "float32")
 
 
+def compiled(network: Network) -> Any:  # noqa: ANN401 - tensorflow is untyped
+    """Return the network as one TensorFlow function for any batch length; called eagerly a GRU takes its time."""
+    signature = {name: tf.TensorSpec([None, *shape], tf.float32) for name, shape in INPUTS.items()}
+    return tf.function(lambda inputs: network(inputs, training=False), input_signature=[signature])
+
+
 def together(members: Sequence[Network], scales: NDArray[np.float64]) -> Network:
     """Return one Keras model: inputs -> change, trend. scales: (horizons, 2), of the widths below and above."""
     entries = {name: keras.Input(shape, name=name) for name, shape in INPUTS.items()}
@@ -113,7 +128,8 @@ def together(members: Sequence[Network], scales: NDArray[np.float64]) -> Network
     middle = sum(one[0] for one in found) * (UNIT / count)
     widths = sum(one[1] for one in found) * (UNIT / count) * _flat(scales)
     below, above = widths[:, :STEPS], widths[:, STEPS:]
-    change = ops.stack([middle - below, middle, middle + above], axis=2)
+    newest = entries["recent"][:, -1:, 0:1]
+    change = ops.stack([middle - below, middle, middle + above], axis=2) / newest
     chances = [ops.softmax(ops.reshape(one[2], (-1, STEPS, CLASSES)), axis=2) for one in found]
     return keras.Model(entries, {CHANGE: change, TREND: sum(chances) / count})
 
@@ -135,7 +151,8 @@ def graph(members: Sequence[Network], scales: NDArray[np.float64]) -> Any:  # no
     below, above = write.cut(widths, 1, 0, STEPS), write.cut(widths, 1, STEPS, 2 * STEPS)
     quantiles = [write.op("Sub", middle, below), middle, write.op("Add", middle, above)]
     columns = [write.op("Unsqueeze", one, write.whole(2)) for one in quantiles]
-    write.op("Concat", *columns, output=CHANGE, axis=2)
+    newest = write.cut(write.cut("recent", 1, RECENT_BINS - 1, RECENT_BINS), 2, 0, 1)
+    write.op("Div", write.beside(2, *columns), newest, output=CHANGE)
     write.op("Div", _sum(write, [one[2] for one in found]), write.scalar(len(members)), output=TREND)
     return write.model("heart_rate_trend", INPUTS, OUTPUTS)
 
@@ -197,7 +214,7 @@ def _prepared_nodes(write: GraphWriter) -> tuple[Name, Name]:
         write.known(person["clock"]),
         _near_nodes(write, newest, write.scalar(RESTING), COARSE),
     ]
-    return series, write.beside(1, *rest)
+    return write.reshape(series, -1, *QUARTERS), write.beside(1, *rest)
 
 
 def _near_nodes(write: GraphWriter, values: Name, origin: Name | None, scale: float) -> Name:
@@ -206,3 +223,75 @@ def _near_nodes(write: GraphWriter, values: Name, origin: Name | None, scale: fl
     scaled = write.op("Div", moved, write.scalar(scale))
     filled = write.op("Where", write.op("IsNaN", values), write.scalar(0.0), scaled)
     return write.clip(filled, -LIMIT, LIMIT)
+
+
+def fit(
+    copies: Sequence[Examples], settings: Settings, seed: int, judge: Examples | None = None
+) -> tuple[Network, NDArray[np.float64]]:
+    """Train one member; return it with its losses (epochs, 2): of learning, and of `judge` (NaN without).
+
+    Each epoch sees another copy of the recordings. Adam with a rate that falls to nothing, gradients cut at 1.
+    """
+    keras.utils.set_random_seed(seed)
+    network = member(settings)
+    data = [(one.windows.inputs(), _residual(one)) for one in copies]
+    shown = None if judge is None else (judge.windows.inputs(), _residual(judge))
+    steps = sum(len(one) // settings.batch for one in copies) * settings.epochs // len(copies)
+    rate = keras.optimizers.schedules.CosineDecay(settings.rate, max(1, steps), alpha=0.02)
+    step = _stepper(network, keras.optimizers.AdamW(rate, weight_decay=1e-4, clipnorm=1.0), settings)
+    rng = np.random.default_rng(seed)
+    losses = np.full((settings.epochs, 2), np.nan)
+    for epoch in range(settings.epochs):
+        inputs, residual = data[(epoch + seed) % len(data)]
+        order = rng.permutation(len(residual))
+        found = [
+            float(step({name: values[rows] for name, values in inputs.items()}, residual[rows]))
+            for rows in _batches(order, settings.batch)
+        ]
+        losses[epoch, 0] = np.mean(found)
+        if shown is not None:
+            losses[epoch, 1] = float(_loss(shown[1], network(list(shown[0].values())), settings.trend_weight))
+    return network, losses
+
+
+def _batches(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    """Return whole batches only: a batch of another length would be compiled anew."""
+    return [order[start : start + size] for start in range(0, max(1, len(order) - size + 1), size)]
+
+
+def _residual(examples: Examples) -> NDArray[np.float32]:
+    """Return what is to be learnt: the change from the newest mean, in units of ten."""
+    return ((examples.truth - examples.windows.last[:, None]) / UNIT).astype(np.float32)
+
+
+def _stepper(network: Network, optimizer: Any, settings: Settings) -> Any:  # noqa: ANN401
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator] # tensorflow is untyped
+    def step(inputs: Any, residual: Any) -> Any:  # noqa: ANN401
+        with tf.GradientTape() as tape:
+            said = network([inputs[name] for name in INPUTS], training=True)
+            loss = _loss(residual, said, settings.trend_weight) + tf.add_n(network.losses)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        return loss
+
+    return step
+
+
+def _loss(residual: Any, said: Any, trend_weight: float) -> Any:  # noqa: ANN401
+    """Return pinball losses at 0.1, 0.5 (twice: half the absolute error), 0.9, and cross-entropy of the trend."""
+    middle, widths, trend = said
+    known = tf.math.is_finite(residual)
+    came = tf.where(known, residual, 0.0)
+    weight = tf.cast(known, tf.float32) / tf.reduce_sum(tf.cast(known, tf.float32))
+    total = 0.0
+    for share, quantile, counts in (
+        (0.5, middle, 2.0),
+        (0.1, middle - widths[:, :STEPS], 1.0),
+        (0.9, middle + widths[:, STEPS:], 1.0),
+    ):
+        error = came - quantile
+        total += counts * tf.reduce_sum(tf.maximum(share * error, (share - 1) * error) * weight)
+    classes = tf.where(came > BAND / UNIT, 2, tf.where(came < -BAND / UNIT, 0, 1))
+    logits = tf.reshape(trend, (-1, STEPS, CLASSES))
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+    return total + trend_weight * tf.reduce_sum(entropy * weight)

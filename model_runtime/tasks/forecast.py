@@ -1,4 +1,4 @@
-"""Task `forecast`: quantiles of a quantity at some horizons, as changes from its newest mean, and a trend."""
+"""Task `forecast`: quantiles of a quantity at some horizons, as changes of its newest mean, and a trend."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from model_runtime.graphs import MODEL, GraphSpec
 from model_runtime.json_fields import Faults, Fields, is_number, is_whole
 from model_runtime.tasks.coding import read_coding
 
-CHANGE = "change"  # (batch, horizon, quantile): quantiles of the change from the newest mean, rising
+CHANGE = "change"  # (batch, horizon, quantile): rising quantiles of the change, as a share of the newest mean
 TREND = "trend"  # (batch, horizon, class): probabilities of falling, steady, rising; they sum to 1
 CLASSES = 3
 
