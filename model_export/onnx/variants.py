@@ -1,9 +1,9 @@
 """Smaller files of a network: weights stored in float16, or int8 arithmetic; only where the metric hardly notices.
 
 Weights in float16 halve the file and cost nothing at run time: onnxruntime casts them once, when it loads. A
-recipe that rounds the trainer's own weights first (`as_stored`) exports exactly what it measured. int8 is U8S8, per
-channel, in quantise-dequantise pairs with calibrated ranges: of five ways that were measured the only one that was
-faster at every batch, and one whose loss must be looked at.
+recipe that rounds the trainer's own weights first (`as_stored`) exports exactly what it measured. int8 is U8S8,
+per channel, in quantise-dequantise pairs with calibrated ranges: of five ways that were measured the only one that
+was faster at every batch, and one whose loss must be looked at.
 """
 
 import tempfile
@@ -107,9 +107,9 @@ def quantised(model: Any, calibration: Sequence[Arrays], leave: Collection[str] 
     calibration: inputs as the network gets them, some dozens that stand for the data. leave: names of nodes that
     stay in float32 (a network's head, where the loss is too large).
     """
-    from onnxruntime import quantization  # noqa: PLC0415 - imports much that only this needs
+    onnxruntime()  # imported our way first: without telemetry
+    from onnxruntime import quantization  # noqa: PLC0415 - brings much that only this needs
 
-    onnxruntime()  # sets the switch of telemetry before the import below would
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
         quantization.quantize_static(
