@@ -335,6 +335,18 @@ def test_what_is_asked_and_answered_is_told_to_the_drift_counters(image, cards, 
     assert told == [({"age": 57.0}, 0.731, "positive")]
 
 
+def test_the_card_of_imaging_findings_tells_what_was_said_when_the_image_was_read(
+    image, make_client, post, engine
+):
+    image(0.75)
+    reply = post(make_client(engine=engine), "imaging-findings", hook_body(prefetch={"patient": patient()}))
+    (card,) = reply.json["cards"]
+    assert (
+        "image 1, finding 1: probability of malignancy 61.2 % (image only; not sure enough, refer)"
+        in card["detail"]
+    )
+
+
 def test_nothing_of_the_record_can_put_markup_into_a_card(image, cards):
     image(0.75)
     (card,) = cards(descriptor("birads", "5"), descriptor("shape", "oval", ident="o2"))

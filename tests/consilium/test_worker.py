@@ -10,7 +10,13 @@ from clinical.errors import Busy, Fault
 from clinical.identity import PatientKey
 from consilium.worker import Closing, Delivering, Loop, image_models
 from dicom_node.scu import Destination, SendOutcome
-from model_runtime.testing import CannedEngine, manifest_of, risk_document, segmentation_document
+from model_runtime.testing import (
+    CannedEngine,
+    lesion_document,
+    manifest_of,
+    risk_document,
+    segmentation_document,
+)
 from record_store import deliveries
 from record_store.deliveries import RetryPolicy
 from record_store.instances import ReceivedInstance, record_instance, study_row
@@ -21,6 +27,7 @@ NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 MANIFESTS = {
     "lung-nodule": manifest_of(segmentation_document()),
     "diabetes-risk": manifest_of(risk_document()),
+    "breast-lesion": manifest_of(lesion_document()),
 }
 
 
@@ -50,8 +57,8 @@ def closing(db):
     return make
 
 
-@pytest.fixture
-def arrived(db):
+@pytest.fixture(params=["DX"])
+def arrived(db, request):
     with db.write() as conn:
         image = ReceivedInstance(
             "1.2.3.1",
@@ -59,7 +66,7 @@ def arrived(db):
             "1.2.840.10008.1.2.1",
             "1.2.3",
             "1.9",
-            "DX",
+            request.param,
             PatientKey("urn:h", "1"),
             "0" * 64,
             9,
@@ -95,6 +102,15 @@ def test_without_its_model_a_study_stays_open_and_is_read_when_the_model_is_ther
     repaired = closing({"lung-nodule": {}})
     repaired.once()
     assert len(repaired.jobs.keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("arrived", "model"), [("DX", "lung-nodule"), ("US", "breast-lesion")], indirect=["arrived"]
+)
+def test_a_study_is_read_by_the_models_of_its_modality(db, closing, arrived, model) -> None:
+    closing({"lung-nodule": {}, "diabetes-risk": {}, "breast-lesion": {}}).once()
+    with db.read() as conn:
+        assert [job.model for job in queued_jobs(conn)] == [model]
 
 
 def test_a_broken_model_that_reads_no_images_holds_no_study_back(closing, arrived) -> None:
