@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 
 from cds.http import MAX_BODY_BYTES, blueprint
+from cds.services import SERVICES
 from cds.testing import HOOK_INSTANCE, hook_body, one_card_service
 from clinical.errors import Busy, Denied, Fault, NotFound, Unsupported
 
