@@ -27,7 +27,7 @@ from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.deliveries import Delivery, RetryPolicy
-from record_store.instances import ClosedStudy, close_study, due_studies, hold_study, instances_of
+from record_store.instances import ClosedStudy, close_study, due_studies, hold_study, modalities_of
 from record_store.jobs import JobClient
 
 log = structlog.get_logger()
@@ -44,17 +44,41 @@ NO_PATIENT = "its images name no patient, so no result could be filed"
 Send = Callable[[Sequence[Path], Destination, str], list[SendOutcome]]
 
 
-def image_models(engine: Engine, required: Collection[str]) -> tuple[Manifest, ...]:
-    """Return the models that read images.
+@dataclass(frozen=True, slots=True)
+class ImageModels:
+    """The models that read images. broken: modality -> why its studies must stay open (its model is broken)."""
 
-    Raises Fault naming what is wrong when one of them is broken, or a required model is absent: a study that
-    was closed without its model would look like one that was read.
+    ready: tuple[Manifest, ...]
+    broken: Mapping[str, str]
+
+
+def image_models(engine: Engine, required: Collection[str]) -> ImageModels:
+    """Return the models that read images, and what keeps studies of some modalities open.
+
+    Raises Fault naming what is wrong when it may concern any study: a manifest cannot be read, or a required model
+    is absent. A study that was closed without its model would look like one that was read.
     """
-    problem = models_problem(engine, required)
-    if problem:
-        raise Fault(problem)
-    manifests = [engine.manifest(state.name) for state in engine.ready() if state.version]
-    return tuple(manifest for manifest in manifests if manifest.modalities)
+    ready: list[Manifest] = []
+    broken: dict[str, str] = {}
+    unknown = _absent(engine, required)
+    for state in engine.ready():
+        problem = state.problem or f"model {state.name} is broken"
+        if state.version is None:
+            unknown.append(problem)
+            continue
+        manifest = engine.manifest(state.name)
+        if state.state is State.BROKEN:
+            broken |= dict.fromkeys(manifest.modalities, problem)
+        elif manifest.modalities:
+            ready.append(manifest)
+    if unknown:
+        raise Fault("; ".join(unknown))
+    return ImageModels(tuple(ready), broken)
+
+
+def _absent(engine: Engine, required: Collection[str]) -> list[str]:
+    there = {state.name for state in engine.ready()}
+    return [f"model {name} is not in the models folder" for name in required if name not in there]
 
 
 def models_problem(engine: Engine, required: Collection[str]) -> str | None:
@@ -65,34 +89,42 @@ def models_problem(engine: Engine, required: Collection[str]) -> str | None:
         for state in states
         if state.state is State.BROKEN and (state.version is None or engine.manifest(state.name).modalities)
     ]
-    problems += [
-        f"model {name} is not in the models folder" for name in required if name not in {s.name for s in states}
-    ]
+    problems += _absent(engine, required)
     return "; ".join(problems) or None
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """When a study is complete and which models read it. models: raises while studies must stay open."""
+    """When a study is complete and which models read it. models: raises while all studies must stay open."""
 
     db: Database
     jobs: JobClient
-    models: Callable[[], tuple[Manifest, ...]]
+    models: Callable[[], ImageModels]
     quiet_s: float
     now: Clock
 
     def once(self) -> int:
-        """Close what has been quiet, add its jobs in the same transaction, then enqueue; return how many."""
+        """Close what has been quiet, add its jobs in the same transaction, then enqueue; return how many.
+
+        Raises Fault when studies stay open because a model of their modality is broken, after closing the others.
+        """
         quiet_before = self.now() - timedelta(seconds=self.quiet_s)
         with self.db.read() as conn:
-            due = due_studies(conn, quiet_before)
-        manifests = self.models() if due else ()
-        for study_uid in due:
+            due = {uid: modalities_of(conn, uid) for uid in due_studies(conn, quiet_before)}
+        models = self.models() if due else ImageModels((), {})
+        waiting: set[str] = set()
+        for study_uid, modalities in due.items():
+            problems = {models.broken[modality] for modality in modalities & models.broken.keys()}
+            if problems:
+                waiting |= problems
+                continue
             with self.db.write() as conn:
                 closed = close_study(conn, study_uid, quiet_before)
-                keys = [] if closed is None else self._add_jobs(conn, closed, manifests)
+                keys = [] if closed is None else self._add_jobs(conn, closed, models.ready)
             for key in keys:
                 self.jobs.enqueue(key, {})
+        if waiting:
+            raise Fault("; ".join(sorted(waiting)))
         return len(due)
 
     def reconcile(self) -> int:
@@ -109,7 +141,7 @@ class Closing:
             hold_study(conn, closed.study_uid, NO_PATIENT)
             self._audit(conn, closed, "study-held", "no-patient", 0)
             return []
-        modalities = {row.modality for row in instances_of(conn, closed.study_uid)}
+        modalities = modalities_of(conn, closed.study_uid)
         keys = []
         for manifest in manifests:
             if not modalities & set(manifest.modalities):

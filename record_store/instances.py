@@ -187,6 +187,12 @@ def instances_of(conn: Connection, study_uid: str) -> list[InstanceRow]:
     return [_instance_row(row) for row in conn.execute(query)]
 
 
+def modalities_of(conn: Connection, study_uid: str) -> set[str]:
+    """Return the modalities of a study's instances."""
+    query = select(instance_table.c.modality).where(instance_table.c.study_uid == study_uid).distinct()
+    return set(conn.execute(query).scalars())
+
+
 def study_row(conn: Connection, study_uid: str) -> StudyRow | None:
     """Return a study, or None."""
     row = conn.execute(select(study_table).where(study_table.c.study_uid == study_uid)).first()

@@ -1,5 +1,6 @@
 """The worker's loops: studies wait for a usable model, one bad object holds nobody back, no loop ever ends."""
 
+import contextlib
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -111,6 +112,16 @@ def test_a_study_is_read_by_the_models_of_its_modality(db, closing, arrived, mod
     closing({"lung-nodule": {}, "diabetes-risk": {}, "breast-lesion": {}}).once()
     with db.read() as conn:
         assert [job.model for job in queued_jobs(conn)] == [model]
+
+
+@pytest.mark.parametrize(("arrived", "closed"), [("DX", 1), ("US", 0)], indirect=["arrived"])
+def test_a_broken_model_holds_back_the_studies_of_its_modality_only(db, closing, arrived, closed) -> None:
+    loop = closing({"lung-nodule": {}, "breast-lesion": Fault("its bytes differ")})
+    with contextlib.nullcontext() if closed else pytest.raises(Fault, match="breast-lesion"):
+        loop.once()
+    assert len(loop.jobs.keys) == closed
+    with db.read() as conn:
+        assert study_row(conn, "1.2.3").state == ("closed" if closed else "open")
 
 
 def test_a_broken_model_that_reads_no_images_holds_no_study_back(closing, arrived) -> None:
