@@ -29,6 +29,7 @@ LOWEST, HIGHEST = 20.0, 250.0  # per minute; outside, a reading is a fault of th
 SHARES = (0.02, 0.1, 0.5, 0.9, 0.98)
 SHARES_FROM_MIN = 60  # fewer readings than an hour's give no personal quantiles
 HOUR_KNOWN_MIN = 10
+USUAL = 75.0
 SAME_TIME_KNOWN_MIN = 5
 PERSON = (
     "p02", "p10", "p50", "p90", "p98", "hours_known", "same_time_now", "same_time_15", "same_time_30",
@@ -205,8 +206,7 @@ def _bins(means: Array, ends: Minutes, count: int) -> Array:
 
 def _spread(rate: Array) -> Array:
     """Return the standard deviation within each bin; one reading has none."""
-    middle = np.nanmean(rate) if np.any(~np.isnan(rate)) else 0.0  # small squares: no cancellation
-    centred = rate - middle
+    centred = rate - USUAL  # small squares: no cancellation
     variance = mean_over(centred**2, BIN_MIN, 2) - mean_over(centred, BIN_MIN, 2) ** 2
     return np.sqrt(np.maximum(variance, 0.0))
 

@@ -274,6 +274,57 @@ def _lesion_graphs(size: int, crop: int) -> Document:
     }
 
 
+def forecast_document(name: str = "heart-rate-trend", **changes: Any) -> Document:
+    """Return a valid manifest.json of a forecast model; keyword arguments replace keys of its policy."""
+    policy = {
+        "direction_from": 0.2,
+        "widest": [30.0, 40.0, 50.0],
+        "usual_low": 0.02,
+        "usual_high": 0.98,
+        "usual_from_hours": 12.0,
+        "guard_low": 40.0,
+        "guard_high": 130.0,
+        "rule": "chosen for tests",
+    }
+    rate = {"system": "http://loinc.org", "code": "8867-4", "display": "Heart rate"}
+    shapes = {"recent": [24, 3], "minutes": [15], "hours": [24], "person": [12]}
+    inputs = [
+        tensor_document(key, "float32", ["batch", *shape], ["window", *["step"] * len(shape)])
+        for key, shape in shapes.items()
+    ]
+    outputs = [
+        tensor_document(key, "float32", ["batch", 3, 3], ["window", "horizon", axis])
+        for key, axis in (("change", "quantile"), ("trend", "class"))
+    ]
+    return {
+        **_common(name, "forecast"),
+        "graphs": {MODEL: graph_document(inputs, outputs)},
+        "forecast": {
+            "quantity": rate,
+            "unit": "/min",
+            "horizons_min": [15, 30, 60],
+            "quantiles": [0.1, 0.5, 0.9],
+            "band": 5.0,
+            "inputs": [
+                {
+                    "name": "heart_rate",
+                    "label": "Heart rate",
+                    "unit": "/min",
+                    "required": True,
+                    "minimum": 20,
+                    "maximum": 250,
+                    "codes": [rate],
+                    "look_back_min": 10080,
+                    "imputation": "none",
+                }
+            ],
+            "policy": policy | changes,
+            "intervals": {"alpha": 0.2, "rows": 100, "scales": [[1.0, 1.0]] * 3},
+            "subjects": ["w00", "w01"],
+        },
+    }
+
+
 def tensor_document(name: str, dtype: str, shape: list[int | str], axes: list[str], **changes: Any) -> Document:
     """Return an input or output of a graph as a manifest writes it."""
     return {
