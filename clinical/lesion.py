@@ -105,12 +105,36 @@ def image_tokens(array: NDArray[np.floating]) -> ImageTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Occlusion:
+    """How far the image's probability falls when a part of the square around the lesion is covered.
+
+    box: of the square, (row0, column0, row1, column1) in pixels of the image; it may reach beyond it.
+    changes: rows of cells that divide the square evenly; above 0: this part speaks for malignancy.
+    """
+
+    box: tuple[int, int, int, int]
+    changes: tuple[tuple[float, ...], ...]
+
+    @property
+    def cells(self) -> tuple[tuple[float, float, float, float, float], ...]:
+        """(row, column, height, width, change) of every cell, in pixels of the image."""
+        row0, column0, row1, column1 = self.box
+        height, width = (row1 - row0) / len(self.changes), (column1 - column0) / len(self.changes[0])
+        return tuple(
+            (row0 + r * height, column0 + c * width, height, width, change)
+            for r, line in enumerate(self.changes)
+            for c, change in enumerate(line)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LesionAssessment:
     """How probable it is that a finding is malignant, as it was said when its image was read.
 
     finding: its number. probability: 0..1 from everything that was known; image_probability: from the image alone.
     Both are rounded to three decimals. answer: whether one class may be named (clinical.conformal).
     inputs: what of the record was used. missing: labels of what the record did not hold.
+    occlusion: where the image looks malignant.
     """
 
     finding: int
@@ -122,6 +146,7 @@ class LesionAssessment:
     inputs: tuple[InputUsed, ...]
     missing: tuple[str, ...]
     tokens: ImageTokens
+    occlusion: Occlusion | None = None
 
     @property
     def in_words(self) -> str:

@@ -16,7 +16,7 @@ from clinical.image import SpacingOrigin
 
 COLOUR_INTERPRETATIONS = frozenset(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR"))
 COLOUR = "it shows colour (Doppler, elastography or a tinted display); grey B-mode images are read"
-# PS3.3 C.8.5.5.1: Region Spatial Format, Region Data Type, Physical Units.
+# PS3.3 C.8.5.5.1.1 Region Spatial Format, .2 Region Data Type, .15 Physical Units.
 _TWO_D, _TISSUE, _COLOUR_FLOW, _CENTIMETRES = 1, 1, 2, 3
 _MM_PER_CM = 10.0
 _SAME_SCALE = 0.01  # relative difference of two regions that are called equal
@@ -112,7 +112,7 @@ def _inside(regions: tuple[Region, ...], shape: tuple[int, ...]) -> NDArray[np.b
 
 
 def _box(item: Dataset, rows: int, columns: int) -> tuple[int, int, int, int] | None:
-    """Return the region's box cut to the image; its maxima are the last pixel inside (PS3.3 C.8.5.5.1.1)."""
+    """Return the region's box cut to the image; its maxima are the last pixel inside (C.8.5.5.1.14)."""
     names = ("RegionLocationMinY0", "RegionLocationMinX0", "RegionLocationMaxY1", "RegionLocationMaxX1")
     edges = [_whole(item, name) for name in names]
     if None in edges:

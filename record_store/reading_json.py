@@ -13,7 +13,7 @@ from clinical.errors import ClinicalError, Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
-from clinical.lesion import Basis, ImageTokens, LesionAssessment
+from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion
 
 SCHEMA = 1
 LESIONS_VERSION = 1  # of the part that only models have that assess what they found
@@ -93,7 +93,15 @@ def _lesion(value: dict[str, Any]) -> LesionAssessment:
         inputs=tuple(_input(item) for item in value["inputs"]),
         missing=tuple(value["missing"]),
         tokens=ImageTokens(tuple(tokens["shape"]), base64.b64decode(tokens["data"], validate=True)),
+        occlusion=_occlusion(value["occlusion"]),
     )
+
+
+def _occlusion(value: dict[str, Any] | None) -> Occlusion | None:
+    if value is None:
+        return None
+    row0, column0, row1, column1 = value["box"]
+    return Occlusion((row0, column0, row1, column1), tuple(tuple(line) for line in value["changes"]))
 
 
 def _input(value: dict[str, Any]) -> InputUsed:

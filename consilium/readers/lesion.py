@@ -12,15 +12,16 @@ import numpy as np
 from clinical.errors import Fault
 from clinical.finding import PROBABILITY_DECIMALS, Finding, Reading, ReadingMask
 from clinical.image import GreyImage
-from clinical.lesion import LesionAssessment, image_tokens
+from clinical.lesion import LesionAssessment, Occlusion, image_tokens
 from clinical.measure import findings_from_probability
 from consilium.readers.reader import Look, Reader
 from dicom_node.series import UltrasoundRule
 from fhir_adapters.features.breast_lesion import LesionRecord, lesion_record
 from model_runtime.image_statistics import image_statistics
 from model_runtime.lesion_diagnosis import diagnose
-from model_runtime.lesion_tensors import crop_tensors
-from model_runtime.lesion_view import Box, Outline, find_outline
+from model_runtime.lesion_explain import occlusion_map
+from model_runtime.lesion_tensors import Tensors, crop_tensors
+from model_runtime.lesion_view import Box, Outline, find_outline, window_around
 from model_runtime.manifest import Manifest
 from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, Lesion
 from model_runtime.transforms import Float, prepare
@@ -119,7 +120,8 @@ def _measured(
 
 
 def _assessed(look: Look, part: Lesion, number: int, one: _Seen, record: LesionRecord) -> LesionAssessment:
-    made = look.run(crop_tensors(one.picture, one.outline, part.crop), IMAGE)
+    tensors = crop_tensors(one.picture, one.outline, part.crop)
+    made = look.run(tensors, IMAGE)
     tokens = np.asarray(made["tokens"], np.float32)[0]
     said = diagnose(lambda inputs: look.run(inputs, DIAGNOSIS), part, record.values, [tokens])
     if said is None:
@@ -134,6 +136,17 @@ def _assessed(look: Look, part: Lesion, number: int, one: _Seen, record: LesionR
         inputs=record.used,
         missing=tuple(one.label for one in record.missing),
         tokens=image_tokens(tokens),
+        occlusion=_occlusion(look, part, one, tensors),
+    )
+
+
+def _occlusion(look: Look, part: Lesion, one: _Seen, tensors: Tensors) -> Occlusion:
+    changes = occlusion_map(lambda inputs: look.run(inputs, IMAGE), tensors)
+    window = window_around(one.outline.box, part.crop.zoom, part.crop.min_side_px)
+    row, column = one.box[0] + window.row, one.box[1] + window.column
+    return Occlusion(
+        (row, column, row + window.side, column + window.side),
+        tuple(tuple(round(float(change), PROBABILITY_DECIMALS) for change in line) for line in changes),
     )
 
 

@@ -108,6 +108,9 @@ def test_an_image_without_a_record_is_judged_alone(study):
     token = lesion.tokens.array[0]
     assert token == pytest.approx((20 / 30) ** 2, abs=0.02)
     assert lesion.probability == pytest.approx(1 / (1 + np.exp(2 - 4 * token)), abs=5e-4)
+    # The square lies around the lesion's middle; covering the bright lesion lowers what the tiny model says.
+    assert lesion.occlusion.box == (33, 33, 63, 63)
+    assert lesion.occlusion.changes[4][4] > 0.02 > lesion.occlusion.changes[0][0]
     assert study.job(key).state == DONE
 
 

@@ -17,7 +17,7 @@ from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, Model
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
-from clinical.lesion import Basis, ImageTokens, LesionAssessment
+from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion
 from record_store.reading_json import from_json, to_json
 from record_store.readings import (
     DONE,
@@ -88,6 +88,12 @@ assessments = st.builds(
     inputs=st.lists(inputs, max_size=2).map(tuple),
     missing=st.lists(text, max_size=2).map(tuple),
     tokens=st.binary(max_size=8).map(lambda data: ImageTokens((len(data),), data * 4)),
+    occlusion=st.none()
+    | st.builds(
+        Occlusion,
+        box=st.tuples(*[st.integers(-50, 5000)] * 4),
+        changes=st.lists(pair, min_size=1, max_size=2).map(tuple),
+    ),
 )
 readings = st.builds(
     Reading,
