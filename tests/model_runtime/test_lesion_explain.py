@@ -28,7 +28,7 @@ def test_what_the_network_looks_at_stands_out_and_what_it_does_not_see_is_nothin
     assert changes.shape == (8, 8)
     assert np.unravel_index(changes.argmax(), changes.shape) == (0, 0)
     assert np.all(changes[5:, 5:] == 0)
-    # The cover of cell (0, 0) hides rows and columns 0..7: 64 pixels, 16 of them bright, become the mean, 80 / 1024.
+    # The cover of cell (0, 0) hides 64 pixels, 16 of them bright: they become the mean, 80 / 1024.
     assert changes[0, 0] == pytest.approx((16 - 64 * 80 / 1024) / 256, abs=1e-6)
 
 
