@@ -1,7 +1,6 @@
 """A breast ultrasound to its results and on to the card: one lesion, one number, whatever tells it."""
 
 import io
-import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +16,8 @@ from cds.testing import counting_uuids, hook_body
 from clinical.conformal import Answer
 from clinical.identity import PatientKey
 from clinical.lesion import Basis
+from consilium.pages import views as pages
+from consilium.pages.views import PagesContext
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.testing import CANARY_ID, ultrasound_region, us_dataset
 from fhir_adapters.publish import publish
@@ -208,15 +209,31 @@ def test_a_job_that_is_carried_out_again_writes_the_same_identities(study):
     assert (study.counts(), len(study.resources("RiskAssessment"))) == before
 
 
-def test_what_the_worker_stored_is_what_the_hook_joins_with_the_record(study, engine):
+@pytest.fixture
+def browser(study, engine, decoder):
+    """A client of the hooks and pages over the study's store."""
+    links = LinkSigner(b"k" * 32, "https://cds.example", lambda: NOW)
+    app = Flask("web-test")
+    app.register_blueprint(blueprint(SERVICES, CdsContext(engine, study.db, lambda: NOW, links, counting_uuids())))
+    context = PagesContext(study.db, study.blobs, lambda: decoder, links, lambda: None, list, {})
+    app.register_blueprint(pages.blueprint(context))
+    return app.test_client()
+
+
+def test_what_the_worker_stored_is_what_the_hook_joins_and_what_the_page_shows(study, browser):
     study.arrives("one")
     study.is_read()
     (lesion,) = stored(study)[0].lesions
-    links = LinkSigner(b"k" * 32, "https://cds.example", lambda: NOW)
-    app = Flask("cds-test")
-    app.register_blueprint(blueprint(SERVICES, CdsContext(engine, study.db, lambda: NOW, links, counting_uuids())))
     who = {"resourceType": "Patient", "id": "p1", "identifier": [{"system": "urn:h", "value": CANARY_ID}]}
     body = hook_body(prefetch={"patient": who, "descriptors": None})
-    (card,) = app.test_client().post("/cds-services/breast-lesion", json=body).json["cards"]
-    assert f"probability of malignancy {lesion.probability * 100:.1f} % (image only)" in card["summary"]
-    assert json.dumps(card).count("/overlay/") == 1
+    (card,) = browser.post("/cds-services/breast-lesion", json=body).json["cards"]
+    words = f"probability of malignancy {lesion.probability * 100:.1f} % (image only"
+    assert words in card["summary"]
+    (link,) = card["links"]
+    address = link["url"].removeprefix("https://cds.example")
+    page = browser.get(address).text
+    assert words in page
+    assert page.count("<polygon") == 1
+    assert page.count("<rect") == 64
+    picture = browser.get(address.replace("?", "/image.png?"))
+    assert picture.data.startswith(b"\x89PNG")
