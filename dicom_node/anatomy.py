@@ -14,7 +14,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.header import Header
 
-_SCHEMES = {"SNM3": "SRT", "99SDM": "SRT"}  # older names of the same codes (PS3.16 table 8-1)
+# What older equipment writes for breasts: SNOMED RT identifiers, under three names (PS3.16 table 8-1).
+_OLD_SCHEMES = frozenset(("SRT", "SNM3", "99SDM"))
+_OLD_CODES = {"T-04000": "76752008", "T-04020": "73056007", "T-04030": "80248007", "T-04080": "63762007"}
 _REGIONS = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
 MOST_REGIONS = 16
 
@@ -62,6 +64,8 @@ def _codes(ds: Dataset, name: str) -> list[str]:
     found = []
     for item in ds.get(name) or []:
         scheme, code = str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", ""))
+        if scheme in _OLD_SCHEMES and code in _OLD_CODES:
+            scheme, code = "SCT", _OLD_CODES[code]
         if code:
-            found.append(f"{_SCHEMES.get(scheme, scheme)} {code}")
+            found.append(f"{scheme} {code}")
     return found

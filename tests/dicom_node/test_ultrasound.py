@@ -33,7 +33,7 @@ from dicom_node.testing import (
 )
 from dicom_node.ultrasound import grey_from_colour, regions_of, spacing_of_regions
 
-RULE = UltrasoundRule(("US",), ("BREAST",), frozenset({"SCT 76752008", "SRT T-04000"}))
+RULE = UltrasoundRule(("US",), ("BREAST",), frozenset({"SCT 76752008", "SCT 80248007"}))
 BREAST = Header(UltrasoundImageStorage, modality="US", body_part="BREAST")
 
 
@@ -47,7 +47,7 @@ def header(sop_class=UltrasoundImageStorage, modality="US", part="BREAST", **mor
         header(),
         header(part="breast"),
         header(part="", anatomic_regions="SCT 76752008"),
-        header(part="CHEST", anatomic_regions="SCT 39607008\\SRT T-04000"),
+        header(part="CHEST", anatomic_regions="SCT 39607008\\SCT 80248007"),
         header(image_type="ORIGINAL\\PRIMARY\\BREAST\\0001"),
         header(image_type="DERIVED\\PRIMARY\\\\"),
     ],
@@ -91,12 +91,16 @@ def test_what_the_site_knows_of_a_sender_comes_before_what_the_machine_writes(ru
     assert with_site_knowledge(written, "MAMMO_US", [rule]).body_part == part
 
 
-def test_the_anatomic_region_is_read_from_a_stored_image(tmp_path):
+@pytest.mark.parametrize(
+    ("scheme", "code", "read"),
+    [("SCT", "76752008", "SCT 76752008"), ("SNM3", "T-04030", "SCT 80248007"), ("SRT", "T-28000", "SRT T-28000")],
+)
+def test_the_anatomic_region_is_read_from_a_stored_image_also_in_older_codes(tmp_path, scheme, code, read):
     region = Dataset()
-    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = "T-04000", "SNM3", "Breast"
+    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = code, scheme, "Region"
     path = write_dicom(us_dataset(np.zeros((4, 4), np.uint8), AnatomicRegionSequence=[region]), tmp_path / "a.dcm")
     described = with_anatomic_regions(read_stored_header(path), path)
-    assert described.anatomic_regions == "SRT T-04000"
+    assert described.anatomic_regions == read
     assert (described.study_description, described.image_type.split("\\")[-1]) == ("US breast", "0001")
 
 
