@@ -62,6 +62,13 @@ def test_the_doctor_names_an_unsigned_model(house: House) -> None:
     assert UNSIGNED in examine(house.settings)["models"].text
 
 
+def test_the_doctor_says_which_models_would_run_on_the_cpu_for_want_of_a_gpu(house: House) -> None:
+    wanted = {"model_provider": "cuda", "model_cpu_fallback": True, "model_keys": ()}
+    found = examine(house.settings.model_copy(update=wanted))["models"]
+    assert not found.wrong
+    assert found.text in {"", "CUDA does not start: diabetes-risk, lung-nodule would run on the CPU"}
+
+
 def test_the_worker_runs_models_where_the_settings_say(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, model_provider="cuda", model_cpu_fallback=True)
     placement = House(settings).placement
