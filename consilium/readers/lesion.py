@@ -49,26 +49,13 @@ def read(look: Look) -> tuple[Reading, ReadingMask]:
     The record is read once, and only when there is a lesion.
     """
     part = look.manifest.require(Lesion)
-    image = look.decoded.image
     seen = [found for box in _pictures(look) if (found := _outlined(look, part, box)) is not None]
-    findings, mask = _measured(seen, part, image)
-    ordered = sorted(zip(findings, seen, strict=True), key=lambda pair: -pair[0].probability)
-    labels = np.zeros(image.pixels.shape, np.int16)
-    numbered = []
-    for number, (finding, one) in enumerate(ordered, start=1):
-        labels[mask == finding.number] = number
-        numbered.append((replace(finding, number=number), one))
-    record = lesion_record(look.record(), part.record, look.now) if numbered else None
-    lesions = tuple(_assessed(look, part, finding.number, one, record) for finding, one in numbered if record)
-    reading = Reading(
-        look.decoded.ref,
-        look.manifest.ref,
-        part.terms,
-        part.outline.report,
-        tuple(finding for finding, _ in numbered),
-        lesions,
-    )
-    return reading, ReadingMask(labels)
+    found, mask = _measured(seen, part, look.decoded.image)
+    record = lesion_record(look.record(), part.record, look.now) if found else None
+    lesions = tuple(_assessed(look, part, finding.number, one, record) for finding, one in found if record)
+    findings = tuple(finding for finding, _ in found)
+    reading = Reading(look.decoded.ref, look.manifest.ref, part.terms, part.outline.report, findings, lesions)
+    return reading, mask
 
 
 def _pictures(look: Look) -> Sequence[Box]:
@@ -97,14 +84,16 @@ def _cut(image: GreyImage, box: Box) -> GreyImage:
 
 def _measured(
     seen: Sequence[_Seen], part: Lesion, image: GreyImage
-) -> tuple[list[Finding], np.ndarray[tuple[int, ...], np.dtype[np.int16]]]:
-    """Return one finding a lesion, numbered in their order, and whose each pixel is."""
+) -> tuple[list[tuple[Finding, _Seen]], ReadingMask]:
+    """Return the lesions as findings, most probable first, and whose each pixel is."""
     labels = np.zeros(image.pixels.shape, np.int16)
-    findings = []
-    for number, one in enumerate(seen, start=1):
+    found: list[tuple[Finding, _Seen]] = []
+    for one in sorted(seen, key=lambda one: -one.outline.peak):
         whole = np.zeros(image.pixels.shape, np.float32)
         row0, column0, row1, column1 = one.box
         whole[row0:row1, column0:column1] = np.where(one.outline.mask, one.outline.probability, 0)
+        if labels[whole > 0].any():  # regions may overlap, and then show the same lesion
+            continue
         measured, mask = findings_from_probability(
             whole,
             mask_threshold=part.outline.mask,
@@ -114,9 +103,9 @@ def _measured(
         )
         if len(measured) != 1:
             raise Fault("an outline is not one region")
-        findings.append(replace(measured[0], number=number))
-        labels[mask.labels > 0] = number
-    return findings, labels
+        found.append((replace(measured[0], number=len(found) + 1), one))
+        labels[mask.labels > 0] = len(found)
+    return found, ReadingMask(labels)
 
 
 def _assessed(look: Look, part: Lesion, number: int, one: _Seen, record: LesionRecord) -> LesionAssessment:

@@ -154,6 +154,14 @@ def test_a_split_screen_has_a_lesion_in_each_picture(study):
     assert len(study.resources("RiskAssessment")) == 2
 
 
+def test_a_lesion_in_two_regions_that_overlap_is_one_lesion(study):
+    study.arrives(
+        "one", SequenceOfUltrasoundRegions=[ultrasound_region(box, 0.25) for box in (BOX, (16, 16, 80, 96))]
+    )
+    study.is_read()
+    assert len(stored(study)[0].findings) == len(stored(study)[0].lesions) == 1
+
+
 def test_without_a_calibrated_region_sizes_are_pixels_and_say_so(study):
     study.arrives("one", spacing_mm=None)
     study.is_read()
