@@ -50,9 +50,10 @@ class Enlarge(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
 
 
 def keras_model(model: Network, *, opset: int = OPSET) -> Graph:
-    """Return a Keras model with one output as onnx.ModelProto, checked.
+    """Return a Keras model as onnx.ModelProto, checked.
 
-    Input names are kept, the output takes the name of the last layer, axis 0 is called `batch`.
+    Input names are kept, axis 0 is called `batch`. A model that answers with a dict keeps its names, the one output
+    of another takes the name of the last layer.
     Raises ValueError when the graph still holds an operation that should have been rewritten.
     """
     signature = [
@@ -61,7 +62,8 @@ def keras_model(model: Network, *, opset: int = OPSET) -> Graph:
     name = model.layers[-1].name
 
     def serve(*tensors: Graph) -> Graph:
-        return {name: model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)}
+        answer = model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+        return answer if isinstance(answer, dict) else {name: answer}
 
     graph, _ = tf2onnx.convert.from_function(
         tf.function(serve, input_signature=signature),
