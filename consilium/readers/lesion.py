@@ -49,10 +49,10 @@ def read(look: Look) -> tuple[Reading, ReadingMask]:
     The record is read once, and only when there is a lesion.
     """
     part = look.manifest.require(Lesion)
-    seen = [found for box in _pictures(look) if (found := _outlined(look, part, box)) is not None]
+    seen = [one for box in _pictures(look) if (one := _outlined(look, part, box)) is not None]
     found, mask = _measured(seen, part, look.decoded.image)
     record = lesion_record(look.record(), part.record, look.now) if found else None
-    lesions = tuple(_assessed(look, part, finding.number, one, record) for finding, one in found if record)
+    lesions = tuple(_assessed(look, part, finding.number, lesion, record) for finding, lesion in found if record)
     findings = tuple(finding for finding, _ in found)
     reading = Reading(look.decoded.ref, look.manifest.ref, part.terms, part.outline.report, findings, lesions)
     return reading, mask
