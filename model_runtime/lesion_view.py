@@ -2,7 +2,8 @@
 
 Trainer and server share this. A picture is read twice by the outline network: whole, to find the lesion, and
 again close up, because a small lesion is a handful of pixels in the whole picture. Each reading is the mean of
-the tensor and its mirror image. numpy only; the network comes as a function.
+the tensor and its mirror image, and where both readings see the picture their mean counts. numpy only; the
+network comes as a function.
 """
 
 from collections.abc import Callable
@@ -84,12 +85,13 @@ def find_outline(run: Run, image: GreyImage, spec: ImageSpec, rules: OutlineRule
     run: the outline network. Raises IncorrectInput when no pixel is tissue.
     """
     whole = _read(run, image, spec)
-    first = _main_region(whole, rules.mask, None)
+    # A faint lesion may reach the mask's threshold only when it is seen close up.
+    first = _main_region(whole, min(rules.mask, float(whole.max()) / 2), None)
     if first is None:
         return None
     window = window_around(box_of(first), rules.zoom, rules.min_side_px)
-    close = _read(run, cut(image, window), spec)
-    probability = paste(close, window, whole)
+    close = paste(_read(run, cut(image, window), spec), window, whole)
+    probability = np.asarray((whole + close) / 2, np.float32)
     mask = _main_region(probability, rules.mask, first)
     if mask is None:
         return None
