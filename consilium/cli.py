@@ -193,17 +193,18 @@ def jobs(
 
 @app.command()
 def demo(
-    image: Annotated[
-        Path | None, typer.Option(help="A PNG or DICOM chest radiograph; a phantom without it.")
-    ] = None,
+    image: Annotated[Path | None, typer.Option(help="A PNG or DICOM file; a phantom without it.")] = None,
+    breast: Annotated[
+        bool, typer.Option("--breast", help="A breast ultrasound instead of a chest radiograph.")
+    ] = False,
     patient: Annotated[Path | None, typer.Option(help="A FHIR Bundle (JSON) with the patient's record.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the tables.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server and its folder when done.")] = False,
 ) -> None:
-    """Send a chest radiograph through the whole house and show what comes out."""
+    """Send a chest radiograph, or a breast ultrasound, through the whole house and show what comes out."""
     from consilium.demo import run_demo  # noqa: PLC0415
 
-    raise typer.Exit(run_demo(image=image, patient=patient, as_json=as_json, keep=keep))
+    raise typer.Exit(run_demo(image=image, patient=patient, as_json=as_json, keep=keep, breast=breast))
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

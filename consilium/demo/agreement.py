@@ -8,14 +8,15 @@ from pydicom.dataset import Dataset
 from consilium.demo.material import Json, Material
 from consilium.demo.stages import Outcome
 
-LONG_AXIS, CERTAINTY = "103339001", "111012"
+LONG_AXIS, CERTAINTY, CANCER = "103339001", "111012", "111047"
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """The findings as each encoding tells them: (size, unit, certainty in percent), most certain first.
 
-    problems: where two encodings differ; truth_found: nodules put in that lie in a segment, of how many.
+    malignancy: probability in percent of each lesion that a model assesses, largest first.
+    problems: where two encodings differ; truth_found: lesions put in that lie in a segment, of how many.
     """
 
     observations: tuple[tuple[float, str, float], ...]
@@ -23,6 +24,7 @@ class Agreement:
     segments: int
     problems: tuple[str, ...]
     truth_found: tuple[int, int] | None
+    malignancy: tuple[float, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -44,9 +46,37 @@ def agreement(outcome: Outcome, material: Material) -> Agreement:
         problems.append("the DiagnosticReport does not list every Observation")
     if observations and not any(str(observations[0][0]) in card.get("detail", "") for card in outcome.cards):
         problems.append("no card shows the first finding's size")
+    malignancy = _malignancy(outcome)
+    if len(set(malignancy.values())) > 1:
+        problems.append(f"the probability of malignancy differs: {malignancy}")
     return Agreement(
-        tuple(observations), tuple(report), segments, tuple(problems), _truth_found(outcome, material)
+        tuple(observations),
+        tuple(report),
+        segments,
+        tuple(problems),
+        _truth_found(outcome, material),
+        malignancy["RiskAssessment"],
     )
+
+
+def _malignancy(outcome: Outcome) -> dict[str, tuple[float, ...]]:
+    """Return the probabilities of malignancy by where they stand, largest first."""
+    said = {
+        "RiskAssessment": [each["prediction"][0]["probabilityDecimal"] for each in outcome.risks],
+        "Observation": [
+            part["valueQuantity"]["value"]
+            for each in outcome.observations
+            for part in each.get("component", [])
+            if part["code"]["coding"][0]["code"] == CANCER
+        ],
+        "SR": [
+            float(item.MeasuredValueSequence[0].NumericValue)
+            for group in (_containers(outcome.sr, "125007") if outcome.sr is not None else [])
+            for item in group.ContentSequence
+            if item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeValue == CANCER
+        ],
+    }
+    return {where: tuple(sorted(map(float, values), reverse=True)) for where, values in said.items()}
 
 
 def _of_observation(observation: Json) -> tuple[float, str, float]:

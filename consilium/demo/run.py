@@ -18,27 +18,29 @@ from dicom_node.testing import listening_ae
 QUIET_S = "1.0"
 
 
-def run_demo(*, image: Path | None, patient: Path | None, as_json: bool, keep: bool) -> int:
-    """Send one radiograph through the house; return the exit code.
+def run_demo(*, image: Path | None, patient: Path | None, as_json: bool, keep: bool, breast: bool = False) -> int:
+    """Send one radiograph, or breast ultrasound, through the house; return the exit code.
 
     Progress goes to standard error; what came out goes to standard output, as tables or one JSON object.
     """
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        return _run(image, patient, as_json, keep, progress)
+        return _run(image, patient, as_json, keep, breast, progress)
     except DemoFailed as exc:
         progress.print("[bold red]The demonstration failed:[/] ", end="")
         progress.print(str(exc), markup=False)
         return 1
 
 
-def _run(image: Path | None, patient: Path | None, as_json: bool, keep: bool, progress: Console) -> int:
+def _run(
+    image: Path | None, patient: Path | None, as_json: bool, keep: bool, breast: bool, progress: Console
+) -> int:
     with ExitStack() as stack:
         if keep:
             folder = Path(tempfile.mkdtemp(prefix="consilium-demo-"))
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consilium-demo-")))
-        material = prepare_material(folder, image, patient)
+        material = prepare_material(folder, image, patient, breast=breast)
         archive = stack.enter_context(listening_ae(ae_title="ARCHIVE"))
         with progress.status("starting the server …") as status:
             server = stack.enter_context(running_server(folder, _settings(material, archive.port), keep=keep))

@@ -53,12 +53,13 @@ def _facts(outcome: Outcome, agreed: Agreement) -> list[tuple[str, str]]:
             else "none (nothing to outline)",
         ),
         ("SR", str(outcome.sr.SeriesDescription) if outcome.sr is not None else "none"),
+        *(("RiskAssessment", f"malignant {each:.1f} %") for each in agreed.malignancy),
         ("cards", str(len(outcome.cards))),
         ("all encodings agree", "yes" if agreed.agrees else "; ".join(agreed.problems)),
     ]
     if agreed.truth_found is not None:
         hits, known = agreed.truth_found
-        facts.append(("nodules of the phantom found", f"{hits} of {known}"))
+        facts.append(("lesions of the phantom found", f"{hits} of {known}"))
     facts.append(("total", f"{sum(outcome.timings_ms.values())} ms"))
     return facts
 
@@ -69,6 +70,7 @@ def as_json_object(outcome: Outcome, agreed: Agreement) -> dict[str, Any]:
         "study": outcome.study_uid,
         "imaging_study": outcome.imaging_study,
         "observations": outcome.observations,
+        "risks": outcome.risks,
         "report": outcome.report,
         "seg": None if outcome.seg is None else {"sop": outcome.seg.SOPInstanceUID, "segments": agreed.segments},
         "sr": None

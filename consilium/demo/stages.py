@@ -30,6 +30,7 @@ class Outcome:
     imaging_study: Json = field(default_factory=dict)
     report: Json = field(default_factory=dict)
     observations: list[Json] = field(default_factory=list)
+    risks: list[Json] = field(default_factory=list)
     seg: Dataset | None = None
     sr: Dataset | None = None
     cards: list[Json] = field(default_factory=list)
@@ -51,8 +52,8 @@ class Stages:
         """Run every stage and return what came out. Raises DemoFailed naming the stage that failed."""
         with self._http:
             for name, stage in (
-                ("patient created by FHIR", self._create_patient),
-                ("radiograph sent by C-STORE", self._push),
+                ("patient and record created by FHIR", self._create_record),
+                ("image sent by C-STORE", self._push),
                 ("study quiet, read by the model, results written", self._wait_for_report),
                 ("results read by FHIR", self._read_results),
                 ("SEG and SR received by the archive", self._wait_for_objects),
@@ -65,11 +66,19 @@ class Stages:
                 self._say(f"{name}: {said} ({took_ms} ms)")
         return self.outcome
 
-    def _create_patient(self) -> str:
+    def _create_record(self) -> str:
         patient = {key: value for key, value in self._material.patient.items() if key not in {"id", "meta"}}
         created = self._answer(self._http.post("/fhir/Patient", json=patient, headers=FHIR_JSON))
         self.outcome.patient_id = created["id"]
-        return f"Patient/{created['id'][:12]}…"
+        subject = {"subject": {"reference": f"Patient/{created['id']}"}}
+        said = [{key: value for key, value in one.items() if key != "id"} for one in self._observed()]
+        for one in said:
+            self._answer(self._http.post("/fhir/Observation", json=one | subject, headers=FHIR_JSON))
+        return f"Patient/{created['id'][:12]}…, {len(said)} Observations"
+
+    def _observed(self) -> list[Json]:
+        """Return the record's Observations that are about the patient."""
+        return [one for one in self._material.resources("Observation") if "subject" in one]
 
     def _push(self) -> str:
         try:
@@ -93,7 +102,9 @@ class Stages:
             raise DemoFailed(f"expected one DiagnosticReport of the patient, found {len(reports)}")
         self.outcome.report = reports[0]
         self.outcome.observations = self._search("Observation", patient=subject, category="imaging")
-        return f"{len(self.outcome.observations)} Observations, report {reports[0]['status']}"
+        self.outcome.risks = self._search("RiskAssessment", patient=subject)
+        found = f"{len(self.outcome.observations)} Observations, {len(self.outcome.risks)} RiskAssessments"
+        return f"{found}, report {reports[0]['status']}"
 
     def _wait_for_objects(self) -> str:
         wanted = {"SR", "SEG"} if self.outcome.observations else {"SR"}

@@ -1,14 +1,19 @@
 """What the demonstration is given: a file that cannot work is refused at once, with what to do."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from pydicom import dcmread
 
+from clinical.breast_codes import BREAST_RECORD
 from consilium.demo.material import prepare_material
 from consilium.demo.server import DemoFailed
 from dicom_node.testing import dx_dataset, write_dicom
+from fhir_adapters.features.breast_lesion import lesion_record
 
 PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}
 
@@ -60,3 +65,19 @@ def test_an_image_that_no_model_would_read_is_refused(tmp_path: Path, change: di
             setattr(ds, name, value)
     with pytest.raises(DemoFailed, match=said):
         prepare_material(tmp_path, write_dicom(ds, tmp_path / "image.dcm"), None)
+
+
+def test_a_breast_ultrasound_comes_with_a_record_of_today(tmp_path: Path) -> None:
+    material = prepare_material(tmp_path, None, None, breast=True)
+    ds = dcmread(material.file)
+    assert (ds.Modality, ds.BodyPartExamined, ds.PatientID) == ("US", "BREAST", material.value)
+    ((row, column, diameter),) = material.truth or ()
+    assert ds.pixel_array[round(row), round(column)].max() < 100 < diameter * 10
+    record = lesion_record(material.resources("Observation"), BREAST_RECORD, datetime.now(UTC))
+    assert set(record.values) == {"shape", "margin", "echogenicity", "posterior_features"}
+
+
+def test_a_picture_of_an_ultrasound_becomes_one_without_a_scale(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(35, dtype=np.uint8).reshape(5, 7)).save(tmp_path / "a.png")
+    ds = dcmread(prepare_material(tmp_path, tmp_path / "a.png", None, breast=True).file)
+    assert (ds.Modality, ds.Rows, "SequenceOfUltrasoundRegions" in ds) == ("US", 5, False)
