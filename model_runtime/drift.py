@@ -17,12 +17,14 @@ from itertools import pairwise
 from typing import Protocol
 
 from model_runtime.histogram import Histogram
+from model_runtime.image_statistics import NAMES as IMAGE_STATISTICS
 from model_runtime.manifest import Manifest
 
 SCORE = ""  # the score's name where features have theirs; no feature may be called so
 MISSING = "missing"
 # Without any drift PSI is about (bins - 1) / rows: with fewer rows ten bins would look changed by chance.
 MIN_ROWS = 200
+OF_AN_IMAGE = frozenset(IMAGE_STATISTICS)
 SMALLEST_SHARE = 1e-4  # an empty bin would make the logarithm infinite
 
 
@@ -36,7 +38,9 @@ class DriftObserver(Protocol):
 
         values: feature -> value as the model got it; what is absent or NaN was missing. score: what it said, None
         where there is no one number. answer: what was made of it, one of a few words ("unsure" among them).
-        Names that the manifest's reference does not hold are not counted. Never raises.
+        A case is an image (image_statistics) or a record, as they are seen in different processes: what is
+        absent of the other is not missing. Names that the manifest's reference does not hold are not counted.
+        Never raises.
         """
         ...
 
@@ -64,8 +68,10 @@ class Drift:
         self, manifest: Manifest, values: Mapping[str, float], score: float | None, answer: str | None = None
     ) -> None:
         """See DriftObserver."""
+        is_image = not OF_AN_IMAGE.isdisjoint(values)
         for name, histogram in manifest.reference.features.items():
-            self.count(manifest, name, bin_of(histogram, values.get(name, math.nan)))
+            if (name in OF_AN_IMAGE) == is_image:
+                self.count(manifest, name, bin_of(histogram, values.get(name, math.nan)))
         if manifest.reference.score is not None and score is not None:
             self.count(manifest, SCORE, bin_of(manifest.reference.score, score))
         if answer is not None:

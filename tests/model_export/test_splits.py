@@ -49,6 +49,11 @@ def test_an_ordinary_random_split_of_the_sylhet_symptoms_is_refused():
     assert not set(groups[whole.train]) & set(groups[whole.test])
 
 
+def test_a_missing_value_is_the_same_however_its_nan_was_made():
+    negative = np.copysign(np.nan, -1.0)
+    assert groups_of(np.array([[1.0, np.nan], [1.0, negative]])).tolist() == [0, 0]
+
+
 def test_a_copy_is_found_whatever_is_missing_and_whoever_it_is_of():
     rows = np.array([[1.0, np.nan], [2.0, 0.0], [1.0, np.nan], [2.0, -0.0], [1.0, 3.0]])
     assert groups_of(rows).tolist() == [0, 1, 0, 1, 2]

@@ -76,6 +76,16 @@ def test_what_was_not_known_is_counted_as_missing(drift, counted):
     assert counted == {("age", "missing"): 1, ("waist_cm", "missing"): 1}
 
 
+def test_of_a_model_that_reads_images_and_records_each_is_counted_apart(drift, counted):
+    """The worker sees the image, the hook the record: neither is missing because the other process has it."""
+    features = {"age": AGE.document(), "mean": Histogram((0.5,), (0.5, 0.5), 0.0).document()}
+    both = manifest_of(risk_document(reference={"features": features, "score": None}))
+    drift.observe(both, {"mean": 0.7, "deviation": 0.1}, None)
+    assert counted == {("mean", ">=0.5"): 1}
+    drift.observe(both, {}, None)
+    assert counted == {("mean", ">=0.5"): 1, ("age", "missing"): 1}
+
+
 def test_a_feature_that_the_reference_does_not_hold_takes_no_memory(drift, counted):
     for n in range(100):
         drift.observe(MANIFEST, {f"made-up-{n}": 1.0, "age": float(n)}, None)
