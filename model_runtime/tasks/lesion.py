@@ -218,6 +218,9 @@ def cross_check(part: Lesion, graphs: Mapping[str, GraphSpec], faults: Faults) -
     for n, variant in enumerate(part.variants):
         if variant.policy.report_from > variant.policy.warn_from:
             faults.add(f"$.variants[{n}].policy.warn_from", "expected at least report_from")
+    for word in _KNOWABLE:
+        if part.variant_for({word}) is None:  # else what is known would be passed over in silence
+            faults.add("$.variants", f"expected one for which {word} alone is enough")
     for name, (inputs, outputs) in _tensors_of(part).items():
         _check_graph(graphs.get(name), name, inputs, outputs, faults)
     if DIAGNOSIS in graphs and graphs[DIAGNOSIS].heavy:

@@ -78,6 +78,19 @@ def test_a_manifest_that_contradicts_itself_is_refused_where_it_does(path, value
     assert any(problem.startswith(named) for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize("word", ["category", "descriptors", "image"])
+def test_whatever_is_known_alone_must_have_an_answer(word):
+    document = lesion_document()
+    document["variants"] = [one for one in document["variants"] if one["requires"] != [word]]
+    with pytest.raises(ManifestFault, match=f"for which {word} alone is enough"):
+        manifest_of(document)
+
+
+def test_no_two_features_share_a_code():
+    codes = [(code.system, code.code) for feature in BREAST_RECORD for code in feature.codes]
+    assert len(set(codes)) == len(codes)
+
+
 def test_every_graph_of_the_task_must_be_there():
     document = lesion_document()
     del document["graphs"]["image"]
