@@ -11,7 +11,7 @@ from cds.prefetch import Prefetched, State
 from cds.service import CdsContext
 from clinical.conformal import Answer
 from clinical.finding import percent
-from clinical.lesion import ANSWER_IN_WORDS, BASIS_IN_WORDS, Basis
+from clinical.lesion import ANSWER_IN_WORDS, BASIS_IN_WORDS, SIDE_IN_WORDS, Basis
 from clinical.risk import Contribution, Indicator
 from fhir_adapters.features.breast_lesion import LesionRecord
 from model_runtime.lesion_diagnosis import Diagnosis
@@ -106,7 +106,8 @@ def _image_rows(view: View | None) -> list[tuple[str, str, str]]:
         return []
     outlined = f"lesion of {size(view.finding.long_axis)} x {size(view.finding.short_axis)} outlined"
     alone = f"image alone: {_percent(view.lesion.image_probability)}"
-    return [("Ultrasound image", f"{outlined}; {alone}", f"{view.stored.created_at:%Y-%m-%d} (read)")]
+    side = SIDE_IN_WORDS[view.lesion.side] if view.lesion.side else "it does not say which breast"
+    return [("Ultrasound image", f"{outlined}; {side}; {alone}", f"{view.stored.created_at:%Y-%m-%d} (read)")]
 
 
 def _record_rows(record: LesionRecord) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ system, BREAST_LEXICON, named after the feature (`margin`, `margin-spiculated`).
 
 from clinical.codes import ABSENT, DICOM_DCM, PRESENT, SNOMED_CT, Coding
 from clinical.finding import FindingTerms
-from clinical.lesion import Kind, RecordFeature, RecordValue
+from clinical.lesion import Kind, RecordFeature, RecordValue, Side
 
 BREAST_LEXICON = "urn:consilium:breast-lexicon"
 BREAST = Coding(SNOMED_CT, "76752008", "Breast structure")
@@ -17,6 +17,7 @@ LEFT_BREAST = Coding(SNOMED_CT, "80248007", "Left breast structure")
 RIGHT_BREAST = Coding(SNOMED_CT, "73056007", "Right breast structure")
 BOTH_BREASTS = Coding(SNOMED_CT, "63762007", "Both breasts")
 BREASTS = (BREAST, LEFT_BREAST, RIGHT_BREAST, BOTH_BREASTS)
+SIDES = ((Side.LEFT, LEFT_BREAST), (Side.RIGHT, RIGHT_BREAST))
 LESION = Coding(SNOMED_CT, "52988006", "Lesion")  # where it lies is said beside it
 ABNORMAL_STRUCTURE = Coding(SNOMED_CT, "49755003", "Morphologically Abnormal Structure")
 MALIGNANT_NEOPLASM_OF_BREAST = Coding(SNOMED_CT, "372137005", "Primary malignant neoplasm of breast")

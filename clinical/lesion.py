@@ -74,6 +74,14 @@ BASIS_IN_WORDS = MappingProxyType(
 )
 
 
+class Side(StrEnum):
+    """Which breast, in DICOM's letters (PS3.3 C.7.3.1, Laterality)."""
+
+    LEFT = "L"
+    RIGHT = "R"
+
+
+SIDE_IN_WORDS = MappingProxyType({Side.LEFT: "left breast", Side.RIGHT: "right breast"})
 ANSWER_IN_WORDS = MappingProxyType(
     {Answer.NEGATIVE: "benign", Answer.POSITIVE: "malignant", Answer.UNSURE: "not sure enough, refer"}
 )
@@ -134,7 +142,7 @@ class LesionAssessment:
     finding: its number. probability: 0..1 from everything that was known; image_probability: from the image alone.
     Both are rounded to three decimals. answer: whether one class may be named (clinical.conformal).
     inputs: what of the record was used. missing: labels of what the record did not hold.
-    occlusion: where the image looks malignant.
+    occlusion: where the image looks malignant. side: which breast it shows, None when the image does not say.
     """
 
     finding: int
@@ -147,6 +155,7 @@ class LesionAssessment:
     missing: tuple[str, ...]
     tokens: ImageTokens
     occlusion: Occlusion | None = None
+    side: Side | None = None
 
     @property
     def in_words(self) -> str:

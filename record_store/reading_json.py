@@ -13,7 +13,7 @@ from clinical.errors import ClinicalError, Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
-from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion
+from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion, Side
 
 SCHEMA = 1
 LESIONS_VERSION = 1  # of the part that only models have that assess what they found
@@ -94,6 +94,7 @@ def _lesion(value: dict[str, Any]) -> LesionAssessment:
         missing=tuple(value["missing"]),
         tokens=ImageTokens(tuple(tokens["shape"]), base64.b64decode(tokens["data"], validate=True)),
         occlusion=_occlusion(value["occlusion"]),
+        side=None if value["side"] is None else Side(value["side"]),
     )
 
 

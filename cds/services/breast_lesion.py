@@ -15,7 +15,7 @@ from cds.card import Card
 from cds.hooks import PATIENT_VIEW
 from cds.imaging import MAX_READINGS, MAX_UNREAD, patient_keys, unread_card
 from cds.lesion_card import Said, lesion_card, stale_card
-from cds.lesion_views import View, newest_views, unread_since
+from cds.lesion_views import Views, newest_views, unread_since
 from cds.model_call import manifest_of, outputs_of
 from cds.prefetch import Prefetched, PrefetchTemplate, State
 from cds.service import CdsContext, HookCall, Service
@@ -61,12 +61,10 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     left = unread_since(unread, seen)
     unread_cards = (unread_card(left, context, "breast lesion"),) if left else ()
     resources = [resource for found in call.prefetch.values() for resource in found.resources()]
-    record = lesion_record(resources, part.record, context.now())
-    found = _most_suspicious(record, seen.views, part, call, context)
+    found = _most_suspicious(resources, seen, part, call, context)
     if found is not None:
-        view, diagnosis = found
-        _observe(record, diagnosis, manifest, context)
-        said = Said(view, diagnosis, record, seen, call.prefetch)
+        said, diagnosis = found, found.diagnosis
+        _observe(said.record, diagnosis, manifest, context)
         return (lesion_card(said, manifest, context), *unread_cards)
     if seen.stale:
         return (stale_card(seen.stale, manifest, context), *unread_cards)
@@ -75,18 +73,22 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
 
 
 def _most_suspicious(
-    record: LesionRecord, views: Sequence[View], part: Lesion, call: HookCall, context: CdsContext
-) -> tuple[View | None, Diagnosis] | None:
-    """Return the lesion that looks worst, with its diagnosis: several images may or may not show the same one."""
+    resources: Sequence[Mapping[str, Any]], seen: Views, part: Lesion, call: HookCall, context: CdsContext
+) -> Said | None:
+    """Return the lesion that looks worst: several images may or may not show the same one.
+
+    Each is judged with what the record says of its own breast.
+    """
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         return outputs_of(context.engine, MODEL, inputs, call.deadline, DIAGNOSIS)
 
-    asked: list[tuple[View | None, Diagnosis | None]]
-    asked = [(view, diagnose(run, part, record.values, [view.lesion.tokens.array])) for view in views]
-    asked = asked or [(None, diagnose(run, part, record.values, []))]
-    said = [(view, diagnosis) for view, diagnosis in asked if diagnosis is not None]
-    return max(said, key=lambda pair: pair[1].probability, default=None)
+    said: list[Said] = []
+    for view in seen.views or (None,):
+        record = lesion_record(resources, part.record, context.now(), view.lesion.side if view else None)
+        diagnosis = diagnose(run, part, record.values, [view.lesion.tokens.array] if view else [])
+        said += [Said(view, diagnosis, record, seen, call.prefetch)] if diagnosis else []
+    return max(said, key=lambda one: one.diagnosis.probability, default=None)
 
 
 def _demand_seen(prefetch: Mapping[str, Prefetched]) -> None:

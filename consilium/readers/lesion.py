@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from clinical.errors import Fault
 from clinical.finding import PROBABILITY_DECIMALS, Finding, Reading, ReadingMask
 from clinical.image import GreyImage
-from clinical.lesion import LesionAssessment, Occlusion, image_tokens
+from clinical.lesion import LesionAssessment, Occlusion, Side, image_tokens
 from clinical.measure import findings_from_probability
 from consilium.readers.reader import Look, Reader
 from dicom_node.series import UltrasoundRule
@@ -51,11 +52,17 @@ def read(look: Look) -> tuple[Reading, ReadingMask]:
     part = look.manifest.require(Lesion)
     seen = [one for box in _pictures(look) if (one := _outlined(look, part, box)) is not None]
     found, mask = _measured(seen, part, look.decoded.image)
-    record = lesion_record(look.record(), part.record, look.now) if found else None
+    record = lesion_record(look.record(), part.record, look.now, side_of(look.decoded.header)) if found else None
     lesions = tuple(_assessed(look, part, finding.number, lesion, record) for finding, lesion in found if record)
     findings = tuple(finding for finding, _ in found)
     reading = Reading(look.decoded.ref, look.manifest.ref, part.terms, part.outline.report, findings, lesions)
     return reading, mask
+
+
+def side_of(header: Dataset) -> Side | None:
+    """Return which breast an image says it shows: Image Laterality (0020,0062), or Laterality of its series."""
+    stated = str(header.get("ImageLaterality") or header.get("Laterality") or "")
+    return Side(stated) if stated in set(Side) else None
 
 
 def _pictures(look: Look) -> Sequence[Box]:
@@ -126,6 +133,7 @@ def _assessed(look: Look, part: Lesion, number: int, one: _Seen, record: LesionR
         missing=tuple(one.label for one in record.missing),
         tokens=image_tokens(tokens),
         occlusion=_occlusion(look, part, one, tensors),
+        side=side_of(look.decoded.header),
     )
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from clinical.breast_codes import SIDES
 from clinical.codes import ABSENT, AI_ASSERTED, PRESENT, Coding
 from clinical.inputs import InputUsed
-from clinical.lesion import Kind, RecordFeature, RecordValues
+from clinical.lesion import Kind, RecordFeature, RecordValues, Side
 from fhir_adapters.features.age import age_in_years
 from fhir_adapters.features.elements import (
     Resource,
@@ -26,6 +27,7 @@ from fhir_adapters.features.measurements import AHEAD, NO_DATE, NOT_A_RESULT, NO
 
 AGE = "age"
 NOT_UNDERSTOOD = "the newest value is not one that the model knows"
+OTHER_BREAST = "recorded of the other breast only"
 _BOOLEAN = {True: PRESENT, False: ABSENT}
 Code = tuple[str, str]
 
@@ -50,17 +52,24 @@ class LesionRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What one Observation says of a feature. names: of values; None when a code of it is not known."""
+    """What one Observation says of a feature.
+
+    names: of values; None when a code of it is not known. side: which breast it is about, None when it tells none.
+    """
 
     taken_at: datetime
     names: frozenset[str] | None
     source: str | None
+    side: Side | None
 
 
-def lesion_record(resources: Iterable[Resource], features: Sequence[RecordFeature], now: datetime) -> LesionRecord:
+def lesion_record(
+    resources: Iterable[Resource], features: Sequence[RecordFeature], now: datetime, side: Side | None = None
+) -> LesionRecord:
     """Return what the model reads of a patient's resources.
 
-    now: later statements are ignored, and age is counted to here.
+    now: later statements are ignored, and age is counted to here. side: what is said of a lesion of the other
+    breast is left out; None takes both.
     """
     everything = tuple(resources)
     patient = next((item for item in everything if item.get("resourceType") == "Patient"), {})
@@ -72,7 +81,7 @@ def lesion_record(resources: Iterable[Resource], features: Sequence[RecordFeatur
         found = (
             _age(patient, feature, now)
             if feature.kind is Kind.NUMBER
-            else _newest(told.get(feature.name, ()), feature, now)
+            else _newest(told.get(feature.name, ()), feature, now, side)
         )
         if isinstance(found, Missing):
             missing.append(MissingPart(feature.name, feature.label, found.reason))
@@ -104,9 +113,14 @@ def _age(patient: Resource, feature: RecordFeature, now: datetime) -> tuple[floa
 
 
 def _newest(
-    told: Sequence[_Told | None], feature: RecordFeature, now: datetime
+    told: Sequence[_Told | None], feature: RecordFeature, now: datetime, side: Side | None
 ) -> tuple[frozenset[str], Measured] | Missing:
     dated = [one for one in told if one is not None]
+    if feature.of_lesion and side is not None:
+        same = [one for one in dated if one.side in {None, side}]
+        if dated and not same:
+            return Missing(OTHER_BREAST)
+        dated = same
     past = [one for one in dated if one.taken_at <= now + AHEAD]
     if not past:
         return Missing(NO_DATE if told and not dated else NOT_RECORDED)
@@ -133,15 +147,22 @@ def _told_by_feature(
     for resource in resources:
         if resource.get("resourceType") != "Observation" or not _is_record(resource):
             continue
-        taken_at = effective(resource)
+        taken_at, side = effective(resource), _side(resource)
         for part in (resource, *objects(resource, "component")):
             codes = list(_stated(part))
             asked = {by_code[code].name for code in _codes(part.get("code")) if code in by_code}
             for name in asked if codes else ():
                 said = _read(codes, names[name])
-                one = None if taken_at is None else _Told(taken_at, said, reference_to(resource))
+                one = None if taken_at is None else _Told(taken_at, said, reference_to(resource), side)
                 told.setdefault(name, []).append(one)
     return told
+
+
+def _side(resource: Resource) -> Side | None:
+    """Return the one breast that an Observation is about."""
+    sites = set(_codes(resource.get("bodySite")))
+    found = [side for side, code in SIDES if _key(code) in sites]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_record(resource: Resource) -> bool:

@@ -15,7 +15,7 @@ from clinical.errors import Busy, Fault
 from clinical.finding import Finding, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
-from clinical.lesion import Basis, LesionAssessment, image_tokens
+from clinical.lesion import Basis, LesionAssessment, Side, image_tokens
 from model_export.testing import write_tiny_lesion
 from model_runtime.engine import LocalEngine
 from model_runtime.library import Library
@@ -47,7 +47,7 @@ def image(shared_db, engine):
     empty_all_tables(shared_db)
     count = iter(range(1, 99))
 
-    def put(token, *, study="1.2.3", patient=CANARY, at=DAY, model=None, spacing=MEASURED):
+    def put(token, *, study="1.2.3", patient=CANARY, at=DAY, model=None, spacing=MEASURED, side=None):
         number = next(count)
         unit = "mm" if spacing else "{pixel}"
         found = Finding(
@@ -56,7 +56,7 @@ def image(shared_db, engine):
         )  # fmt: skip
         tokens = image_tokens(np.array([token or 0, 0, 0]))
         lesion = LesionAssessment(
-            1, MALIGNANT_NEOPLASM_OF_BREAST, Basis.IMAGE, 0.612, 0.604, Answer.UNSURE, (), (), tokens
+            1, MALIGNANT_NEOPLASM_OF_BREAST, Basis.IMAGE, 0.612, 0.604, Answer.UNSURE, (), (), tokens, side=side
         )
         ref = ImageRef(
             study, f"{study}.1", f"{study}.1.{number}", "1.2.840.10008.5.1.4.1.1.6.1", "US", 64, 64, spacing
@@ -152,7 +152,7 @@ def test_the_image_alone_is_judged_with_a_link_to_its_overlay(image, cards):
     image(0.75)
     (card,) = cards(prefetch={"patient": patient(birthDate=None), "descriptors": None})
     assert card["summary"] == f"Breast lesion: probability of malignancy {shown(1)} (image only)"
-    assert "lesion of 12.3 mm x 8.1 mm outlined; image alone: 60.4 %" in card["detail"]
+    assert "lesion of 12.3 mm x 8.1 mm outlined; it does not say which breast; image alone: 60.4 %" in card["detail"]
     assert [link["url"].split("?")[0] for link in card["links"]] == ["https://cds.example/overlay/reading-1"]
 
 
@@ -213,6 +213,15 @@ def test_the_newest_study_counts_and_its_most_suspicious_lesion(image, cards):
     assert shown(1) in card["summary"]
     assert "outlined 2 lesions or views" in card["detail"]
     assert [link["url"].split("?")[0][-1] for link in card["links"]] == ["3", "2"]
+
+
+def test_an_image_is_joined_with_what_is_said_of_its_own_breast_only(image, cards):
+    image(0.5, side=Side.RIGHT)
+    left = {"bodySite": {"coding": [{"system": "http://snomed.info/sct", "code": "80248007"}]}}
+    (card,) = cards(descriptor("birads", "5") | left)
+    assert "probability of malignancy 50.0 %" in card["summary"]
+    assert "right breast" in card["detail"]
+    assert "| BI-RADS category | recorded of the other breast only |" in card["detail"]
 
 
 def test_a_newest_study_without_a_lesion_leaves_the_record_alone(image, cards):

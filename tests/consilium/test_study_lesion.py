@@ -15,7 +15,7 @@ from cds.services import SERVICES
 from cds.testing import counting_uuids, hook_body
 from clinical.conformal import Answer
 from clinical.identity import PatientKey
-from clinical.lesion import Basis
+from clinical.lesion import Basis, Side
 from consilium.pages import views as pages
 from consilium.pages.views import PagesContext
 from dicom_node.anatomy import BodyPartRule
@@ -104,7 +104,7 @@ def test_an_image_without_a_record_is_judged_alone(study):
     assert finding.box_px == (38, 38, 58, 58)
     assert (finding.long_axis.unit, finding.has_length) == ("mm", True)
     assert finding.long_axis.value == pytest.approx(SIDE * np.sqrt(2) * 0.25, abs=0.3)  # a square's diagonal
-    assert (lesion.basis, lesion.inputs, lesion.finding) == (Basis.IMAGE, (), 1)
+    assert (lesion.basis, lesion.inputs, lesion.finding, lesion.side) == (Basis.IMAGE, (), 1, Side.LEFT)
     # Of the square of 30 pixels (1.5 x 20) the lesion's 20 x 20 are 1 and the rest is 0.
     token = lesion.tokens.array[0]
     assert token == pytest.approx((20 / 30) ** 2, abs=0.02)

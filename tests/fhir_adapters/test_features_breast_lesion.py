@@ -6,6 +6,7 @@ import pytest
 
 from clinical.breast_codes import BREAST_RECORD
 from clinical.codes import AI_ASSERTED
+from clinical.lesion import Side
 from fhir_adapters.features.breast_lesion import lesion_record
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -145,6 +146,26 @@ def test_what_is_not_certain_is_missing_with_its_reason_and_no_older_value_takes
     record = read(*observations)
     assert "shape" not in record.values
     assert reason in why(record, "shape")
+
+
+def of_the_left(**more):
+    return said(own("shape"), own("shape-oval"), bodySite=concept((SCT, "80248007")), **more)
+
+
+def test_what_is_said_of_the_other_breast_is_not_read_for_an_image_of_this_one():
+    signs = said(own("signs"), own("signs-redness"), bodySite=concept((SCT, "80248007")), ident="s")
+    assert lesion_record([of_the_left()], BREAST_RECORD, NOW, Side.LEFT).values == {"shape": frozenset({"oval"})}
+    right = lesion_record([of_the_left(), signs], BREAST_RECORD, NOW, Side.RIGHT)
+    assert right.values == {"signs": frozenset({"redness"})}  # of the patient, not of a lesion
+    assert why(right, "shape") == "recorded of the other breast only"
+    assert read(of_the_left()).values == {"shape": frozenset({"oval"})}
+
+
+def test_a_statement_without_a_side_counts_for_both_and_a_newer_one_of_the_other_does_not_hide_it():
+    record = lesion_record(
+        [said(own("shape"), own("shape-irregular")), of_the_left(on="2026-11-10")], BREAST_RECORD, NOW, Side.RIGHT
+    )
+    assert record.values == {"shape": frozenset({"irregular"})}
 
 
 def test_what_an_ai_asserted_is_no_record():

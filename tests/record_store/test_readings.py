@@ -17,7 +17,7 @@ from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, Model
 from clinical.identity import PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
-from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion
+from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion, Side
 from record_store.reading_json import from_json, to_json
 from record_store.readings import (
     DONE,
@@ -94,6 +94,7 @@ assessments = st.builds(
         box=st.tuples(*[st.integers(-50, 5000)] * 4),
         changes=st.lists(pair, min_size=1, max_size=2).map(tuple),
     ),
+    side=st.none() | st.sampled_from(Side),
 )
 readings = st.builds(
     Reading,
