@@ -152,7 +152,8 @@ def test_the_image_alone_is_judged_with_a_link_to_its_overlay(image, cards):
     image(0.75)
     (card,) = cards(prefetch={"patient": patient(birthDate=None), "descriptors": None})
     assert card["summary"] == f"Breast lesion: probability of malignancy {shown(1)} (image only)"
-    assert "lesion of 12.3 mm x 8.1 mm outlined; it does not say which breast; image alone: 60.4 %" in card["detail"]
+    seen = "lesion of 12.3 mm x 8.1 mm outlined; it does not say which breast; image alone: 60.4 %"
+    assert seen in card["detail"]
     assert [link["url"].split("?")[0] for link in card["links"]] == ["https://cds.example/overlay/reading-1"]
 
 
