@@ -23,11 +23,13 @@ from dicom_node.testing import (
     send_files,
     write_dicom,
 )
+from model_runtime.library import Library
 from record_store.database import Database
 from record_store.tables import resource, study, study_job
 
 pytestmark = pytest.mark.slow
 
+MODELS = Path(__file__).parents[2] / "models"
 SYSTEM = "urn:consilium:test-hospital"
 EMITTED = ("Patient", "Observation", "DiagnosticReport", "ImagingStudy", "Device", "Provenance")
 
@@ -145,6 +147,17 @@ def test_a_missing_prefetch_is_412_and_never_no_cards(house: RunningServer) -> N
     answer = _call(house, "diabetes-risk", {})
     assert answer.status_code == 412
     assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+def test_what_a_model_saw_and_where_it_ran_stands_in_the_metrics(pushed, house: RunningServer) -> None:
+    reference = Library(MODELS).manifest("lung-nodule").reference
+
+    def counted():
+        text = httpx.get(f"{house.base_url}/metrics", trust_env=False).text
+        here = 'consilium_model_device{device="cpu",model="lung-nodule"} 1.0' in text
+        return here and all(f'feature="{name}",model="lung-nodule"' in text for name in reference.features)
+
+    assert _until(counted, 20)
 
 
 def test_a_study_of_two_patients_is_held_and_read_by_nobody(
