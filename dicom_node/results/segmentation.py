@@ -70,7 +70,10 @@ def _segment(reading: Reading, finding: Finding, context: ResultContext) -> hd.s
         segmented_property_type=hd.sr.CodedConcept.from_dataset(code(terms.kind)),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=model.name[:64], version=model.version[:64], family=codes.cid7162.ArtificialIntelligence
+            name=model.name[:64],
+            version=model.version[:64],
+            family=codes.cid7162.ArtificialIntelligence,
+            parameters={"note": reading.caveat} if reading.caveat else None,
         ),
         tracking_uid=context.tracking_uids[finding.number],
         tracking_id=tracking_identifier(reading, finding.number),

@@ -107,7 +107,10 @@ def _nothing_found(reading: Reading, context: ResultContext) -> hd.sr.Measuremen
 
 def _algorithm(reading: Reading) -> hd.sr.AlgorithmIdentification:
     return hd.sr.AlgorithmIdentification(
-        name=reading.model.name, version=reading.model.version, family=codes.cid7162.ArtificialIntelligence
+        name=reading.model.name,
+        version=reading.model.version,
+        parameters=[reading.caveat] if reading.caveat else None,
+        family=codes.cid7162.ArtificialIntelligence,
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import highdicom as hd
@@ -73,6 +74,19 @@ def reading_of(a_reading, half_millimetre):
         return a_reading(count, spacing=spacing, ref=ref_of(ds, spacing))
 
     return make
+
+
+def test_results_for_which_the_cpu_stood_in_for_a_lost_gpu_say_so(source, reading_of):
+    reading, mask = reading_of(source)
+    said = "Computed on the CPU, because the GPU was away."
+    for degraded in (False, True):
+        made = replace(reading, degraded=degraded)
+        segments = encode_segmentation(made, mask, source, context()).SegmentSequence
+        algorithms = [one.SegmentationAlgorithmIdentificationSequence[0] for one in segments]
+        assert [said in str(one.get("AlgorithmParameters", "")) for one in algorithms] == [degraded] * 2
+        report = encode_structured_report(made, mask, source, context("SR"))
+        texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
+        assert texts.count(said) == 2 * degraded
 
 
 def test_the_pixels_of_segment_n_are_those_of_finding_n(source, reading_of):
