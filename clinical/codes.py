@@ -47,6 +47,7 @@ WAIST_CIRCUMFERENCE = Coding(LOINC, "8280-0", "Waist Circumference at umbilicus 
 DIASTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8462-4", "Diastolic blood pressure")
 FASTING_GLUCOSE = Coding(LOINC, "1558-6", "Fasting glucose [Mass/volume] in Serum or Plasma")
 FASTING_GLUCOSE_MOLES = Coding(LOINC, "14771-0", "Fasting glucose [Moles/volume] in Serum or Plasma")
+FASTING_INSULIN = Coding(LOINC, "27873-9", "Insulin [Units/volume] in Serum or Plasma --fasting")
 DIABETES_MELLITUS_TYPE_2 = Coding(SNOMED_CT, "44054006", "Diabetes mellitus type 2")
 DIABETES_MELLITUS = Coding(SNOMED_CT, "73211009", "Diabetes mellitus")
 
@@ -61,6 +62,18 @@ V3_ROLE_CODE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
 DIABETES_MELLITUS_TYPE_1 = Coding(SNOMED_CT, "46635009", "Diabetes mellitus type 1")
 NO_FAMILY_HISTORY_OF_DIABETES = Coding(SNOMED_CT, "160274005", "No family history of diabetes mellitus")
 FAMILY_HISTORY_OF_DIABETES = Coding(SNOMED_CT, "160303001", "Family history of diabetes mellitus")
+
+# What people are asked about themselves, as risk models read it
+SELF_RATED_HEALTH = Coding(LOINC, "61577-3", "In general, would you say your health is [PROMIS]")
+HEALTH_STATUS = Coding(LOINC, "11323-3", "Health status")
+TOBACCO_SMOKING_STATUS = Coding(LOINC, "72166-2", "Tobacco smoking status")
+ACTIVE_DAYS_A_WEEK = Coding(
+    LOINC,
+    "89555-7",
+    "How many days per week did you engage in moderate to strenuous physical activity in the last 30 days",
+)
+VIGOROUS_ACTIVITY = Coding(LOINC, "77593-2", "Vigorous physical activity [IPAQ]")
+PREGNANCIES = Coding(LOINC, "11996-6", "[#] Pregnancies")
 
 # Why a card was not followed (CDS Hooks 3.0 ballot, override reasons)
 NON_ADHERENCE_REASON = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"

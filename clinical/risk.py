@@ -19,7 +19,10 @@ class Indicator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """How far one input moved this patient's risk, in probability (negative lowers it)."""
+    """How far one input moved this patient's risk (negative lowers it).
+
+    change: in probability or, where the explanation adds up, in log-odds; who makes it says which.
+    """
 
     name: str
     label: str

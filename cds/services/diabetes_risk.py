@@ -1,18 +1,20 @@
 """`diabetes-risk` at patient-view: how likely diabetes is, what was read to say so, and what was missing.
 
-A risk below the manifest's `report_from` gives no card: the model looked and there is nothing to say. Age
-and sex are required, and so is an age for which the model was made; without them the answer is 412.
+The graph is chosen by what the chart holds: with laboratory where a fasting glucose is known, else without. A risk
+below the manifest's `report_from` gives no card: the model looked and there is nothing to say. Age and sex are
+required, and so is an age for which the model was made; without them the answer is 412.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cds.card import Card, Source
 from cds.hooks import PATIENT_VIEW
-from cds.markdown import escape, paragraphs, table
 from cds.model_call import manifest_of, probabilities
-from cds.prefetch import Prefetched, PrefetchTemplate, State
+from cds.prefetch import PrefetchTemplate
+from cds.risk_card import Told, detail, summary
 from cds.service import CdsContext, HookCall, Service
 from clinical.codes import (
     ACTION_COMPLETED,
@@ -20,20 +22,22 @@ from clinical.codes import (
     PATIENT_INELIGIBLE,
     RECIPIENT_DOES_NOT_TRUST,
 )
-from clinical.errors import PreconditionMissing
-from clinical.inputs import InputUsed
-from clinical.risk import Contribution, RiskPolicy, RiskScore, indicator_for
-from clinical.units import shown_unit
+from clinical.conformal import Answer
+from clinical.errors import Fault, PreconditionMissing
+from clinical.explanation import Attribution, explainer_of
+from clinical.risk import Contribution, Indicator, RiskScore, indicator_for
 from fhir_adapters.features.diabetes_risk import FeatureRow, MissingInput, feature_row
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.risk import Risk
+from model_runtime.tasks.risk import Risk, Variant
 
 MODEL = "diabetes-risk"
-TOP_FACTORS = 5
-SMALLEST_FACTOR = 0.001  # 0.1 percentage points: less would be shown as 0.0
-NOTE = "Research demonstration, not a medical device. The probability is a model's estimate, not a diagnosis."
+OUTCOME = "diabetes"
+EXPLANATION = "{graph}_explanation"  # the arrays of the model's folder that explain a graph
+LABELS = {"lab": "with laboratory", "no_lab": "without laboratory"}
+READ_BY_ANOTHER_GRAPH = "recorded, but this graph does not read it"
+# Of the log-odds: beyond this, what explains the model is not what was run.
+LARGEST_GAP = 1e-6
 _ELEMENT = {"age": "prefetch.patient.birthDate", "sex_male": "prefetch.patient.gender"}
-_PARTLY_SEEN = (State.ABSENT, State.FAILED, State.PAGED)
 _OVERRIDE_REASONS = (PATIENT_INELIGIBLE, ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST)
 
 
@@ -50,6 +54,8 @@ PREFETCH = (
     _observations("waist", "8280-0"),
     _observations("blood-pressure", "85354-9", "8462-4"),
     _observations("glucose", "1558-6", "14771-0"),
+    _observations("insulin", "27873-9"),
+    _observations("health-and-habits", "61577-3", "11323-3", "72166-2", "89555-7", "77593-2", "11996-6"),
     PrefetchTemplate("family-history", "FamilyMemberHistory?patient={{context.patientId}}&_count=50"),
 )
 
@@ -61,111 +67,94 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     """
     manifest = manifest_of(context.engine, MODEL)
     model = manifest.require(Risk)
-    variant = model.variants[0]
     resources = [resource for found in call.prefetch.values() for resource in found.resources()]
     row = feature_row(resources, model.features, context.now())
-    _demand(row)
-    risk = _score(row, manifest, model, call, context)
-    indicator = indicator_for(risk, variant.policy)
+    variant = _variant(row, model)
+    told = _told(row, manifest, model, variant, call, context)
+    context.drift.observe(manifest, row.values, told.risk.probability, told.answer.value)
+    indicator = indicator_for(told.risk, variant.policy)
     if indicator is None:
         return ()
     card = Card(
         uuid=context.new_uuid(),
-        summary=f"Estimated probability of diabetes: {percent(risk.probability)}",
-        indicator=indicator,
-        source=Source(f"Consilium, model {manifest.ref.label}", risk.outcome),
-        detail=_detail(risk, row, variant.policy, call),
+        summary=summary(told),
+        indicator=Indicator.INFO if told.answer is Answer.UNSURE else indicator,
+        source=Source(f"Consilium, model {manifest.ref.label}", model.outcome),
+        detail=detail(told),
         override_reasons=_OVERRIDE_REASONS,
     )
     return (card,)
 
 
-def percent(probability: float) -> str:
-    """Return a probability as people read it: 0.3417 is "34.2 %"."""
-    return f"{probability * 100:.1f} %"
-
-
-def _demand(row: FeatureRow) -> None:
+def _variant(row: FeatureRow, model: Risk) -> Variant:
+    """Return the first graph whose required inputs are known. Raises PreconditionMissing when none is."""
     lacking = [missing for missing in row.missing if missing.required]
-    if lacking:
+    variant = model.variant_for({used.name for used in row.used})
+    if lacking or variant is None:
+        lacking = lacking or list(row.missing)
         raise PreconditionMissing(
             "the model cannot be used without: " + ", ".join(missing.label for missing in lacking),
             expression=[_ELEMENT.get(missing.name, "prefetch") for missing in lacking],
             diagnostics="; ".join(f"{missing.label}: {missing.reason}" for missing in lacking),
         )
+    return variant
 
 
-def _score(row: FeatureRow, manifest: Manifest, model: Risk, call: HookCall, context: CdsContext) -> RiskScore:
-    """Return the risk with what each input did to it, from one run of the model.
-
-    Row 0 is the patient; in each further row one input is taken away (NaN). The difference is what knowing
-    that input changed: simple to say and exact, but not additive, so the column does not sum to the risk.
-    Required inputs stay: the manifest says that the model does not read NaN for them.
-    """
-    names = list(row.values)
-    required = {feature.name for feature in model.features if feature.required}
-    optional = [used for used in row.used if used.name not in required]
-    batch = np.tile(np.array(list(row.values.values()), np.float64), (len(optional) + 1, 1))
-    for number, used in enumerate(optional, start=1):
-        batch[number, names.index(used.name)] = np.nan
-    result = probabilities(context.engine, MODEL, {manifest.graph(model.variants[0].graph).inputs[0].name: batch}, call.deadline)
-    changes = [
-        Contribution(used.name, used.label, float(result[0] - without))
-        for used, without in zip(optional, result[1:], strict=True)
-    ]
-    return RiskScore(
+def _told(
+    row: FeatureRow, manifest: Manifest, model: Risk, variant: Variant, call: HookCall, context: CdsContext
+) -> Told:
+    """Run the graph once and explain its answer from the model folder's arrays."""
+    values = np.array([row.values[name] for name in variant.features], np.float64)
+    tensor = manifest.graph(variant.graph).inputs[0].name
+    (given,) = probabilities(context.engine, MODEL, {tensor: values[None]}, call.deadline, variant.graph)
+    probability = float(given)
+    used = tuple(item for item in row.used if item.name in variant.features)
+    moved = _parts(manifest, variant, values, probability, context)
+    contributions = [Contribution(item.name, item.label, moved[item.name]) for item in used if moved]
+    missing = (*row.missing, *_unread(row, model, variant))
+    risk = RiskScore(
         outcome=model.outcome,
-        probability=float(result[0]),
+        probability=probability,
         model=manifest.ref,
-        inputs=row.used,
-        missing=tuple(missing.label for missing in row.missing),
-        contributions=tuple(sorted(changes, key=lambda change: -abs(change.change))),
+        inputs=used,
+        missing=tuple(item.label for item in missing),
+        contributions=tuple(sorted(contributions, key=lambda one: -abs(one.change))),
+    )
+    return Told(
+        outcome=OUTCOME,
+        risk=risk,
+        answer=variant.conformal.answer(probability),
+        variant=variant,
+        variant_label=LABELS.get(variant.graph, variant.graph),
+        missing=missing,
+        unknown=sum(moved.values()) - sum(one.change for one in contributions),
+        prefetch=call.prefetch,
     )
 
 
-def _detail(risk: RiskScore, row: FeatureRow, policy: RiskPolicy, call: HookCall) -> str:
-    return paragraphs(
-        f"**Estimated probability of diabetes: {percent(risk.probability)}** "
-        f"(shown from {percent(policy.report_from)}, warning from {percent(policy.warn_from)})",
-        "**Inputs used**",
-        table(("Input", "Value", "Unit", "Date"), [_used(item) for item in risk.inputs]),
-        *_factors(risk.contributions),
-        *_missing(row.missing),
-        *_unread(call.prefetch),
-        f"Model: {escape(risk.model.label)} (sha256 {risk.model.digest[:12]})",
-        f"*{NOTE}*",
+def _unread(row: FeatureRow, model: Risk, variant: Variant) -> tuple[MissingInput, ...]:
+    recorded = {item.name for item in row.used} - set(variant.features)
+    return tuple(
+        MissingInput(one.name, one.label, one.required, READ_BY_ANOTHER_GRAPH)
+        for one in model.features
+        if one.name in recorded
     )
 
 
-def _used(item: InputUsed) -> tuple[str, str, str, str]:
-    day = item.taken_at.date().isoformat() if item.taken_at else ""
-    return (item.label, item.shown, shown_unit(item.unit), day)
+def _parts(
+    manifest: Manifest, variant: Variant, values: NDArray[np.float64], probability: float, context: CdsContext
+) -> dict[str, float]:
+    """Return what each feature adds to the log-odds; nothing for a model that brings no explanation.
 
-
-def _factors(contributions: Sequence[Contribution]) -> tuple[str, ...]:
-    top = [item for item in contributions[:TOP_FACTORS] if abs(item.change) >= SMALLEST_FACTOR]
-    if not top:
-        return ()
-    rows = [(item.label, f"{item.change * 100:+.1f}") for item in top]
-    return (
-        "**What moved the estimate** (percentage points, against not knowing the input)",
-        table(("Input", "Change"), rows),
-    )
-
-
-def _missing(missing: Sequence[MissingInput]) -> tuple[str, ...]:
-    if not missing:
-        return ()
-    rows = [(item.label, item.reason) for item in missing]
-    return ("**Inputs missing**: the estimate was made without them", table(("Input", "Why"), rows))
-
-
-def _unread(prefetch: Mapping[str, Prefetched]) -> tuple[str, ...]:
-    """Say which parts of the record could not be read: "none recorded" is not the same as "not seen"."""
-    rows = [(key, found.reason) for key, found in prefetch.items() if found.reason and found.state in _PARTLY_SEEN]
-    if not rows:
-        return ()
-    return ("**Parts of the record that were not seen, or not wholly**", table(("Part", "Why"), rows))
+    Raises Fault when the parts do not add up to what the graph said.
+    """
+    key = EXPLANATION.format(graph=variant.graph)
+    if key not in manifest.arrays:
+        return {}
+    found: Attribution = explainer_of(context.engine.arrays(MODEL, key)).explain(values)
+    if not abs(1 / (1 + np.exp(-found.score)) - probability) <= LARGEST_GAP:
+        raise Fault(f"what explains the model {MODEL} does not add up to what it said")
+    return dict(zip(variant.features, map(float, found.parts), strict=True))
 
 
 SERVICE = Service(
@@ -173,7 +162,8 @@ SERVICE = Service(
     hook=PATIENT_VIEW,
     title="Diabetes risk",
     description="Estimates the probability of diabetes from age, sex, body measures, blood pressure, family "
-    "history and fasting glucose as far as they are recorded, with the inputs used and missing. Research "
+    "history, self-rated health, habits, pregnancies, fasting glucose and insulin as far as they are recorded, "
+    "with the inputs used and missing and what moved the estimate; says so when it is not sure enough. Research "
     "demonstration, not a medical device.",
     prefetch=PREFETCH,
     answer=answer,

@@ -6,7 +6,7 @@ The caller has checked that everything is this patient's. Ethnicity and race are
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 
 from clinical.codes import (
@@ -16,17 +16,22 @@ from clinical.codes import (
     DIASTOLIC_BLOOD_PRESSURE,
     FASTING_GLUCOSE,
     FASTING_GLUCOSE_MOLES,
+    FASTING_INSULIN,
     WAIST_CIRCUMFERENCE,
+    Coding,
 )
 from clinical.errors import Fault
 from clinical.inputs import InputUsed
 from clinical.units import shown_unit
+from fhir_adapters.features.age import age_in_years, birth, years_between
+from fhir_adapters.features.answers import activity, pregnancies, self_rated_health, smoking_status
 from fhir_adapters.features.elements import Resource, reference_to, word
 from fhir_adapters.features.family_history import family_history_of_diabetes
 from fhir_adapters.features.measurements import (
     BODY_MASS_INDEX_UNITS,
     CENTIMETRES,
     GLUCOSE_MG_DL,
+    INSULIN_UNITS_ML,
     KILOGRAMS,
     MILLIMETRES_OF_MERCURY,
     NOT_RECORDED,
@@ -72,6 +77,10 @@ class _Record:
     measured: Index
     now: datetime
 
+    def value(self, codes: Sequence[Coding], units: Mapping[str, float], look_back_days: int | None) -> Reading:
+        """Return the newest value under one of the codes."""
+        return newest(self.measured, codes, units, self.now, look_back_days)
+
 
 def feature_row(resources: Iterable[Resource], features: Sequence[Feature], now: datetime) -> FeatureRow:
     """Return the model's inputs from the Patient, Observations and FamilyMemberHistory of one patient.
@@ -90,7 +99,7 @@ def feature_row(resources: Iterable[Resource], features: Sequence[Feature], now:
         reader = _READERS.get(feature.name)
         if reader is None:
             raise Fault(f"the model asks for the feature {feature.name}, which is not read from FHIR")
-        found = _plausible(reader(record), feature)
+        found = _plausible(reader(record, feature.look_back_days), feature)
         if isinstance(found, Missing):
             values[feature.name] = math.nan
             missing.append(MissingInput(feature.name, feature.label, feature.required, found.reason))
@@ -111,56 +120,24 @@ def _plausible(found: Reading, feature: Feature) -> Reading:
     return Missing(f"the value is outside {feature.minimum:g} to {feature.maximum:g} {unit}".rstrip())
 
 
-def _age(record: _Record) -> Reading:
-    born = _birth(record.patient)
-    if born is None:
-        return Missing("the birth date is not recorded")
-    earliest, latest = born
-    today = record.now.date()
-    if latest > today:
-        return Missing("the birth date is in the future")
-    oldest, youngest = _years(earliest, today), _years(latest, today)
-    if oldest == youngest:
-        return Measured(float(oldest), str(oldest), None, reference_to(record.patient))
-    # FHIR allows a birth date of a year or a month. The age is then known to within a year, and says so.
-    return Measured(float(youngest), f"{youngest} or {oldest}", None, reference_to(record.patient))
+def _age(record: _Record, _look_back_days: int | None) -> Reading:
+    return age_in_years(record.patient, record.now)
 
 
-def _birth(patient: Resource) -> tuple[date, date] | None:
-    """Return the first and last day that a birth date of day, month or year precision may mean."""
-    text = patient.get("birthDate")
-    parts = str(text).split("-") if isinstance(text, str) else []
-    if [len(part) for part in parts] not in ([4], [4, 2], [4, 2, 2]) or not all(p.isdecimal() for p in parts):
-        return None
-    numbers = [int(part) for part in parts]
-    try:
-        earliest = date(*[*numbers, 1, 1][:3])
-        if len(numbers) == 3:
-            return earliest, earliest
-        following = date(earliest.year + 1, 1, 1) if len(numbers) == 1 or earliest.month == 12 else None
-        following = following or date(earliest.year, earliest.month + 1, 1)
-    except ValueError:
-        return None
-    return earliest, date.fromordinal(following.toordinal() - 1)
-
-
-def _years(born: date, today: date) -> int:
-    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
-
-
-def _sex_male(record: _Record) -> Reading:
+def _sex_male(record: _Record, _look_back_days: int | None) -> Reading:
     gender = word(record.patient, "gender")
     if gender not in {"male", "female"}:
         return Missing("the administrative gender is not recorded as male or female")
     return Measured(float(gender == "male"), gender, None, reference_to(record.patient))
 
 
-def _bmi(record: _Record) -> Reading:
-    recorded = newest(record.measured, (BODY_MASS_INDEX,), BODY_MASS_INDEX_UNITS, record.now)
+def _bmi(record: _Record, look_back_days: int | None) -> Reading:
+    """Return what was recorded; computed from the weight, and a height of any adult age, where nothing was."""
+    recorded = record.value((BODY_MASS_INDEX,), BODY_MASS_INDEX_UNITS, look_back_days)
     if recorded != Missing(NOT_RECORDED):
         return recorded
-    height = newest(record.measured, (BODY_HEIGHT,), CENTIMETRES, record.now)
-    weight = newest(record.measured, (BODY_WEIGHT,), KILOGRAMS, record.now)
+    height = record.value((BODY_HEIGHT,), CENTIMETRES, None)
+    weight = record.value((BODY_WEIGHT,), KILOGRAMS, look_back_days)
     if isinstance(height, Missing) or isinstance(weight, Missing) or height.value <= 0:
         return recorded
     if _measured_in_childhood(height, record.patient):
@@ -171,31 +148,41 @@ def _bmi(record: _Record) -> Reading:
 
 
 def _measured_in_childhood(height: Measured, patient: Resource) -> bool:
-    born = _birth(patient)
+    born = birth(patient)
     return (
         born is not None
         and height.taken_at is not None
-        and _years(born[1], height.taken_at.date()) < ADULT_FROM_YEARS
+        and years_between(born[1], height.taken_at.date()) < ADULT_FROM_YEARS
     )
 
 
-def _waist(record: _Record) -> Reading:
-    return newest(record.measured, (WAIST_CIRCUMFERENCE,), CENTIMETRES, record.now)
+def _waist(record: _Record, look_back_days: int | None) -> Reading:
+    return record.value((WAIST_CIRCUMFERENCE,), CENTIMETRES, look_back_days)
 
 
-def _diastolic(record: _Record) -> Reading:
-    return newest(record.measured, (DIASTOLIC_BLOOD_PRESSURE,), MILLIMETRES_OF_MERCURY, record.now)
+def _diastolic(record: _Record, look_back_days: int | None) -> Reading:
+    return record.value((DIASTOLIC_BLOOD_PRESSURE,), MILLIMETRES_OF_MERCURY, look_back_days)
 
 
-def _fasting_glucose(record: _Record) -> Reading:
-    return newest(record.measured, (FASTING_GLUCOSE, FASTING_GLUCOSE_MOLES), GLUCOSE_MG_DL, record.now)
+def _fasting_glucose(record: _Record, look_back_days: int | None) -> Reading:
+    return record.value((FASTING_GLUCOSE, FASTING_GLUCOSE_MOLES), GLUCOSE_MG_DL, look_back_days)
 
 
-def _family_history(record: _Record) -> Reading:
+def _fasting_insulin(record: _Record, look_back_days: int | None) -> Reading:
+    return record.value((FASTING_INSULIN,), INSULIN_UNITS_ML, look_back_days)
+
+
+def _family_history(record: _Record, _look_back_days: int | None) -> Reading:
     return family_history_of_diabetes(record.resources, record.now)
 
 
-_READERS: Mapping[str, Callable[[_Record], Reading]] = MappingProxyType(
+def _pregnancies(record: _Record, look_back_days: int | None) -> Reading:
+    if word(record.patient, "gender") == "male":
+        return Missing("not asked of men")
+    return pregnancies(record.measured, record.now, look_back_days)
+
+
+_READERS: Mapping[str, Callable[[_Record, int | None], Reading]] = MappingProxyType(
     {
         "age": _age,
         "sex_male": _sex_male,
@@ -203,6 +190,11 @@ _READERS: Mapping[str, Callable[[_Record], Reading]] = MappingProxyType(
         "waist_cm": _waist,
         "diastolic_mm_hg": _diastolic,
         "family_history": _family_history,
+        "general_health": lambda record, days: self_rated_health(record.measured, record.now, days),
+        "smoking": lambda record, days: smoking_status(record.measured, record.now, days),
+        "activity": lambda record, days: activity(record.measured, record.now, days),
+        "pregnancies": _pregnancies,
         "fasting_glucose_mg_dl": _fasting_glucose,
+        "fasting_insulin_u_ml": _fasting_insulin,
     }
 )

@@ -25,7 +25,19 @@ CENTIMETRES: Mapping[str, float] = MappingProxyType({"cm": 1, "m": 100, "mm": 0.
 KILOGRAMS: Mapping[str, float] = MappingProxyType({"kg": 1, "g": 0.001, "[lb_av]": 0.45359237})
 BODY_MASS_INDEX_UNITS: Mapping[str, float] = MappingProxyType({"kg/m2": 1})
 MILLIMETRES_OF_MERCURY: Mapping[str, float] = MappingProxyType({"mm[Hg]": 1})
-GLUCOSE_MG_DL: Mapping[str, float] = MappingProxyType({"mg/dL": 1, "mmol/L": 18.016})
+# A substance is reported by mass or by amount, whatever its LOINC code promises; its molar mass joins the two.
+GLUCOSE_G_PER_MOL = 180.156
+GLUCOSE_MG_DL: Mapping[str, float] = MappingProxyType(
+    {"mg/dL": 1, "g/L": 100, "mmol/L": GLUCOSE_G_PER_MOL / 10, "umol/L": GLUCOSE_G_PER_MOL / 10_000}
+)
+# Insulin is counted in international units by its effect; 1 u[IU]/mL is 6.0 pmol/L of it (the factor of NHANES).
+INSULIN_PMOL_PER_UNIT = 6.0
+INSULIN_UNITS_ML: Mapping[str, float] = MappingProxyType(
+    {"u[IU]/mL": 1, "m[IU]/L": 1, "uU/mL": 1, "mU/L": 1, "pmol/L": 1 / INSULIN_PMOL_PER_UNIT}
+)
+COUNTS: Mapping[str, float] = MappingProxyType({"1": 1, "{#}": 1, "{count}": 1})
+DAYS_A_WEEK: Mapping[str, float] = MappingProxyType({"d/wk": 1, "/wk": 1, "{#}/wk": 1, "d": 1, "1": 1})
+MINUTES: Mapping[str, float] = MappingProxyType({"min": 1, "min/wk": 1, "min/d": 1, "h": 60, "h/wk": 60})
 
 NOT_A_RESULT = {"entered-in-error", "cancelled", "registered", "unknown"}
 # A bare day may be tomorrow here and today where it was written (UTC+14), and local times get written as UTC.
@@ -83,18 +95,39 @@ def by_loinc(resources: Iterable[Resource]) -> Index:
     return index
 
 
-def newest(index: Index, codes: Iterable[Coding], units: Mapping[str, float], now: datetime) -> Reading:
-    """Return the newest value under one of the LOINC codes. index: of `by_loinc`."""
+def newest(
+    index: Index,
+    codes: Iterable[Coding],
+    units: Mapping[str, float],
+    now: datetime,
+    look_back_days: int | None = None,
+) -> Reading:
+    """Return the newest value under one of the LOINC codes. index: of `by_loinc`.
+
+    look_back_days: how old it may be, None for any age.
+    """
     found = list(_candidates(index, codes))
     dated = [candidate for candidate in found if candidate is not None]
     past = [candidate for candidate in dated if candidate.taken_at <= now + AHEAD]
     if not past:
         return Missing(NO_DATE if found and not dated else NOT_RECORDED)
     best = max(past, key=lambda candidate: candidate.order)
+    if too_old(best.taken_at, now, look_back_days):
+        return Missing(older_than(look_back_days))
     factor = units.get(best.quantity.unit or "")
     if factor is None:
         return Missing(UNIT_UNKNOWN)
     return _converted(best, factor)
+
+
+def too_old(taken_at: datetime, now: datetime, look_back_days: int | None) -> bool:
+    """True when a value was taken longer ago than it may be."""
+    return look_back_days is not None and taken_at < now - timedelta(days=look_back_days)
+
+
+def older_than(look_back_days: int | None) -> str:
+    """Return the reason for a value that is too old."""
+    return f"the newest value is older than {look_back_days} days"
 
 
 def _candidates(index: Index, codes: Iterable[Coding]) -> Iterator[_Candidate | None]:

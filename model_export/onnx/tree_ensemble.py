@@ -6,7 +6,7 @@ with scikit-learn to 1e-15, so the gate can ask for 1e-12.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ NEVER_A_CATEGORY = -1e300  # a membership set may not be empty
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What the tree adds to the sum."""
+    """What the tree adds to the sum. cover: how many rows of training ended here."""
 
     value: float
+    cover: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Split:
     """One question. `yes` and `no` are positions in the tree's list of nodes.
 
     threshold: yes when the feature is <= it; members: instead, yes when the feature is one of them.
-    missing_yes: where NaN goes.
+    missing_yes: where NaN goes. cover: how many rows of training were asked.
     """
 
     feature: int
@@ -46,6 +47,7 @@ class Split:
     missing_yes: bool
     threshold: float = 0.0
     members: tuple[float, ...] | None = None
+    cover: float = 0.0
 
 
 Tree = Sequence[Split | Leaf]  # the root first
@@ -63,7 +65,7 @@ def forest_model(forest: RandomForestClassifier | ExtraTreesClassifier) -> Any: 
     # scikit-learn compares float32 features with float64 thresholds; the two casts make every input agree.
     to_float32 = helper.make_node("Cast", ["features"], ["rounded"], to=TensorProto.FLOAT)
     to_float64 = helper.make_node("Cast", ["rounded"], ["table"], to=TensorProto.DOUBLE)
-    ensemble = _ensemble(trees, "table", "probability")
+    ensemble = ensemble_node(trees, "table", "probability")
     return _model([to_float32, to_float64, ensemble], [], forest.n_features_in_)
 
 
@@ -72,17 +74,37 @@ def boosted_model(boosted: HistGradientBoostingClassifier) -> Any:  # noqa: ANN4
 
     Missing values and native categories (unseen ones too) go the way they go in scikit-learn.
     """
-    if len(boosted.classes_) != 2:
-        raise ValueError("only a classifier with two classes can be written")
-    columns, categories = _categories(boosted)
-    trees = [_boosted_tree(predictor, columns, categories) for (predictor,) in boosted._predictors]  # noqa: SLF001
-    baseline = np.float64(boosted._baseline_prediction.item())  # noqa: SLF001 - no public name for it
+    baseline = np.float64(boosted_baseline(boosted))
     nodes = [
-        _ensemble(trees, "features", "raw"),
+        ensemble_node(boosted_trees(boosted), "features", "raw"),
         helper.make_node("Add", ["raw", "baseline"], ["score"]),
         helper.make_node("Sigmoid", ["score"], ["probability"]),
     ]
     return _model(nodes, [numpy_helper.from_array(baseline, "baseline")], boosted.n_features_in_)
+
+
+def boosted_trees(boosted: HistGradientBoostingClassifier) -> list[list[Split | Leaf]]:
+    """Return the trees, whose leaves add up to log-odds on top of `boosted_baseline`.
+
+    Raises ValueError for other than two classes.
+    """
+    if len(boosted.classes_) != 2:
+        raise ValueError("only a classifier with two classes can be written")
+    columns, categories = _categories(boosted)
+    return [_boosted_tree(predictor, columns, categories) for (predictor,) in boosted._predictors]  # noqa: SLF001
+
+
+def boosted_baseline(boosted: HistGradientBoostingClassifier) -> float:
+    """Return the log-odds before the first tree."""
+    return float(boosted._baseline_prediction.item())  # noqa: SLF001 - no public name for it
+
+
+def scaled(trees: Sequence[Tree], factor: float) -> list[list[Split | Leaf]]:
+    """Return trees whose leaves are multiplied by a factor."""
+    return [
+        [replace(node, value=node.value * factor) if isinstance(node, Leaf) else node for node in tree]
+        for tree in trees
+    ]
 
 
 def _forest_tree(tree: Any, share: float) -> list[Split | Leaf]:  # noqa: ANN401 - sklearn is untyped
@@ -123,7 +145,7 @@ def _boosted_tree(
     nodes: list[Split | Leaf] = []
     for node in predictor.nodes:
         if node["is_leaf"]:
-            nodes.append(Leaf(float(node["value"])))
+            nodes.append(Leaf(float(node["value"]), cover=float(node["count"])))
         elif node["is_categorical"]:
             known = categories[int(node["feature_idx"])]
             nodes.append(_category_split(node, predictor.raw_left_cat_bitsets, columns, known))
@@ -135,6 +157,7 @@ def _boosted_tree(
                     no=int(node["right"]),
                     missing_yes=bool(node["missing_go_to_left"]),
                     threshold=float(node["num_threshold"]),
+                    cover=float(node["count"]),
                 )
             )
     return nodes
@@ -155,7 +178,13 @@ def _category_split(
     swap = bool(node["missing_go_to_left"])
     members = tuple(float(v) for k, v in enumerate(known) if not np.isnan(v) and (k in left) != swap)
     sides = (int(node["right"]), int(node["left"])) if swap else (int(node["left"]), int(node["right"]))
-    return Split(columns[node["feature_idx"]], *sides, missing_yes=False, members=members or (NEVER_A_CATEGORY,))
+    return Split(
+        columns[node["feature_idx"]],
+        *sides,
+        missing_yes=False,
+        members=members or (NEVER_A_CATEGORY,),
+        cover=float(node["count"]),
+    )
 
 
 @dataclass(slots=True)
@@ -210,7 +239,8 @@ def _numbered(tree: Tree, kind: type[Split] | type[Leaf], first: int) -> dict[in
     return {position: first + number for number, position in enumerate(positions)}
 
 
-def _ensemble(trees: Sequence[Tree], source: str, result: str) -> Any:  # noqa: ANN401 - onnx is untyped
+def ensemble_node(trees: Sequence[Tree], source: str, result: str) -> Any:  # noqa: ANN401 - onnx is untyped
+    """Return one operator: `source` float64 [batch, n] -> `result` float64 [batch, 1], the sum over the trees."""
     columns = _Columns()
     for tree in trees:
         columns.add_tree(tree)

@@ -1,271 +1,368 @@
-"""The diabetes risk model: a random forest on seven values that a chart may hold, missing ones included.
+"""The diabetes risk model: two graphs, without and with laboratory, each a calibrated blend (diabetes_blend).
 
-Leaf size and policy are chosen by cross-validation on the training persons; the held-out quarter is looked at
-once, with the file that is shipped. Race is reported on and never an input.
+Everything that is chosen (calibration, thresholds, conformal quantiles) comes from five-fold cross-validation by
+person, whose models are run as exported ONNX on rows that the server's own feature code read. The shipped graphs
+are then fitted on everybody. Race is reported on and never an input.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedKFold
 
 from clinical.codes import DIABETES_MELLITUS
+from clinical.conformal import conformal_of
+from clinical.errors import IncorrectInput
+from model_export.datasets import nhanes_2009_2012 as earlier
 from model_export.datasets import nhanes_diabetes as nhanes
-from model_export.metrics import auroc, brier, decisions, rounded, subgroup, summary
-from model_export.onnx.gate import TREES, Candidate, release, tabular_rows
-from model_export.onnx.tree_ensemble import forest_model
-from model_export.recipe import Progress, Recipe
-from model_export.recipes.diabetes_card import card
+from model_export.datasets import nhanes_xpt
+from model_export.datasets.folders import sets_at
+from model_export.datasets.nhanes_fhir import server_rows
+from model_export.metrics import summary
+from model_export.onnx.gate import TREES, Candidate, GraphCandidate, release, tabular_rows
+from model_export.onnx.trial import trial_session
+from model_export.recipe import Progress, Recipe, TrainOptions
+from model_export.recipes.diabetes_blend import Blend
+from model_export.recipes.diabetes_card import card, transparency
+from model_export.recipes.diabetes_compare import compare
+from model_export.recipes.diabetes_features import DESIGNS, FEATURES, LAB, NAMES, NO_LAB, Design, feature_document
+from model_export.recipes.diabetes_fit import (
+    CrossValidated,
+    People,
+    Trainer,
+    cross_validate,
+    fit,
+    session_probability,
+    splits_of,
+)
+from model_export.recipes.diabetes_graph import explanation_arrays, graph_of
+from model_export.recipes.diabetes_measure import Rule, importance, measure, policy_of
+from model_export.recipes.diabetes_plots import plots_of
+from model_runtime.histogram import histogram_of
 from model_runtime.library import Library
+from model_runtime.manifest import Manifest
+from model_runtime.session import Session
+from model_runtime.tasks.coding import coding_document
+from model_runtime.tasks.risk import Risk
 
 Array = NDArray[np.float64]
-Predict = Callable[[Array], Array]  # features (n, 7) -> probability (n,)
 
 NAME = "diabetes-risk"
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 SEED = 20261122
-TREE_COUNT = 200
-LEAF_SIZES = (5, 10, 20, 40, 80)
-FEATURES_PER_SPLIT = 3
-FOLDS = 5
+SETS = {nhanes.NAME: nhanes.LAYOUT, earlier.NAME: earlier.LAYOUT, nhanes_xpt.NAME: nhanes_xpt.LAYOUT}
 # Who is told: a screening card must find three in four; a warning must be right at least every second time.
 REPORT_SENSITIVITY = 0.75
 WARN_PPV = 0.50
-# (name, label, unit, required, plausible minimum and maximum); the order is the tensor's.
-FEATURES = (
-    ("age", "Age", "a", True, 20, 120),
-    ("sex_male", "Sex", "", True, 0, 1),
-    ("bmi", "Body mass index", "kg/m2", False, 10, 100),
-    ("waist_cm", "Waist circumference", "cm", False, 40, 250),
-    ("diastolic_mm_hg", "Diastolic blood pressure", "mm[Hg]", False, 20, 200),
-    ("family_history", "Diabetes in a close relative", "", False, 0, 1),
-    ("fasting_glucose_mg_dl", "Fasting glucose", "mg/dL", False, 20, 800),
+ALPHA = 0.1  # of either class one in ten may be excluded wrongly
+GATE_ROWS = 500  # real rows beside the edges and the random ones
+QUICK = "Made with --quick: it only shows that the recipe runs, and is of no use."
+RULE = (
+    f"report_from: the highest hundredth that finds {REPORT_SENSITIVITY:.0%} of the diagnosed; warn_from: the "
+    f"lowest hundredth from which on at least {WARN_PPV:.0%} of those above are diagnosed; both out of fold"
 )
-GLUCOSE = 6
-AGE_BANDS = ((20, 40), (40, 60), (60, 121))
+RECIPE_TEXT = (
+    "Mean, in log-odds, of four histogram gradient boosted tree ensembles and of one additive model of broken "
+    "lines (logistic regression, L2), then Platt scaling fitted out of fold. Every person is learnt from twice, "
+    "the second time with inputs struck out at random and half the weight. Who was told borderline is measured "
+    "on and not learnt from. Settings by five-fold cross-validation by person; fitted on all persons at the end."
+)
 
 
-def train(data: Path, out: Path, *, seed: int, progress: Progress) -> Path:
-    """Choose, fit, measure and export. See model_export.recipe.Train."""
-    persons = nhanes.load(data)
-    judged = nhanes.held_out(persons.person, seed=SEED)
-    learn, judge = persons.part(~judged), persons.part(judged)
-    leaf_size, out_of_fold, scores = choose_leaf_size(learn, seed, progress)
-    policy = choose_policy(learn.diagnosed, out_of_fold)
-    progress("fitting", 0, 1)
-    forest = fit(learn.features, learn.diagnosed, leaf_size, seed)
-    progress("measuring", 0, 1)
-    predict = predictor(forest)
-    metrics = measure(predict, judge, policy["report_from"], seed)
-    metrics["importance"] = importance(predict, judge, seed)
-    metrics["chosen"] = {
-        "min_samples_leaf": leaf_size,
-        "trees": TREE_COUNT,
-        "cv_brier": scores,
-        "rows": len(learn),
+def train(data: Path | None, out: Path, *, seed: int, progress: Progress, options: TrainOptions) -> Path:
+    """Cross-validate, fit on everybody, measure and export. See model_export.recipe.Train."""
+    if data is None:
+        raise IncorrectInput(f"{NAME} is trained on {nhanes.NAME}: give its folder")
+    began = time.monotonic()
+    folders = sets_at(data, SETS)
+    main = folders.get(nhanes.NAME) or folders.get(nhanes_xpt.NAME)
+    if main is None:
+        raise IncorrectInput(f"{nhanes.NAME} is not there, and nothing else holds what is learnt from")
+    persons = nhanes.load(main)
+    progress("reading the records as the server does", 0, 1)
+    rows = server_rows(persons.features, FEATURES)
+    people = People(persons.person, rows, persons.diagnosed, ~persons.borderline)
+    splits = splits_of(people, seed)
+    tried = {
+        graph: cross_validate(design, people, splits, seed, progress, quick=options.quick)
+        for graph, design in DESIGNS.items()
     }
-    document = manifest_document(persons.sha256, policy, metrics, seed)
+    rules = {graph: _rule(people, tried[graph]) for graph in DESIGNS}
+    progress("measuring out of fold", 0, 1)
+    metrics = _cross_validation(persons, people, tried, rules, seed)
+    metrics["comparison"] = {
+        graph: compare(design, people, splits, tried[graph], seed, quick=options.quick)
+        for graph, design in DESIGNS.items()
+    }
+    blends = {graph: _shipped(design, people, tried[graph], seed, options) for graph, design in DESIGNS.items()}
+    metrics["external"] = _external(folders, blends, rules, seed)
+    minutes = (time.monotonic() - began) / 60
+    document = _document(persons, people, tried, rules, metrics, seed, minutes, quick=options.quick)
     progress("export gate", 0, 1)
-    folder, parity = release(_candidate(document, forest, judge, seed), out)
-    progress(f"parity {parity.difference:.1e} over {parity.rows} rows", 1, 1)
+    plots = plots_of(persons, {graph: found.probability for graph, found in tried.items()}, rules, metrics)
+    folder, parity = release(_candidate(document, blends, people, rules, plots, seed), out)
+    if options.keep_trainer:
+        (folder / "trainer").mkdir()
+        for graph, design in DESIGNS.items():
+            joblib.dump(Trainer(blends[graph], design), folder / "trainer" / f"{graph}.joblib")
+    progress(f"parity {max(found.difference for found in parity.values()):.1e}", 1, 1)
     return folder
 
 
-def evaluate(model_folder: Path, data: Path, *, progress: Progress) -> Mapping[str, Any]:
-    """Measure the exported file through model_runtime. See model_export.recipe.Evaluate.
-
-    On the data it was trained from only the held-out persons count; on other data, everybody.
-    """
-    library = Library(model_folder.parent)
-    manifest = library.manifest(model_folder.name)
-    session = library.verify(manifest.name)
-    persons = nhanes.load(data)
-    known_data = persons.sha256 == manifest.training.data_sha256
-    if known_data:
-        persons = persons.part(nhanes.held_out(persons.person, seed=SEED))
-
-    def predict(features: Array) -> Array:
-        return np.asarray(session.run({"features": features})["probability"])[:, 0]
-
-    progress("measuring", 0, 1)
-    measured = measure(predict, persons, manifest.require_risk().policy.report_from, manifest.training.seed)
-    return {
-        "model": manifest.name,
-        "version": manifest.version,
-        "sha256": manifest.sha256,
-        "persons": "held out from training" if known_data else "all of another data set",
-        **measured,
-    }
-
-
-def fit(features: Array, diagnosed: NDArray[np.bool_], leaf_size: int, seed: int) -> RandomForestClassifier:
-    """Fit a forest; missing values are NaN and find their own way."""
-    forest = RandomForestClassifier(
-        TREE_COUNT,
-        min_samples_leaf=leaf_size,
-        max_features=FEATURES_PER_SPLIT,
-        random_state=seed,
-        n_jobs=2,
-    ).fit(features, diagnosed)
-    forest.set_params(n_jobs=None)  # threads cost more than they give at predict time
-    return forest
+def evaluate(folder: Path, data: Path | None, *, progress: Progress, plots: Path | None) -> Mapping[str, Any]:
+    """Measure the shipped file through model_runtime. See model_export.recipe.Evaluate."""
+    if data is None:
+        raise IncorrectInput(f"{NAME} is measured on {nhanes.NAME} or {earlier.NAME}: give its folder")
+    library = Library(folder.parent)
+    sessions = library.verify_all(folder.name)
+    manifest = library.manifest(folder.name)
+    rules = _rules_of(manifest)
+    result: dict[str, Any] = {"model": manifest.name, "version": manifest.version, "sha256": manifest.digest}
+    result["sets"] = {}
+    for name, where in sets_at(data, SETS).items():
+        progress(f"measuring {name}", 0, 1)
+        if name != earlier.NAME:
+            persons = nhanes.load(where)
+            stored = manifest.training.was_on(persons.sha256)
+            figures = manifest.metrics["cross_validation"] if stored else _judged(persons, sessions, rules, plots)
+            result.update({key: value for key, value in figures.items() if key != "external"})
+        else:
+            persons, stored = earlier.load(where, earlier.EXTERNAL_CYCLE), False
+            result["external"] = _external_figures(persons, sessions[NO_LAB], rules, manifest.training.seed)
+        judged = "cross-validation, out of fold" if stored else "all subjects, none in training"
+        result["sets"][name] = {"sha256": persons.sha256, "subjects": len(persons), "judged": judged}
+    result["judged"] = "; ".join(dict.fromkeys(said["judged"] for said in result["sets"].values()))
+    return result
 
 
-def predictor(forest: RandomForestClassifier) -> Predict:
-    """Return the trainer's own function: the probability of diagnosed diabetes."""
-
-    def predict(features: Array) -> Array:
-        return np.asarray(forest.predict_proba(features)[:, 1])
-
-    return predict
-
-
-def choose_leaf_size(learn: nhanes.Persons, seed: int, progress: Progress) -> tuple[int, Array, dict[str, float]]:
-    """Return the leaf size of the lowest Brier score, its out-of-fold probabilities, and all scores.
-
-    Brier and not AUROC: the card shows the probability, so it must be a probability.
-    """
-    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(learn.features, learn.diagnosed))
-    found: dict[int, Array] = {}
-    for done, leaf_size in enumerate(LEAF_SIZES):
-        progress(f"cross-validating leaf size {leaf_size}", done, len(LEAF_SIZES))
-        found[leaf_size] = np.empty(len(learn))
-        for rows, rest in folds:
-            forest = fit(learn.features[rows], learn.diagnosed[rows], leaf_size, seed)
-            found[leaf_size][rest] = predictor(forest)(learn.features[rest])
-    scores = {leaf_size: brier(learn.diagnosed, probability) for leaf_size, probability in found.items()}
-    best = min(scores, key=lambda leaf_size: scores[leaf_size])
-    return best, found[best], {str(leaf_size): round(score, 5) for leaf_size, score in scores.items()}
-
-
-def choose_policy(diagnosed: NDArray[np.bool_], out_of_fold: Array) -> dict[str, float]:
-    """Return thresholds in hundredths, from probabilities that training did not see.
-
-    report_from: the highest that still finds REPORT_SENSITIVITY of the diagnosed.
-    warn_from: the lowest from which on at least WARN_PPV of those above are diagnosed.
-    """
-    steps = [step / 100 for step in range(1, 100)]
-    at = {step: decisions(diagnosed, out_of_fold, step) for step in steps}
-    report = max(step for step in steps if at[step]["sensitivity"] >= REPORT_SENSITIVITY)
-    warn = min(step for step in steps if step >= report and (at[step]["ppv"] or 0) >= WARN_PPV)
-    return {"report_from": report, "warn_from": warn}
-
-
-def measure(predict: Predict, judge: nhanes.Persons, threshold: float, seed: int) -> dict[str, Any]:
-    """Return the figures: as charted, without laboratory, with laboratory, by group, and the undiagnosed."""
-    without = judge.features.copy()
-    without[:, GLUCOSE] = np.nan
-    charted, no_lab = predict(judge.features), predict(without)
-    has_lab = ~np.isnan(judge.features[:, GLUCOSE])
-    truth = judge.diagnosed
-    return {
-        "as_charted": summary(truth, charted, threshold=threshold, seed=seed),
-        "no_lab": summary(truth, no_lab, threshold=threshold, seed=seed),
-        "lab": summary(truth[has_lab], charted[has_lab], threshold=threshold, seed=seed),
-        "undiagnosed": _undiagnosed(judge, no_lab),
-        "subgroups": {
-            title: {
-                name: subgroup(truth[chosen], charted[chosen], threshold=threshold)
-                for name, chosen in groups.items()
-                if chosen.any()
-            }
-            for title, groups in _groups(judge).items()
-        },
-    }
-
-
-def _groups(judge: nhanes.Persons) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    age, sex, race = judge.features[:, 0], np.array(judge.sex), np.array(judge.race)
-    return {
-        "sex": {str(name): sex == name for name in sorted(set(judge.sex))},
-        "age": {f"{low}-{min(high - 1, 80)}": (age >= low) & (age < high) for low, high in AGE_BANDS},
-        "race_ethnicity": {str(name): race == name for name in sorted(set(judge.race))},
-    }
-
-
-def _undiagnosed(judge: nhanes.Persons, no_lab: Array) -> dict[str, Any]:
-    """Among persons nobody told: does the risk without laboratory find a fasting glucose >= 126 mg/dL?"""
-    glucose = judge.features[:, GLUCOSE]
-    asked = ~judge.diagnosed & ~np.isnan(glucose)
-    high = glucose[asked] >= nhanes.UNDIAGNOSED_GLUCOSE_MG_DL
-    return {"rows": int(asked.sum()), "positives": int(high.sum()), "auroc": rounded(auroc(high, no_lab[asked]))}
-
-
-def importance(predict: Predict, judge: nhanes.Persons, seed: int, repeats: int = 5) -> dict[str, float]:
-    """Return how much AUROC falls when one column is shuffled between persons (mean over repeats)."""
-    rng = np.random.default_rng(seed)
-    whole = auroc(judge.diagnosed, predict(judge.features))
-    falls = {}
-    for column, (name, *_) in enumerate(FEATURES):
-        shuffled = [judge.features.copy() for _ in range(repeats)]
-        for table in shuffled:
-            rng.shuffle(table[:, column])
-        falls[name] = round(whole - float(np.mean([auroc(judge.diagnosed, predict(t)) for t in shuffled])), 4)
-    return falls
-
-
-def manifest_document(
-    data_sha256: str, policy: Mapping[str, float], metrics: Mapping[str, Any], seed: int
+def _judged(
+    persons: nhanes.Persons, sessions: Mapping[str, Session], rules: Mapping[str, Rule], plots: Path | None
 ) -> dict[str, Any]:
-    """Return manifest.json without what the gate fills in."""
-    keys = ("name", "label", "unit", "required", "minimum", "maximum")
-    libraries = ("scikit-learn", "numpy", "onnx")
+    rows = server_rows(persons.features, FEATURES)
+
+    def ask(design: Design, asked: Array, _whose: NDArray[np.intp]) -> Array:
+        return session_probability(sessions[design.graph], design, asked)
+
+    found = measure(persons, rows, ask, rules, seed=SEED)
+    if plots is not None:
+        everyone = np.arange(len(persons))
+        given = {graph: np.full(len(persons), np.nan) for graph in DESIGNS}
+        for graph, design in DESIGNS.items():
+            chosen = everyone[design.applies(rows)]
+            given[graph][chosen] = ask(design, rows[chosen], chosen)
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, content in plots_of(persons, given, rules, found).items():
+            (plots / Path(name).name).write_bytes(content)
+    return found
+
+
+def _rule(people: People, tried: CrossValidated) -> Rule:
+    chosen = ~np.isnan(tried.probability)
+    truth, given = people.truth[chosen], tried.probability[chosen]
+    return Rule(policy_of(truth, given, REPORT_SENSITIVITY, WARN_PPV), conformal_of(truth, given, ALPHA))
+
+
+def _rules_of(manifest: Manifest) -> dict[str, Rule]:
+    return {one.graph: Rule(one.policy, one.conformal) for one in manifest.require(Risk).variants}
+
+
+def _cross_validation(
+    persons: nhanes.Persons,
+    people: People,
+    tried: Mapping[str, CrossValidated],
+    rules: Mapping[str, Rule],
+    seed: int,
+) -> dict[str, Any]:
+    """Return the figures of `measure`, everybody asked of the fold that did not see them."""
+
+    def ask(design: Design, asked: Array, whose: NDArray[np.intp]) -> Array:
+        given = np.full(len(people.truth), np.nan)
+        rows = np.full((len(people.truth), len(NAMES)), np.nan)
+        rows[whose] = asked
+        for fold in tried[design.graph].folds:
+            mine = np.intersect1d(fold.split.test, whose)
+            given[mine] = fold.probability(design, rows[mine])
+        return given[whose]
+
+    found = measure(persons, people.rows, ask, rules, seed=seed)
+    found["importance"] = importance(persons, people.rows, ask, seed)
+    return found
+
+
+def _shipped(design: Design, people: People, tried: CrossValidated, seed: int, options: TrainOptions) -> Blend:
+    """Fit on everybody; calibrated on the scores out of fold, which no fitted person can flatter."""
+    chosen = ~np.isnan(tried.scores)
+    return fit(design, people, seed, quick=options.quick).calibrated(tried.scores[chosen], people.truth[chosen])
+
+
+def _external(
+    folders: Mapping[str, Path], blends: Mapping[str, Blend], rules: Mapping[str, Rule], seed: int
+) -> dict[str, Any] | None:
+    if earlier.NAME not in folders:
+        return None
+    persons = earlier.load(folders[earlier.NAME], earlier.EXTERNAL_CYCLE)
+    session = trial_session(graph_of(blends[NO_LAB], DESIGNS[NO_LAB]), NAME)
+    return _external_figures(persons, session, rules, seed)
+
+
+def _external_figures(
+    persons: nhanes.Persons, session: Session, rules: Mapping[str, Rule], seed: int
+) -> dict[str, Any]:
+    """Return figures on the earlier cycle, nobody of which was learnt from."""
+    given = session_probability(session, DESIGNS[NO_LAB], server_rows(persons.features, FEATURES))
     return {
-        "schema": 1,
+        "set": earlier.NAME,
+        "cycle": earlier.EXTERNAL_CYCLE,
+        "missing": "waist, family history, pregnancies, laboratory",
+        **summary(persons.diagnosed, given, threshold=rules[NO_LAB].policy.report_from, seed=seed),
+    }
+
+
+def _document(
+    persons: nhanes.Persons,
+    people: People,
+    tried: Mapping[str, CrossValidated],
+    rules: Mapping[str, Rule],
+    metrics: Mapping[str, Any],
+    seed: int,
+    minutes: float,
+    *,
+    quick: bool,
+) -> dict[str, Any]:
+    """Return manifest.json without what the gate adds."""
+    validated = {key: value for key, value in metrics.items() if key != "external"}
+    return {
+        "schema": 2,
         "name": NAME,
         "version": VERSION,
-        "title": "Risk of diabetes in adults",
+        "title": "Probability of diagnosed diabetes in adults",
         "task": "risk",
-        "intended_use": "Adults of 20 years and older without a known diabetes: the probability that a person "
-        "with these values is one whom a doctor has told of diabetes, to prompt testing (HbA1c, fasting glucose).",
-        "not_for": "Children, pregnancy, known diabetes, diagnosis, or withholding a test. Cross-sectional: it "
-        "does not predict when diabetes will begin.",
-        "intra_op_threads": 1,
-        "features": [dict(zip(keys, feature, strict=True)) for feature in FEATURES],
-        "outcome": {
-            "system": DIABETES_MELLITUS.system,
-            "code": DIABETES_MELLITUS.code,
-            "display": DIABETES_MELLITUS.display,
+        "notice": QUICK if quick else None,
+        "intended_use": "Research and demonstration of decision support: a prompt to test for diabetes, shown to "
+        "a clinician with the inputs used, the inputs missing, and what moved the estimate. Not a medical device.",
+        "population": "Adults of 20 years and older in primary care; learnt from the United States, 2011-2016.",
+        "not_for": "Diagnosis; children; pregnancy; telling types of diabetes apart; people in acute illness; "
+        "deciding not to test.",
+        "training": _training(persons, seed, minutes),
+        "metrics": {"cross_validation": validated, "external": metrics["external"]},
+        "reference": _reference(people.rows, tried),
+        "transparency": transparency(metrics),
+        "features": [feature_document(feature) for feature in FEATURES],
+        "outcome": coding_document(DIABETES_MELLITUS),
+        "variants": [_variant(DESIGNS[graph], rules[graph]) for graph in (LAB, NO_LAB)],
+    }
+
+
+def _training(persons: nhanes.Persons, seed: int, minutes: float) -> dict[str, Any]:
+    libraries = ("scikit-learn", "numpy", "onnx", "onnxruntime")
+    return {
+        "data": [
+            {
+                "name": nhanes.NAME,
+                "citation": nhanes.CITATION,
+                "licence": nhanes.LICENCE,
+                "subjects": len(persons),
+                "rows": len(persons),
+                "sha256": persons.sha256,
+            }
+        ],
+        "seed": seed,
+        "recipe": RECIPE_TEXT,
+        "minutes": round(minutes, 1),
+        "versions": {name: importlib.metadata.version(name) for name in libraries},
+    }
+
+
+def _reference(rows: Array, tried: Mapping[str, CrossValidated]) -> dict[str, Any]:
+    """Return how inputs and scores lay: a score is that of the graph that the server would have chosen."""
+    score = np.where(np.isnan(tried[LAB].probability), tried[NO_LAB].probability, tried[LAB].probability)
+    return {
+        "features": {name: histogram_of(rows[:, n]).document() for n, name in enumerate(NAMES)},
+        "score": histogram_of(score).document(),
+    }
+
+
+def _variant(design: Design, rule: Rule) -> dict[str, Any]:
+    conformal = rule.conformal
+    return {
+        "graph": design.graph,
+        "features": list(design.features),
+        "requires": list(design.requires),
+        "policy": {"report_from": rule.policy.report_from, "warn_from": rule.policy.warn_from, "rule": RULE},
+        "conformal": {
+            "alpha": conformal.alpha,
+            "negative": conformal.negative,
+            "positive": conformal.positive,
+            "rows": conformal.rows,
         },
-        "policy": dict(policy),
-        "training": {
-            "data": f"NHANES 2011-2016 adults, unweighted. {nhanes.CITATION}",
-            "licence": nhanes.LICENCE,
-            "data_sha256": data_sha256,
-            "seed": seed,
-            "versions": {name: importlib.metadata.version(name) for name in libraries},
-        },
-        "metrics": dict(metrics),
     }
 
 
 def _candidate(
-    document: dict[str, Any], forest: RandomForestClassifier, judge: nhanes.Persons, seed: int
+    document: Mapping[str, Any],
+    blends: Mapping[str, Blend],
+    people: People,
+    rules: Mapping[str, Rule],
+    plots: Mapping[str, bytes],
+    seed: int,
 ) -> Candidate:
-    low, high = (np.array([float(feature[n]) for feature in FEATURES]) for n in (4, 5))
-    optional = np.array([not feature[3] for feature in FEATURES])
-    predict = predictor(forest)
-    return Candidate(
-        document=document,
-        model=forest_model(forest),
-        card=card(document),
-        reference=lambda rows: {"probability": predict(rows["features"])[:, None]},
-        rows={"features": tabular_rows(low, high, optional, judge.features[:512], seed=seed)},
+    arrays = {
+        f"{graph}_explanation": explanation_arrays(blends[graph], design, _background(design, people))
+        for graph, design in DESIGNS.items()
+    }
+    graphs = {
+        graph: _graph(blends[graph], design, people, rules[graph], seed) for graph, design in DESIGNS.items()
+    }
+    return Candidate(document=document, graphs=graphs, card=card, arrays=arrays, extra=plots)
+
+
+def _background(design: Design, people: People) -> Array:
+    rows = people.rows[people.learn]
+    return design.table(rows[design.applies(rows)])
+
+
+def _graph(blend: Blend, design: Design, people: People, rule: Rule, seed: int) -> GraphCandidate:
+    def reference(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        columns = Trainer(blend, design).columns(inputs["features"])
+        return {"probability": blend.probability(columns)[:, None], "log_odds": blend.score(columns)[:, None]}
+
+    features = [FEATURES[n] for n in design.picked]
+    known = people.rows[design.applies(people.rows)][:, design.picked]
+    chosen = np.random.default_rng(seed).permutation(len(known))[:GATE_ROWS]
+    tensors: dict[str, dict[str, Any]] = {
+        "features": {"axes": ["person", "feature"], "unit": "", "range": [None, None]},
+        "probability": {"axes": ["person", "class"], "unit": "1", "range": [0.0, 1.0]},
+        "log_odds": {"axes": ["person", "class"], "unit": "", "range": [None, None]},
+    }
+    return GraphCandidate(
+        model=graph_of(blend, design),
+        reference=reference,
+        rows={
+            "features": tabular_rows(
+                np.array([feature.minimum for feature in features], np.float64),
+                np.array([feature.maximum for feature in features], np.float64),
+                np.array([feature.name not in design.requires for feature in features]),
+                known[chosen],
+                seed=seed,
+            )
+        },
         limits=TREES,
         output="probability",
-        thresholds=(document["policy"]["report_from"], document["policy"]["warn_from"]),
+        thresholds=(rule.policy.report_from, rule.policy.warn_from),
+        tensors=tensors,
+        precision="float64",
     )
 
 
 RECIPE = Recipe(
     name=NAME,
-    title="Random forest on seven chart values: probability of diagnosed diabetes",
-    data_set=nhanes.NAME,
+    title="Diabetes risk: boosted trees and an additive model, with and without laboratory",
+    data_sets=(nhanes.NAME, earlier.NAME),
     seed=SEED,
     train=train,
     evaluate=evaluate,

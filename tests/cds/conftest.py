@@ -90,6 +90,8 @@ def adult():
         "waist": bundle_of(observation("8280-0", 40, "[in_i]", "w1")),
         "blood-pressure": bundle_of(pressure(131, 84)),
         "glucose": bundle_of(observation("14771-0", 7.1, "mmol/L", "g1")),
+        "insulin": bundle_of(),
+        "health-and-habits": bundle_of(),
         "family-history": bundle_of(
             {
                 "resourceType": "FamilyMemberHistory",

@@ -8,7 +8,7 @@ import pytest
 
 from cds.testing import FHIR_SERVER, CannedReader, hook_body
 from clinical.errors import Busy, Fault, IncorrectInput, NotFound
-from model_runtime.testing import CannedEngine, Slow
+from model_runtime.testing import CannedEngine, Slow, manifest_of, risk_document
 
 
 def call(post, client, prefetch, **more):
@@ -29,7 +29,7 @@ def rows_of(detail, title):
 
 def test_the_card_tells_the_risk_the_inputs_with_dates_and_the_model(client, post, adult):
     (card,) = call(post, client, adult).json["cards"]
-    assert card["summary"] == "Estimated probability of diabetes: 25.0 %"
+    assert card["summary"] == "Estimated probability of diabetes: 25.0 %; not sure enough, refer for a test"
     assert card["indicator"] == "info"
     assert card["source"]["topic"]["code"] == "73211009"
     assert card["overrideReasons"][0]["code"] == "patient-ineligible"
@@ -52,39 +52,175 @@ def test_the_model_reads_the_values_of_the_record_in_its_own_order(make_client, 
     call(post, make_client(engine=engine), adult)
     ((model, inputs),) = engine.calls
     assert model == "diabetes-risk"
-    # 40 in x 2.54 cm/in = 101.6 cm; 7.1 mmol/L x 18.016 mg/dL per mmol/L = 127.9136 mg/dL
-    assert inputs["features"][0] == pytest.approx([57, 1, 31.24, 101.6, 84, 1, 127.9136])
+    # 40 in x 2.54 cm/in = 101.6 cm; 7.1 mmol/L x 18.0156 mg/dL per mmol/L = 127.91076 mg/dL
+    assert inputs["features"][0] == pytest.approx([57, 1, 31.24, 101.6, 84, 1, 127.91076])
     assert inputs["features"].dtype == np.float64
 
 
-def test_what_each_input_did_comes_from_one_run_with_that_input_taken_away(
-    make_client, post, adult, risk_engine_of
-):
-    def model(inputs):
-        features = inputs["features"]
-        known = (~np.isnan(features)).astype(float)
-        weights = np.array([0, 0, 0.05, 0.01, 0.0, -0.02, 0.2])
-        return {"probability": 0.3 + known @ weights.reshape(-1, 1)}
+def explained(document, parts):
+    """A canned model whose explanation is one line a feature: the part is 1 where the feature is known."""
+    names = document["variants"][0]["features"]
+    number = np.arange(len(names), dtype=np.int16)
+    height = np.array([parts.get(name, 0.0) for name in names])
+    return {
+        "kind": np.zeros(len(names), np.int16), "first": number, "second": number, "owner": number,
+        "features": np.array(len(names)), "intercept": np.array(-1.0),
+        "path_column": np.full((1, 1), -1, np.int16), "path_low": np.full((1, 1), -np.inf),
+        "path_high": np.full((1, 1), np.inf), "path_unknown": np.ones((1, 1), bool),
+        "path_share": np.ones((1, 1)), "path_value": np.zeros(1),
+        "line_corner": np.tile([0.0, 1e6], (len(names), 1)), "line_height": np.tile(height[:, None], (1, 2)),
+        "line_missing": np.full(len(names), 0.3), "line_mean": np.zeros(len(names)),
+    }  # fmt: skip
 
-    engine = risk_engine_of(model)
+
+def explained_engine(parts, probability):
+    document = risk_document(arrays={"model_explanation": {"file": "model_explanation.npz", "sha256": "0" * 64}})
+    return CannedEngine(
+        {"diabetes-risk": lambda inputs: {"probability": np.full((len(inputs["features"]), 1), probability)}},
+        {"diabetes-risk": manifest_of(document)},
+        {("diabetes-risk", "model_explanation"): explained(document, parts)},
+    )
+
+
+PARTS = {
+    "age": 0.5,
+    "bmi": 0.2,
+    "waist_cm": -0.4,
+    "diastolic_mm_hg": 0.1,
+    "family_history": 0.6,
+    "sex_male": 0.001,
+}
+
+
+def test_the_card_shows_the_five_largest_parts_as_factors_of_the_odds(make_client, post, adult):
+    # Everything is known: -1 + 0.5 + 0.2 - 0.4 + 0.1 + 0.6 + 0.001 = 0.001 in log-odds.
+    engine = explained_engine(PARTS, 1 / (1 + math.exp(-0.001)))
     (card,) = call(post, make_client(engine=engine), adult).json["cards"]
     assert rows_of(card["detail"], "**What moved the estimate**") == [
-        ["Fasting glucose", "+20.0"],
-        ["Body mass index", "+5.0"],
-        ["Diabetes in a close relative", "-2.0"],
-        ["Waist", "+1.0"],
+        ["Diabetes in a close relative", "× 1.82", "+0.60"],
+        ["Age", "× 1.65", "+0.50"],
+        ["Waist", "× 0.67", "-0.40"],
+        ["Body mass index", "× 1.22", "+0.20"],
+        ["Diastolic pressure", "× 1.11", "+0.10"],
     ]
     assert len(engine.calls) == 1
-    assert not np.isnan(engine.calls[0][1]["features"][:, :2]).any()  # age and sex are never taken away
+
+
+def test_what_is_not_known_has_one_line_for_all_of_it(make_client, post, adult, make_bundle):
+    # Without waist and family history: -1 + 0.5 + 0.2 + 0.1 + 0.001 + 2 * 0.3 = 0.401.
+    engine = explained_engine(PARTS, 1 / (1 + math.exp(-0.401)))
+    sent = adult | {"waist": make_bundle(), "family-history": make_bundle()}
+    (card,) = call(post, make_client(engine=engine), sent).json["cards"]
+    assert rows_of(card["detail"], "**What moved the estimate**")[-1] == [
+        "what is not known, taken together",
+        "× 1.82",
+        "+0.60",
+    ]
+
+
+def test_an_explanation_that_does_not_add_up_to_the_answer_is_a_fault_and_no_card(make_client, post, adult):
+    outcome_of(call(post, make_client(engine=explained_engine(PARTS, 0.6)), adult), 500)
+
+
+def test_a_model_without_explanation_has_a_card_without_that_part(client, post, adult):
+    (card,) = call(post, client, adult).json["cards"]
+    assert "What moved" not in card["detail"]
+
+
+def two_graphs(probability_of):
+    """A canned model with a graph that needs glucose and one that does not, as the shipped one has."""
+    document = risk_document()
+    (lab,), (variant,) = document["graphs"].values(), document["variants"]
+    narrow = {**lab["inputs"][0], "shape": ["batch", 6]}
+    document["graphs"] = {
+        name: {
+            **lab,
+            "file": f"{name}.onnx",
+            "golden": {**lab["golden"], "file": f"{name}.npz"},
+            "inputs": [tensor],
+        }
+        for name, tensor in (("lab", lab["inputs"][0]), ("no_lab", narrow))
+    }
+    names = variant["features"]
+    document["variants"] = [
+        {**variant, "graph": "lab", "requires": [*names[:2], "fasting_glucose_mg_dl"]},
+        {**variant, "graph": "no_lab", "features": names[:6]},
+    ]
+
+    def says(graph):
+        return lambda inputs: {"probability": np.full((len(inputs["features"]), 1), probability_of[graph])}
+
+    answers = {("diabetes-risk", graph): says(graph) for graph in ("lab", "no_lab")}
+    return CannedEngine(answers, {"diabetes-risk": manifest_of(document)})
+
+
+def test_the_graph_is_chosen_by_what_the_chart_holds_and_the_card_says_which(
+    make_client, post, adult, make_bundle
+):
+    client = make_client(engine=two_graphs({"lab": 0.35, "no_lab": 0.25}))
+    (card,) = call(post, client, adult).json["cards"]
+    assert "35.0 %" in card["summary"]
+    assert "the graph with laboratory" in card["detail"]
+    (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
+    assert "25.0 %" in card["summary"]
+    assert "the graph without laboratory" in card["detail"]
+    assert ["Fasting glucose", "none recorded"] in rows_of(card["detail"], "**Inputs missing**")
+
+
+def answering(probability, conformal):
+    document = risk_document()
+    document["variants"] = [{**document["variants"][0], "conformal": {"alpha": 0.1, "rows": 100, **conformal}}]
+    return CannedEngine(
+        {"diabetes-risk": lambda inputs: {"probability": np.full((len(inputs["features"]), 1), probability)}},
+        {"diabetes-risk": manifest_of(document)},
+    )
+
+
+# A class is kept while its nonconformity is small: "no" up to 0.5, "yes" from 0.3 on.
+CONFORMAL = {"negative": 0.5, "positive": 0.7}
+
+
+@pytest.mark.parametrize("probability", [0.3, 0.45, 0.5])
+def test_where_both_classes_are_possible_the_card_refers_for_a_test_and_names_none(
+    make_client, post, adult, probability
+):
+    (card,) = call(post, make_client(engine=answering(probability, CONFORMAL)), adult).json["cards"]
+    assert "not sure enough, refer for a test" in card["summary"]
+    assert "Answer at 90 % confidence: not sure enough, refer for a test." in card["detail"]
+    assert "likely.**" not in card["detail"]
+    assert card["indicator"] == "info"  # 0.45 and 0.5 are above warn_from, but it is not sure
+
+
+def test_where_one_class_is_possible_it_is_named(make_client, post, adult):
+    (card,) = call(post, make_client(engine=answering(0.6, CONFORMAL)), adult).json["cards"]
+    assert "not sure" not in card["summary"]
+    assert "Answer at 90 % confidence: likely." in card["detail"]
+    assert card["indicator"] == "warning"
+    (card,) = call(post, make_client(engine=answering(0.25, CONFORMAL)), adult).json["cards"]
+    assert "Answer at 90 % confidence: unlikely." in card["detail"]
+
+
+def test_every_answer_is_told_to_the_drift_observer_also_one_without_a_card(
+    make_client, post, adult, risk_engine_of
+):
+    class Heard:
+        def __init__(self):
+            self.cases = []
+
+        def observe(self, manifest, values, score, answer=None):
+            self.cases.append((manifest.name, values["age"], score, answer))
+
+    heard = Heard()
+    call(post, make_client(engine=risk_engine_of(0.1), drift=heard), adult)
+    assert heard.cases == [("diabetes-risk", 57, 0.1, "unsure")]
 
 
 @pytest.mark.parametrize(
     ("probability", "indicator"), [(0.2, "info"), (0.3999, "info"), (0.4, "warning"), (1.0, "warning")]
 )
-def test_the_indicator_follows_the_manifests_policy(
-    make_client, post, adult, risk_engine_of, probability, indicator
-):
-    response = call(post, make_client(engine=risk_engine_of(probability)), adult)
+def test_the_indicator_follows_the_manifests_policy(make_client, post, adult, probability, indicator):
+    sure = {"negative": 0.1, "positive": 0.9}
+    response = call(post, make_client(engine=answering(probability, sure)), adult)
     assert response.json["cards"][0]["indicator"] == indicator
 
 
@@ -156,7 +292,7 @@ def test_no_prefetch_at_all_is_fetched_from_the_allowed_server(make_client, post
     )
     response = post(make_client(fhir=reader), "diabetes-risk", hook_body(fhirServer=FHIR_SERVER))
     (card,) = response.json["cards"]
-    assert len(reader.asked) == 6
+    assert len(reader.asked) == 8
     assert "the FHIR server answered 404" in card["detail"]
 
 

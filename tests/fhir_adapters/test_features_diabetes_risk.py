@@ -1,6 +1,7 @@
 """FHIR resources -> the model's row: right numbers, right dates, and nothing guessed."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -10,11 +11,19 @@ from hypothesis import strategies as st
 
 from clinical.errors import Fault
 from fhir_adapters.features.diabetes_risk import feature_row
-from model_runtime.manifest import Feature
+from model_runtime.tasks.risk import Feature
 from model_runtime.testing import DIABETES_FEATURES
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-FEATURES = tuple(Feature(*feature) for feature in DIABETES_FEATURES)
+ANSWERS = (
+    ("general_health", "Self-rated health", "", False, 1, 5),
+    ("smoking", "Smoking", "", False, 0, 2),
+    ("activity", "Activity", "", False, 0, 2),
+    ("pregnancies", "Pregnancies", "{#}", False, 0, 20),
+    ("fasting_insulin_u_ml", "Fasting insulin", "u[IU]/mL", False, 0, 1000),
+)
+FEATURES = tuple(Feature(*feature, (), None, "none") for feature in (*DIABETES_FEATURES, *ANSWERS))
+LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 UCUM = "http://unitsofmeasure.org"
 PATIENT = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1969-11-22"}
 
@@ -52,7 +61,13 @@ def value_of(name, *resources, patient=PATIENT):
         ("waist_cm", obs("8280-0", 40, "[in_i]"), 101.6),
         ("diastolic_mm_hg", obs("8462-4", 84, "mm[Hg]"), 84),
         ("fasting_glucose_mg_dl", obs("1558-6", 99, "mg/dL"), 99),
-        ("fasting_glucose_mg_dl", obs("14771-0", 5.5, "mmol/L"), 99.088),  # 5.5 x 18.016
+        ("fasting_glucose_mg_dl", obs("1558-6", 0.99, "g/L"), 99),
+        ("fasting_glucose_mg_dl", obs("1558-6", 5500, "umol/L"), 99.0858),
+        ("fasting_insulin_u_ml", obs("27873-9", 9.7, "u[IU]/mL"), 9.7),
+        ("fasting_insulin_u_ml", obs("27873-9", 9.7, "m[IU]/L"), 9.7),
+        ("fasting_insulin_u_ml", obs("27873-9", 60, "pmol/L"), 10),  # 6.0 pmol/L a unit
+        ("pregnancies", obs("11996-6", 3, "{#}"), 3),
+        ("fasting_glucose_mg_dl", obs("14771-0", 5.5, "mmol/L"), 99.0858),  # 5.5 x 180.156 / 10
     ],
 )
 def test_values_come_in_the_models_unit(name, resource, value):
@@ -268,7 +283,7 @@ def test_an_explicit_denial_is_a_no_unless_a_relative_is_recorded():
 
 def test_a_feature_that_nobody_reads_is_our_fault():
     with pytest.raises(Fault):
-        feature_row([PATIENT], [Feature("race", "Race", "", False, 0, 1)], NOW)
+        feature_row([PATIENT], [Feature("race", "Race", "", False, 0, 1, (), None, "none")], NOW)
 
 
 def test_the_row_has_the_manifests_order():
@@ -298,3 +313,82 @@ def test_no_resource_of_another_system_can_raise(changes):
 )
 def test_no_patient_or_relative_of_another_system_can_raise(changes):
     row_of(relative() | changes, patient=PATIENT | changes)
+
+
+def answered(code, system, answer, at="2026-01-01"):
+    resource = obs(code, 0, "x", at, valueCodeableConcept={"coding": [{"system": system, "code": answer}]})
+    del resource["valueQuantity"]
+    return resource
+
+
+@pytest.mark.parametrize(
+    ("name", "resource", "value", "shown"),
+    [
+        ("general_health", answered("61577-3", LOINC, "LA9206-9"), 1, "excellent"),
+        ("general_health", answered("61577-3", LOINC, "LA13913-1"), 2, "very good"),
+        ("general_health", answered("11323-3", LOINC, "LA8969-3"), 5, "poor"),
+        ("general_health", answered("11323-3", SNOMED, "135815002"), 3, "good"),
+        ("smoking", answered("72166-2", SNOMED, "266919005"), 0, "never"),
+        ("smoking", answered("72166-2", SNOMED, "8517006"), 1, "former"),
+        ("smoking", answered("72166-2", SNOMED, "428041000124106"), 2, "current, some days"),
+    ],
+)
+def test_answers_are_read_by_their_codes(name, resource, value, shown):
+    row = row_of(resource)
+    assert row.values[name] == value
+    assert next(item.shown for item in row.used if item.name == name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "resource"),
+    [
+        ("smoking", answered("72166-2", SNOMED, "266927001")),  # unknown if ever smoked
+        ("smoking", answered("72166-2", LOINC, "266919005")),
+        ("general_health", answered("11323-3", SNOMED, "81323004")),  # alive and well: no rating
+        ("pregnancies", obs("11996-6", 3, "mg/dL")),
+    ],
+)
+def test_an_answer_that_is_not_understood_is_missing_and_says_so(name, resource):
+    row = row_of(resource)
+    assert math.isnan(row.values[name])
+    assert "not one that is understood" in reason_of(row, name)
+
+
+def test_days_of_exercise_say_that_there_is_some_and_only_the_vigorous_code_says_how_much():
+    assert value_of("activity", obs("89555-7", 0, "d/wk")) == 0
+    assert value_of("activity", obs("89555-7", 3, "d/wk")) == 1
+    assert value_of("activity", obs("89555-7", 3, "d/wk"), obs("77593-2", 30, "min/wk", ident="v")) == 2
+    assert value_of("activity", obs("89555-7", 3, "d/wk"), obs("77593-2", 0, "min/wk", ident="v")) == 1
+
+
+def test_a_count_without_a_unit_is_a_count():
+    resource = obs("11996-6", 0, "x", valueInteger=2)
+    del resource["valueQuantity"]
+    assert value_of("pregnancies", resource) == 2
+
+
+def test_pregnancies_are_not_read_of_men():
+    row = row_of(obs("11996-6", 3, "{#}"), patient=PATIENT | {"gender": "male"})
+    assert reason_of(row, "pregnancies") == "not asked of men"
+
+
+@pytest.mark.parametrize(
+    ("name", "resource"),
+    [
+        ("waist_cm", obs("8280-0", 101, "cm", "2025-11-21")),
+        ("smoking", answered("72166-2", SNOMED, "8517006", "2025-11-21")),
+        ("pregnancies", obs("11996-6", 3, "{#}", "2025-11-21")),
+    ],
+)
+def test_a_value_older_than_the_look_back_is_missing_and_says_so(name, resource):
+    features = [replace(feature, look_back_days=365) for feature in FEATURES]
+    row = feature_row([PATIENT, resource], features, NOW)
+    assert reason_of(row, name) == "the newest value is older than 365 days"
+    newer = resource | {"effectiveDateTime": "2025-11-23"}
+    assert not math.isnan(feature_row([PATIENT, newer], features, NOW).values[name])
+
+
+def test_a_height_has_no_look_back_because_adults_do_not_grow():
+    features = [replace(feature, look_back_days=365) for feature in FEATURES]
+    measured = (obs("8302-2", 172, "cm", "2012-01-01"), obs("29463-7", 81, "kg", "2026-02-03", "w"))
+    assert feature_row([PATIENT, *measured], features, NOW).values["bmi"] == pytest.approx(27.379664)
