@@ -1,4 +1,4 @@
-"""Apple Watch and Fitbit in a 65-minute treadmill protocol (shared/data/applewatch_fitbit_lab).
+"""Apple Watch and Fitbit by the minute, in a 65-minute treadmill protocol of about fifty persons.
 
 Persons lay, sat, walked and ran; the rows keep the order of the protocol but no clock, and the authors imputed and
 smoothed heart rate and steps. So nothing is learnt from it: it shows whether forecasts survive a laboratory and

@@ -1,4 +1,4 @@
-"""Fitbit heart rate by the minute: ten wearers in the spring of 2016, steps for some (shared/data/fitbit_hr).
+"""Fitbit heart rate by the minute: ten wearers in the spring of 2016, steps for some.
 
 `minutes.csv.gz` has the columns wearer, minute (naive device clock), hr, hr_n, steps, intensity, part. Only
 wearer, minute, hr and steps are read; `part` says which file a row is in and nothing else. Long gaps are normal.

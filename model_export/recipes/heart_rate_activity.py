@@ -32,7 +32,7 @@ def activity_figures(engine: Engine, model: str, sessions: Sequence[Session]) ->
     person = np.concatenate([np.full(len(ends), one.person) for one, ends in found])
     move = truth - shown.last
     error = np.abs(move - _middle(engine, model, shown))
-    lift = _middle(engine, model, _with_steps(shown, WALKING)) - _middle(engine, model, _with_steps(shown, 0.0))
+    shift = _middle(engine, model, _with_steps(shown, WALKING)) - _middle(engine, model, _with_steps(shown, 0.0))
 
     def skill(rows: Any) -> float:  # noqa: ANN401
         return float(1 - error[rows].sum() / np.abs(move[rows]).sum())
@@ -46,9 +46,10 @@ def activity_figures(engine: Engine, model: str, sessions: Sequence[Session]) ->
         "persistence_mae_15": rounded(float(np.abs(move).mean())),
         "skill_mae_15": rounded(skill(everything)),
         "skill_mae_15_ci95": [rounded(end) for end in interval(skill, len(move), seed=SEED, groups=person)],
-        # How far the forecast rises when the last ten minutes were walked and not sat through, all else equal.
-        "walking_lift_15": rounded(float(lift.mean())),
-        "walking_lift_positive": rounded(float((lift > 0).mean())),
+        # How the forecast moves when the last ten minutes were walked and not sat through, at the same heart rate:
+        # a rate that effort explains is expected to come down.
+        "walking_shift_15": rounded(float(shift.mean())),
+        "walking_lowers_share": rounded(float((shift < 0).mean())),
     }
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from clinical.forecast import Policy
 from clinical.trend import HORIZONS_MIN, Array
 from model_export.metrics import rounded
-from model_export.resampling import interval
+from model_export.recipes.heart_rate_settings import BAND
+from model_export.resampling import draws, percentiles
 
-BAND = 5.0  # per minute: a smaller move has no direction
+PARTS = ("known", "unseen")
 LOW, MIDDLE, HIGH = range(3)
 FALLING, STEADY, RISING = range(3)
 SEED = 20261122
@@ -83,23 +84,27 @@ class _Ratios:
 
     def __init__(self, judged: Judged) -> None:
         blocks = np.char.add(np.char.add(judged.wearer, " "), judged.day)
-        self._names, self._block = np.unique(blocks, return_inverse=True)
+        names, self._block = np.unique(blocks, return_inverse=True)
+        self._count = len(names)
+        # How often each day stands in each draw: all figures of all draws are then two products.
+        self._drawn = np.array(
+            [np.bincount(days, minlength=self._count) for days in draws(self._count, seed=SEED)]
+            if self._count > 1
+            else np.empty((0, self._count))
+        )
         self.found: Figures = {}
 
     def add(self, name: str, top: Array, bottom: Array, *, less_than_one: bool = False) -> None:
         """Note sum(top) / sum(bottom), or 1 minus it; rows where either is NaN do not count."""
         known = ~np.isnan(top) & ~np.isnan(bottom)
-        count = len(self._names)
-        tops = np.bincount(self._block[known], top[known], minlength=count)
-        bottoms = np.bincount(self._block[known], bottom[known], minlength=count)
-
-        def ratio(days: NDArray[np.intp]) -> float:
-            below = bottoms[days].sum()
-            value = tops[days].sum() / below if below > 0 else np.nan
-            return float(1 - value if less_than_one else value)
-
-        self.found[name] = rounded(ratio(np.arange(count)))
-        self.found[f"{name}_ci95"] = [rounded(end) for end in interval(ratio, count, seed=SEED)]
+        tops = np.bincount(self._block[known], top[known], minlength=self._count)
+        bottoms = np.bincount(self._block[known], bottom[known], minlength=self._count)
+        every = np.vstack([np.ones(self._count), self._drawn])
+        above, below = every @ tops, every @ bottoms
+        ratios = np.divide(above, below, out=np.full(len(every), np.nan), where=below > 0)
+        values = 1 - ratios if less_than_one else ratios
+        self.found[name] = rounded(float(values[0]))
+        self.found[f"{name}_ci95"] = [rounded(end) for end in percentiles(values[1:])]
 
     def share(self, name: str, right: NDArray[np.bool_], of: NDArray[np.bool_]) -> None:
         """Note how many of the rows `of` are right."""
@@ -194,7 +199,7 @@ def _pooled(ratios: _Ratios, judged: Judged) -> None:
 def alerts(judged: Judged) -> Figures:
     """Return how often the forecast leaves the personal range at an hour, and how often the heart rate then does.
 
-    leaves: the interval reaches beyond; outside: its middle lies beyond, which is what warns.
+    leaves: P10 or P90 lies beyond, which is what warns; outside: P50 does.
     """
     ratios, number = _Ratios(judged), len(HORIZONS_MIN) - 1
     low, high = judged.usual[:, 0], judged.usual[:, 1]

@@ -6,7 +6,6 @@ changes as shares of the newest mean: in beats per minute, float32 itself would 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,45 +14,26 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from clinical.trend import DAY_HOURS, HORIZONS_MIN, LAST_MINUTES, PERSON, RECENT_BINS, SHARES
-from model_export.onnx.recurrent import GraphWriter, Name
+from clinical.trend import SHARES
+from model_export.recipes.heart_rate_settings import (
+    BAND,
+    COARSE,
+    INPUTS,
+    LIMIT,
+    QUARTERS,
+    RATE,
+    RESTING,
+    SPREAD,
+    STEP_RATE,
+    STEPS,
+    UNIT,
+    WEEK_HOURS,
+    Settings,
+)
 from model_export.recipes.heart_rate_windows import Examples
 from model_runtime.tasks.forecast import CHANGE, CLASSES, TREND
 
 Network = Any  # a Keras model; neither Keras nor onnx carries types
-
-STEPS = len(HORIZONS_MIN)
-QUANTILES = (0.1, 0.5, 0.9)
-BAND = 5.0  # per minute: a smaller change is steady
-INPUTS = {
-    "recent": (RECENT_BINS, 3),
-    "minutes": (LAST_MINUTES,),
-    "hours": (DAY_HOURS,),
-    "person": (len(PERSON),),
-}
-OUTPUTS = {CHANGE: (STEPS, len(QUANTILES)), TREND: (STEPS, CLASSES)}
-# Scales that bring each input near one, and how far from it a value may count.
-RATE, COARSE, SPREAD, STEP_RATE, LIMIT = 15.0, 20.0, 5.0, 40.0, 6.0
-WEEK_HOURS = 168.0
-CHANNELS = 5  # of a bin: rate, whether known, spread, steps, whether known
-# A step of the GRU is a quarter of an hour, three bins side by side: as good as steps of five minutes, at a third
-# of the time.
-QUARTERS = (RECENT_BINS // 3, 3 * CHANNELS)
-RESTING, UNIT = 75.0, 10.0  # per minute: a common rate, and what one unit of the network's change means
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a member is built and trained. dropout, l2: against learning the wearers by heart."""
-
-    units: int = 32
-    dense: int = 64
-    dropout: float = 0.2
-    l2: float = 1e-5
-    batch: int = 256
-    rate: float = 2e-3
-    epochs: int = 24
-    trend_weight: float = 0.3
 
 
 def member(settings: Settings) -> Network:
@@ -126,7 +106,7 @@ def together(members: Sequence[Network], scales: NDArray[np.float64]) -> Network
     found = [each(list(entries.values())) for each in members]
     count = float(len(members))
     middle = sum(one[0] for one in found) * (UNIT / count)
-    widths = sum(one[1] for one in found) * (UNIT / count) * _flat(scales)
+    widths = sum(one[1] for one in found) * (UNIT / count) * flat(scales)
     below, above = widths[:, :STEPS], widths[:, STEPS:]
     newest = entries["recent"][:, -1:, 0:1]
     change = ops.stack([middle - below, middle, middle + above], axis=2) / newest
@@ -134,95 +114,9 @@ def together(members: Sequence[Network], scales: NDArray[np.float64]) -> Network
     return keras.Model(entries, {CHANGE: change, TREND: sum(chances) / count})
 
 
-def _flat(scales: NDArray[np.float64]) -> NDArray[np.float32]:
+def flat(scales: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the scales of the widths as one row: below, then above."""
     return scales.T.reshape(1, -1).astype(np.float32)
-
-
-def graph(members: Sequence[Network], scales: NDArray[np.float64]) -> Any:  # noqa: ANN401 - onnx is untyped
-    """Return the same as `together` as onnx.ModelProto, written node by node with the operator GRU."""
-    write = GraphWriter()
-    series, rest = _prepared_nodes(write)
-    found = [_member_nodes(write, each, series, rest) for each in members]
-    share = write.scalar(UNIT / len(members))
-    middle = write.op("Mul", _sum(write, [one[0] for one in found]), share)
-    widths = write.op(
-        "Mul", write.op("Mul", _sum(write, [one[1] for one in found]), share), write.constant(_flat(scales))
-    )
-    below, above = write.cut(widths, 1, 0, STEPS), write.cut(widths, 1, STEPS, 2 * STEPS)
-    quantiles = [write.op("Sub", middle, below), middle, write.op("Add", middle, above)]
-    columns = [write.op("Unsqueeze", one, write.whole(2)) for one in quantiles]
-    newest = write.cut(write.cut("recent", 1, RECENT_BINS - 1, RECENT_BINS), 2, 0, 1)
-    write.op("Div", write.beside(2, *columns), newest, output=CHANGE)
-    write.op("Div", _sum(write, [one[2] for one in found]), write.scalar(len(members)), output=TREND)
-    return write.model("heart_rate_trend", INPUTS, OUTPUTS)
-
-
-def _sum(write: GraphWriter, tensors: Sequence[Name]) -> Name:
-    return tensors[0] if len(tensors) == 1 else write.op("Sum", *tensors)
-
-
-def _member_nodes(write: GraphWriter, network: Network, series: Name, rest: Name) -> tuple[Name, Name, Name]:
-    """Add one member; return its middle, widths and chances."""
-    weights = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
-    x = write.beside(1, write.last_state_of_gru(series, weights["gru"]), rest)
-    for name in ("dense_1", "dense_2"):
-        x = write.op("Relu", write.dense(x, weights[name]))
-    logits = write.reshape(write.dense(x, weights["trend"]), -1, STEPS, CLASSES)
-    return (
-        write.dense(x, weights["middle"]),
-        write.op("Softplus", write.dense(x, weights["widths"])),
-        write.op("Softmax", logits, axis=2),
-    )
-
-
-def _prepared_nodes(write: GraphWriter) -> tuple[Name, Name]:
-    """Add what `_prepared` does."""
-    channels = [write.reshape(write.cut("recent", 2, n, n + 1), -1, RECENT_BINS) for n in range(3)]
-    rate, spread, steps = channels
-    newest = write.cut(rate, 1, RECENT_BINS - 1, RECENT_BINS)
-    columns = [
-        _near_nodes(write, rate, newest, RATE),
-        write.known(rate),
-        _near_nodes(write, spread, None, SPREAD),
-        _near_nodes(write, steps, None, STEP_RATE),
-        write.known(steps),
-    ]
-    series = write.beside(2, *(write.op("Unsqueeze", column, write.whole(2)) for column in columns))
-    person = {
-        name: write.cut("person", 1, *ends)
-        for name, ends in {
-            "quantiles": (0, len(SHARES)),
-            "hours": (5, 6),
-            "days": (6, 10),
-            "clock": (10, 12),
-        }.items()
-    }
-    several = (
-        ("minutes", RATE),
-        ("hours", COARSE),
-        (person["quantiles"], COARSE),
-        (person["days"], COARSE),
-    )
-    rest = [
-        part
-        for values, scale in several
-        for part in (_near_nodes(write, values, newest, scale), write.known(values))
-    ]
-    rest += [
-        _near_nodes(write, person["hours"], None, WEEK_HOURS),
-        _near_nodes(write, person["clock"], None, 1.0),
-        write.known(person["clock"]),
-        _near_nodes(write, newest, write.scalar(RESTING), COARSE),
-    ]
-    return write.reshape(series, -1, *QUARTERS), write.beside(1, *rest)
-
-
-def _near_nodes(write: GraphWriter, values: Name, origin: Name | None, scale: float) -> Name:
-    """Add what `_near` does."""
-    moved = values if origin is None else write.op("Sub", values, origin)
-    scaled = write.op("Div", moved, write.scalar(scale))
-    filled = write.op("Where", write.op("IsNaN", values), write.scalar(0.0), scaled)
-    return write.clip(filled, -LIMIT, LIMIT)
 
 
 def fit(

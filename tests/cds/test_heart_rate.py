@@ -83,13 +83,13 @@ def issue_of(response, status=412):
 
 
 def test_the_card_shows_quantiles_beside_persistence_with_trend_and_chances(card_of):
-    card = card_of(change=[[-0.05, 0.0, 0.05], [-0.1, 0.0, 0.1], [-0.1, -0.05, 0.15]])
-    assert card["summary"] == "Heart rate in 60 minutes: 76/min (72 to 92), rising; now 80/min"
+    card = card_of(change=[[-0.05, 0.0, 0.05], [-0.1, 0.0, 0.05], [-0.2, -0.05, 0.05]])
+    assert card["summary"] == "Heart rate in 60 minutes: 76/min (64 to 84), rising; now 80/min"
     assert card["indicator"] == "info"
     assert rows_of(card["detail"], "**Forecast from 2026-11-22 09:00**") == [
         ["15 min", "76", "80", "84", "steady", "20%, 60%, 20%", "80"],
-        ["30 min", "72", "80", "88", "steady", "20%, 60%, 20%", "80"],
-        ["60 min", "72", "76", "92", "rising", "10%, 30%, 60%", "80"],
+        ["30 min", "72", "80", "84", "steady", "20%, 60%, 20%", "80"],
+        ["60 min", "64", "76", "84", "rising", "10%, 30%, 60%", "80"],
     ]
     assert "heart-rate-trend 0.1.0" in card["detail"]
     assert "not a medical device" in card["detail"]
@@ -108,7 +108,7 @@ def test_the_inputs_used_and_missing_are_told(card_of, make_bundle, chart):
 
 def test_it_warns_when_the_forecast_leaves_the_personal_range(card_of):
     # the week lies between 60 and 84 (98 % quantile 84): 80 x 1.1 = 88 is above it
-    card = card_of(change=[[-0.2, -0.1, 0.0], [0.0, 0.1, 0.2], [0.0, 0.1, 0.2]])
+    card = card_of(change=[[-0.2, -0.1, 0.0], [-0.1, 0.0, 0.1], [0.0, 0.1, 0.2]])
     assert card["indicator"] == "warning"
     assert card["summary"] == "Heart rate may rise above the personal range (60 to 84/min) within 30 minutes"
     assert "60 to 84/min (from 13 hours of the past week's readings)" in card["detail"]
@@ -130,7 +130,7 @@ def test_without_a_past_the_range_is_a_general_one(card_of, make_bundle, chart):
 
 
 def test_an_interval_too_wide_is_not_shown_as_a_forecast(card_of):
-    wide = [[-0.3, 0.2, 0.3]] * 3  # 48 a minute: wider than 30 and 40, not than 50
+    wide = [[-0.3, 0.2, 0.3]] * 3  # from 56 to 104, 48 a minute: wider than 30 and 40, not than 50
     card = card_of(change=wide)
     rows = rows_of(card["detail"], "**Forecast from 2026-11-22 09:00**")
     assert [row[2] for row in rows] == ["not sure enough", "not sure enough", "96"]

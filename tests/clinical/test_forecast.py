@@ -79,13 +79,15 @@ def test_readings_older_than_a_week_do_not_count():
     ("one", "alarm"),
     [
         (step(), Alarm.NONE),
-        (step(100, 109, 118), Alarm.NONE),
-        (step(100, 111, 122), Alarm.HIGH),
-        (step(45, 54, 60), Alarm.LOW),
+        (step(55, 80, 110), Alarm.NONE),
+        (step(100, 109, 111), Alarm.HIGH),
+        (step(54, 60, 70), Alarm.LOW),
+        (step(50, 80, 111), Alarm.LOW),
+        (step(54, 80, 120), Alarm.HIGH),
         (step(100, 111, 122, sure=False), Alarm.NONE),
     ],
 )
-def test_an_alarm_is_a_forecast_whose_middle_leaves_the_personal_range(one, alarm):
+def test_an_alarm_is_an_interval_that_leaves_the_personal_range_on_the_side_where_it_goes_further(one, alarm):
     assert forecast(one).alarm == alarm
 
 
