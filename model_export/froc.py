@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
+# The best score on each wanted box (-1 when missed), and the scores of the false marks.
+Judged = tuple[NDArray[np.float64], NDArray[np.float64]]
 FALSE_MARKS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -69,17 +71,50 @@ def curve(
     points: Sequence[float] = FALSE_MARKS,
     margin_px: float = 3.0,
     *,
+    patients: Sequence[str] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[float, Estimate]:
-    """Return the sensitivity at each number of false marks, with a bootstrap interval over images."""
+    """Return the sensitivity at each number of false marks, with a bootstrap interval.
+
+    patients: of each image; whole patients are drawn. None: every image is a patient of its own.
+    """
     judged = [_judge(image, margin_px) for image in images]
+    whole = np.ones((1, len(judged)))
+    value = _weighted(judged, whole, points)[0]
+    drawn = _weighted(judged, _weights(len(judged), patients, draws, seed), points)
+    return {point: _estimate(float(value[n]), drawn[:, n]) for n, point in enumerate(points)}
+
+
+def _weights(count: int, patients: Sequence[str] | None, draws: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each image is drawn, (draws, images)."""
+    names, number = np.unique(np.arange(count) if patients is None else np.array(patients), return_inverse=True)
     rng = np.random.default_rng(seed)
-    samples = rng.integers(0, len(judged), (draws, len(judged)))
-    answer = {}
-    for point in points:
-        values = np.array([_sensitivity([judged[i] for i in row], point) for row in samples])
-        answer[point] = _estimate(_sensitivity(judged, point), values)
+    rows = rng.integers(0, max(len(names), 1), (draws, len(names)))
+    times = np.stack([np.bincount(row, minlength=len(names)) for row in rows]) if len(names) else rows
+    return np.asarray(times[:, number], np.float64)
+
+
+def _weighted(
+    judged: Sequence[Judged], weights: NDArray[np.float64], points: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the sensitivity (draws, points) when image i counts weights[draw, i] times."""
+    found = np.concatenate([hit for hit, _ in judged]) if judged else np.zeros(0)
+    of_found = np.repeat(np.arange(len(judged)), [len(hit) for hit, _ in judged])
+    false = np.concatenate([miss for _, miss in judged]) if judged else np.zeros(0)
+    of_false = np.repeat(np.arange(len(judged)), [len(miss) for _, miss in judged])
+    order = np.argsort(-false, kind="stable")
+    false, of_false = false[order], of_false[order]
+    answer = np.full((len(weights), len(points)), np.nan)
+    for draw, weight in enumerate(weights):
+        total = weight[of_found].sum()
+        if total == 0:
+            continue
+        passed = np.cumsum(weight[of_false])
+        for n, point in enumerate(points):
+            first = int(np.searchsorted(passed, np.floor(point * weight.sum()), side="right"))
+            limit = false[first] if first < len(false) else -0.5  # a missed nodule has -1
+            answer[draw, n] = weight[of_found][found > limit].sum() / total
     return answer
 
 
@@ -107,9 +142,6 @@ def auroc(score: Sequence[float], positive: Sequence[bool], *, draws: int = 1000
     rng = np.random.default_rng(seed)
     samples = rng.integers(0, len(values), (draws, len(values)))
     return _estimate(_auroc(values, truth), np.array([_auroc(values[row], truth[row]) for row in samples]))
-
-
-Judged = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _judge(image: Marked, margin: float) -> Judged:

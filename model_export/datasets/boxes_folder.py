@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from clinical.errors import IncorrectInput
 from model_export.datasets import table
 from model_export.datasets.dicom_picture import read_dicom
-from model_export.datasets.radiograph import READERS_OF_TRUTH, Nodule, Radiograph, contrast
+from model_export.datasets.radiograph import READERS_OF_TRUTH, Radiograph, seen
 from model_export.datasets.splits import Groups, groups_of
 from model_export.datasets.table import Number, Row
 
@@ -70,7 +70,7 @@ def groups(radiographs: Sequence[Radiograph]) -> Groups:
 def _radiograph(folder: Path, image: str, rows: Sequence[Row]) -> Radiograph:
     picture = _read(folder, rows[0])
     nodules = [
-        Nodule(box, _diameter_mm(box, picture.spacing_mm), READERS_OF_TRUTH, contrast(picture.pixels, box), label)
+        seen(picture.pixels, box, _diameter_mm(box, picture.spacing_mm), READERS_OF_TRUTH, label)
         for row in rows
         for box, label in _boxes(row, picture.pixels.shape)
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_export.datasets.radiograph import Nodule, Radiograph, contrast, read_grey
+from model_export.datasets.radiograph import Radiograph, read_grey, seen
 
 NAME = "lidc_drr"
 LAYOUT = ("cases.csv#pixel_mm", "nodules.csv#diameter_mm", "images", "masks")
@@ -35,7 +35,7 @@ def _radiograph(folder: Path, row: dict[str, str], boxes: list[dict[str, str]]) 
     nodules = []
     for entry in boxes:
         box = (float(entry["y0"]), float(entry["x0"]), float(entry["y1"]), float(entry["x1"]))
-        nodules.append(Nodule(box, float(entry["diameter_mm"]), int(entry["readers"]), contrast(pixels, box)))
+        nodules.append(seen(pixels, box, float(entry["diameter_mm"]), int(entry["readers"])))
     return Radiograph(row["case"], row["patient"], pixels, tuple(nodules), np.asarray(mask))
 
 

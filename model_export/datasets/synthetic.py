@@ -1,52 +1,92 @@
-"""Made-up nodules and made-up chests: what the trainer mixes with real projections.
+"""Added nodules and made-up chests: what the trainer mixes with real pictures.
 
-A sphere's projection is its thickness, sqrt(1 - r^2); added to a real lung it gives a nodule whose place
-is known exactly (the idea of the NODE21 generation track). The chests here only teach the network that a
-bright round spot in a dark field counts whatever drew the field; nobody should mistake them for anatomy.
+The thickness of a real nodule (`nodule_shapes`, readers' outlines) is added to a real lung, which gives a
+nodule whose place is known exactly (the idea of the NODE21 generation track). The chests here only teach the
+network that a bright round spot in a dark field counts whatever drew the field; nobody should mistake them
+for anatomy.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_export.datasets import nodule_shapes
 from model_runtime.transforms import resize
 
 Float = NDArray[np.float32]
+PIXEL_MM = 0.75  # of a radiograph of 35 to 43 cm on 512 pixels
+NODULE_MM = (7.0, 36.0)
+MASS_MM = (36.0, 70.0)
+MASSES = 0.12  # share of added shadows that are as large as a mass
+CONTRAST = (0.6, 3.0)  # of an added nodule, as `radiograph.contrast` measures it: faint to obvious
+PHANTOM_SEED = 20261126
+PHANTOM_MM = (15.0, 30.0)
+PHANTOM_CONTRAST = (3.0, 5.0)  # far above what is called obvious (1.5)
+BODY_ABOVE = 0.12  # how much brighter than a lung its wall and its middle are at least
+STRENGTH = (0.03, 0.45)  # in parts of the grey range
 
 
-def nodule_profile(size: int, rng: np.random.Generator) -> Float:
-    """Return the projected thickness of a slightly irregular ellipsoid, 0..1, shape (size, size)."""
-    grid = (np.arange(size) + 0.5) / size * 2.6 - 1.3
-    y, x = np.meshgrid(grid, grid, indexing="ij")
-    turn, stretch = rng.uniform(0, np.pi), rng.uniform(0.75, 1.0)
-    u = x * np.cos(turn) + y * np.sin(turn)
-    v = (y * np.cos(turn) - x * np.sin(turn)) / stretch
-    angle = np.arctan2(v, u)
-    edge = 1 + sum(
-        rng.uniform(0, 0.3 / lobe) * np.cos(lobe * angle + rng.uniform(0, 2 * np.pi)) for lobe in (2, 3, 5)
-    )
-    radius = np.hypot(u, v) / edge
-    # Power 0.5 is a sphere; larger powers fade towards the rim as ground glass and blur do.
-    return np.asarray(np.maximum(0.0, 1 - radius**2) ** rng.uniform(0.4, 1.5), np.float32)
+def nodule_profile(diameter_mm: float, rng: np.random.Generator) -> Float:
+    """Return the projected thickness of a real nodule brought to this diameter, 0..1, on PIXEL_MM.
+
+    Turned, mirrored and a little blurred; four empty pixels around it.
+    """
+    shapes = nodule_shapes.load()
+    near = np.abs(np.log(shapes.diameter_mm / min(diameter_mm, 30.0)))
+    one = int(rng.choice(np.argsort(near)[:80]))
+    scale = diameter_mm / float(shapes.diameter_mm[one]) / PIXEL_MM
+    size = [max(3, round(scale * float(side[one]))) for side in (shapes.height_mm, shapes.width_mm)]
+    profile = resize(shapes.thickness[one].astype(np.float32) / 255, *size)
+    profile = np.rot90(profile, int(rng.integers(4)))
+    if rng.random() < 0.5:
+        profile = profile[::-1]
+    profile = np.pad(profile, 4)
+    for _ in range(int(rng.integers(1, 4))):
+        profile = _blur(profile)
+    return np.asarray(profile / max(float(profile.max()), 1e-6), np.float32)
 
 
 def insert_nodule(
-    grey: Float, target: NDArray[np.uint8], tissue: NDArray[np.bool_], rng: np.random.Generator
+    grey: Float,
+    target: NDArray[np.uint8],
+    tissue: NDArray[np.bool_],
+    rng: np.random.Generator,
+    *,
+    diameter_mm: tuple[float, float] | None = None,
+    contrast: tuple[float, float] = CONTRAST,
 ) -> bool:
-    """Add one nodule of about 8 to 32 mm to a dark place of the picture; False when there is no such place.
+    """Add one nodule or mass to a dark place of the picture; False when there is no such place.
 
-    grey: 0..1, changed in place; target: set to 1 under the nodule; 1 pixel is about 0.75 mm.
+    grey: 0..1, changed in place; target: set to 1 under the nodule. The contrast to the place's own
+    surroundings is drawn between faint and obvious, so that the shadow is as hard to see as a real one.
+    diameter_mm: None for the trainer's mixture of nodules and masses.
     """
-    size = int(rng.uniform(14, 56))
-    spot = _dark_spot(grey, tissue, size, rng)
+    limits = diameter_mm or (MASS_MM if rng.random() < MASSES else NODULE_MM)
+    profile = nodule_profile(float(np.exp(rng.uniform(*np.log(limits)))), rng)
+    spot = _dark_spot(grey, tissue, profile.shape, rng)
     if spot is None:
         return False
-    window = np.s_[spot[0] : spot[0] + size, spot[1] : spot[1] + size]
-    profile = nodule_profile(size, rng)
-    # A small nodule is thin, hence faint: contrast grows with the thickness that the beam crosses.
-    strength = rng.uniform(0.06, 0.35) * (0.6 + 0.4 * size / 56)
-    grey[window] = np.minimum(1, grey[window] + strength * profile)
-    target[window][profile > 0.3] = 1
+    window = np.s_[spot[0] : spot[0] + profile.shape[0], spot[1] : spot[1] + profile.shape[1]]
+    wanted = rng.uniform(*contrast) * _roughness(grey[window]) / float(profile[profile > 0.3].mean())
+    grey[window] = np.minimum(1, grey[window] + np.float32(np.clip(wanted, *STRENGTH)) * profile)
+    target[window][profile > 0.25] = 1
     return True
+
+
+def _roughness(part: Float) -> float:
+    """Return the standard deviation about a plane: what the nodule must stand out of."""
+    step = max(1, min(part.shape) // 24)
+    coarse = part[::step, ::step].astype(np.float64)
+    rows, columns = np.indices(coarse.shape)
+    plane = np.stack([np.ones(coarse.size), rows.ravel(), columns.ravel()], axis=1)
+    slope, *_ = np.linalg.lstsq(plane, coarse.ravel(), rcond=None)
+    return float((coarse.ravel() - plane @ slope).std()) + 1 / 255
+
+
+def _blur(values: Float) -> Float:
+    """Average each pixel with its neighbours (1, 2, 1) along both axes."""
+    for axis in (0, 1):
+        values = (np.roll(values, 1, axis) + 2 * values + np.roll(values, -1, axis)) / 4
+    return values
 
 
 def insert_strand(grey: Float, tissue: NDArray[np.bool_], rng: np.random.Generator) -> None:
@@ -86,19 +126,39 @@ def chest(size: int, rng: np.random.Generator) -> Float:
     return np.asarray(np.clip(grey + texture, 0, 1), np.float32)
 
 
+def phantom(seed: int, size: int = 512) -> tuple[Float, NDArray[np.uint8]]:
+    """Return a made-up chest with one obvious nodule of 15 to 30 mm, and where it is (1 in the nodule)."""
+    rng = np.random.default_rng((PHANTOM_SEED, seed))
+    while True:  # a chest whose lungs have no room is drawn again
+        grey = chest(size, rng)
+        target = np.zeros(grey.shape, np.uint8)
+        everywhere = np.ones(grey.shape, np.bool_)
+        if insert_nodule(grey, target, everywhere, rng, diameter_mm=PHANTOM_MM, contrast=PHANTOM_CONTRAST):
+            return grey, target
+
+
 def _soft(level: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-np.clip(level / width * 4, -30, 30))))
 
 
 def _dark_spot(
-    grey: Float, tissue: NDArray[np.bool_], size: int, rng: np.random.Generator
+    grey: Float, tissue: NDArray[np.bool_], size: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """Find a corner of a square whose middle is darker than most of the picture, yet no outside air."""
-    limit = min(0.6, float(np.percentile(grey[tissue], 60))) if tissue.any() else 0.0
+    """Find a corner of a rectangle that is darker than most of the picture, with brighter body on both sides.
+
+    That is what a lung is and the air beside the body is not.
+    """
+    if not tissue.any() or min(grey.shape[0] - size[0], grey.shape[1] - size[1]) <= 0:
+        return None
+    limit = min(0.62, float(np.percentile(grey[::4, ::4][tissue[::4, ::4]], 60)))
     for _ in range(12):
-        row = int(rng.integers(0, grey.shape[0] - size))
-        column = int(rng.integers(0, grey.shape[1] - size))
-        window = np.s_[row : row + size, column : column + size]
-        if tissue[window].all() and 0.05 < grey[window].mean() < limit and grey[window].min() > 0.02:
+        row = int(rng.integers(0, grey.shape[0] - size[0]))
+        column = int(rng.integers(0, grey.shape[1] - size[1]))
+        window = np.s_[row : row + size[0], column : column + size[1]]
+        mean = float(grey[window].mean())
+        if not (tissue[window].all() and 0.05 < mean < limit and grey[window].min() > 0.02):
+            continue
+        across = grey[row + size[0] // 2]
+        if min(across[: column + 1].max(), across[column + size[1] - 1 :].max()) > mean + BODY_ABOVE:
             return row, column
     return None

@@ -74,15 +74,17 @@ class Channel:
 UNIT_GREY = (Channel(1.0, 255 / 128, -127 / 128),)  # one channel, 0..1
 
 
-def features(entry: Tensor, stages: int = len(STAGES)) -> list[Tensor]:
+def features(entry: Tensor, stages: int = len(STAGES), *, last: int | None = None) -> list[Tensor]:
     """Return the tensors at the end of the first `stages` stages, for an entry (batch, rows, columns, channels).
 
     Widths and strides are those of STAGES. Rows and columns should be multiples of the last stride.
+    last: how many blocks of the last stage are built; None for all.
     """
     x = _convolve(entry, STEM_WIDTH, 3, 2, "lite0_stem", active=True)
     answer, number = [], 0
-    for stage in STAGES[:stages]:
-        for repeat in range(stage.blocks):
+    for index, stage in enumerate(STAGES[:stages], start=1):
+        blocks = stage.blocks if last is None or index < stages else min(last, stage.blocks)
+        for repeat in range(blocks):
             x = _block(x, stage, stage.stride if repeat == 0 else 1, f"lite0_{number}")
             number += 1
         answer.append(x)
@@ -156,13 +158,13 @@ def _layer_weights(name: str, weights: Mapping[str, Float]) -> list[Float]:
         return [
             weights[f"{block}{norm}.{part}"].copy() for part in ("weight", "bias", "running_mean", "running_var")
         ]
-    layer = {
+    convolution = {
         "stem": "_conv_stem",
         "expand": "_expand_conv",
         "depth": "_depthwise_conv",
         "project": "_project_conv",
     }
-    kernel = weights[f"{block}{layer[kind]}.weight"]
+    kernel = weights[f"{block}{convolution[kind]}.weight"]
     return [np.ascontiguousarray(kernel.transpose((2, 3, 0, 1) if kind == "depth" else (2, 3, 1, 0)))]
 
 

@@ -1,7 +1,8 @@
-"""Fit and export the lung nodule model; the only part of its recipe that needs TensorFlow."""
+"""How the lung nodule network is trained. Needs the training stack."""
 
-import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,62 +10,78 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model_export.datasets.crops import Crops, Mixture
-from model_export.datasets.radiograph import canvas
-from model_export.onnx.gate import release
+from model_export.datasets.radiograph import Canvas, Radiograph, canvas
 from model_export.onnx.keras_network import keras_model
 from model_export.recipe import Progress
+from model_export.recipes import efficientnet_lite
 from model_export.recipes import segmentation_network as network
-from model_export.recipes.lung_nodule import candidate, gate_rows, manifest_document, onnx_predict
+from model_export.recipes.lung_nodule import Fit, Fitted
 from model_export.recipes.lung_nodule_data import SPEC, Sets
-from model_export.recipes.lung_nodule_measure import Predict, choose_thresholds, measure, selection_score
+from model_export.recipes.lung_nodule_measure import Predict
 
 Float = NDArray[np.float32]
-CHECK_EVERY = 300
-WEIGHTS = "last.weights.h5"
-# First find nodules, then draw them as large as they are: with equal weights the regions shrink to their rims.
-PHASES = (
-    network.Budget(steps=5600, minutes=24 * 60),
-    network.Budget(steps=1700, minutes=24 * 60, learning_rate=5e-4, positive=0.5),
+# What each channel is to a network that was trained on photographs: the grey value 0..1, and the local contrast
+# -1..1, which spreads about 1.5 times as wide once it is centred.
+CHANNELS = (
+    efficientnet_lite.Channel(0.5, 255 / 128, -127 / 128),
+    efficientnet_lite.Channel(0.5, 1.5, 0.0),
 )
+CROP = 192
+FULL_MIXTURE = Mixture()
+CHECK_EVERY = 250
+FOLD = network.Budget(steps=3000, minutes=24 * 60, batch=8, learning_rate=1.5e-3)
+# The shipped model goes on from the first fold's, with everybody: a quarter of the time of a training of its own.
+SHIPPED = network.Budget(steps=1200, minutes=24 * 60, batch=8, learning_rate=7e-4)
+PHANTOMS = network.Budget(steps=750, minutes=24 * 60, batch=8)
+PHANTOM_CROP, PHANTOM_WIDTHS = 128, (8, 16, 24, 32)
+QUICK = network.Budget(steps=2, minutes=1, batch=2, learning_rate=1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network of crop size with its weights. loss: smoothed, one value every CHECK_EVERY steps."""
+
+    model: network.Network
+    loss: tuple[float, ...]
+    minutes: float
 
 
 def fit(
-    sets: Sets, work: Path, *, seed: int, progress: Progress, budgets: Sequence[network.Budget] = PHASES
-) -> Path:
-    """Train in phases and return the file of the last weights in `work`, rewritten at every check.
-
-    The end of the schedule is taken and not the best check: among the few visible nodules of the validation
-    patients one more or less decides, and that is luck.
-    """
-    crops = Crops(
-        SPEC,
-        [canvas(item, SPEC) for item in sets.train],
-        [canvas(item, SPEC) for item in sets.real_train],
-        Mixture(),
-    )
-    model = network.unet(crops.side, SPEC.channels)
-    for number, budget in enumerate(budgets):
-        train_phase(model, crops, sets, work, budget, seed=seed + number, progress=progress)
-    return work / WEIGHTS
-
-
-def train_phase(
-    model: network.Network,
-    crops: Crops,
     sets: Sets,
-    work: Path,
     budget: network.Budget,
     *,
     seed: int,
     progress: Progress,
-) -> None:
-    """Train for one budget, in place; `work` holds the weights of the last check."""
+    stage: str = "training",
+    start: network.Network | None = None,
+    mixture: Mixture = FULL_MIXTURE,
+) -> Trained:
+    """Train from the weights of `start`, or from ImageNet's.
 
-    def check(current: network.Network, step: int, recent: float) -> None:
-        current.save_weights(work / WEIGHTS)
-        score = selection_score(sets.validation, keras_predict(current))
-        progress(f"training: loss {recent:.3f}, validation sensitivity {score:.3f}", step, budget.steps)
+    The end of the schedule is taken and not the best check: among the few visible nodules that validation
+    patients have, one more or less decides, and that is luck.
+    """
+    crops = Crops(
+        SPEC,
+        canvases(sets.projections),
+        canvases(sets.backgrounds),
+        mixture,
+        canvases(sets.boxed),
+        side=CROP,
+    )
+    model = network.lite_unet(CROP, SPEC.channels)
+    if start is None:
+        weights = efficientnet_lite.read_weights(efficientnet_lite.weights_file())
+        efficientnet_lite.set_imagenet(model, weights, CHANNELS)
+    else:
+        model.set_weights(start.get_weights())
+    losses: list[float] = []
 
+    def check(_: network.Network, step: int, recent: float) -> None:
+        losses.append(round(recent, 4))
+        progress(f"{stage}: loss {recent:.3f}", step, budget.steps)
+
+    started = time.monotonic()
     network.learn(
         model,
         lambda rng: crops.batch(budget.batch, rng),
@@ -73,29 +90,60 @@ def train_phase(
         check_every=CHECK_EVERY,
         check=check,
     )
+    return Trained(model, tuple(losses), (time.monotonic() - started) / 60)
 
 
-def export(sets: Sets, weights: Path, out: Path, *, seed: int, progress: Progress) -> Path:
-    """Export weights through the gate, with thresholds and metrics measured through the exported file."""
-    model = network.unet(SPEC.rows, SPEC.channels)
-    model.load_weights(weights)
-    onnx_model = keras_model(model)
-    reference = keras_predict(model)
-    rows = gate_rows(seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        progress("export gate, first pass", 0, 3)
-        draft = manifest_document({"mask": 0.5, "report": 0.5, "min_area_px": 1}, {}, sets, seed)
-        few = rows[: 2 * 8]
-        folder = release(candidate(draft, onnx_model, reference, np.tile(few, (16, 1, 1, 1))), Path(scratch))[0]
-        predict = onnx_predict(folder)
-        progress("choosing thresholds", 1, 3)
-        thresholds = choose_thresholds(sets.validation, predict)
-        metrics = measure(sets, predict, thresholds, seed)
-    progress("export gate", 2, 3)
-    document = manifest_document(thresholds, metrics, sets, seed)
-    folder, parity = release(candidate(document, onnx_model, reference, rows), out)
-    progress(f"parity {parity.difference:.1e} over {parity.rows} images", 3, 3)
-    return folder
+def fit_phantoms(*, seed: int, progress: Progress, quick: bool) -> Trained:
+    """Train a small network on made-up chests alone, from random weights."""
+    crops = Crops(
+        SPEC, (), (), Mixture(nodule=0.0, boxed=0.0, real=0.0, chest=1.0, inserted=0.7), side=PHANTOM_CROP
+    )
+    model = network.unet(PHANTOM_CROP, SPEC.channels, PHANTOM_WIDTHS)
+    budget = QUICK if quick else PHANTOMS
+    losses: list[float] = []
+
+    def check(_: network.Network, step: int, recent: float) -> None:
+        losses.append(round(recent, 4))
+        progress(f"training: loss {recent:.3f}", step, budget.steps)
+
+    started = time.monotonic()
+    network.learn(
+        model, lambda rng: crops.batch(budget.batch, rng), budget, seed=seed, check_every=CHECK_EVERY, check=check
+    )
+    return Trained(model, tuple(losses), (time.monotonic() - started) / 60)
+
+
+def fitter(seed: int, progress: Progress, *, quick: bool = False) -> Fit:
+    """Return the function that trains for the recipe: on a fold, or for the shipped model."""
+
+    first: list[Trained] = []
+
+    def fit_one(sets: Sets, shipped: bool, stage: str) -> Fitted:
+        budget = QUICK if quick else SHIPPED if shipped else FOLD
+        start = first[0].model if shipped and first else None
+        trained = fit(sets, budget, seed=seed + int(shipped), progress=progress, stage=stage, start=start)
+        if not first:
+            first.append(trained)
+        return fitted(trained)
+
+    return fit_one
+
+
+def fitted(trained: Trained) -> Fitted:
+    """Return a trained network as the recipe takes it: the graph to export and the trainer's own prediction."""
+    whole = network.with_size(trained.model, SPEC.rows, SPEC.channels)
+    return Fitted(
+        graph=keras_model(network.folded(whole)),
+        reference=keras_predict(trained.model),
+        loss=trained.loss,
+        minutes=trained.minutes,
+        keep=lambda folder: save(trained.model, folder),
+    )
+
+
+def canvases(pictures: Sequence[Radiograph]) -> list[Canvas]:
+    """Return the pictures on the tensor's grid with what is to be learnt."""
+    return [canvas(item, SPEC) for item in pictures]
 
 
 def keras_predict(model: network.Network) -> Predict:
@@ -107,3 +155,9 @@ def keras_predict(model: network.Network) -> Predict:
         return np.asarray(compiled(tf.constant(tensor)))
 
     return predict
+
+
+def save(model: network.Network, folder: Path) -> None:
+    """Keep the trainer's own file, at the size that the server uses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network.with_size(model, SPEC.rows, SPEC.channels).save(folder / "model.keras")

@@ -13,12 +13,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model_export.onnx.keras_network import Enlarge
+from model_export.recipes import efficientnet_lite
 
 Float = NDArray[np.float32]
 Batch = tuple[Float, Float]
 Network = Any  # a Keras model; TensorFlow carries no types
 Tensor = Any
 WIDTHS = (16, 32, 48, 64, 96)
+LITE_WIDTHS = (48, 32, 24)
 # Keras' default of 0.99 leaves the moving statistics of a short training far behind: the loss falls, the
 # inference result stays at zero (reference/inference.md 2.1, trap 7).
 BATCHNORM_MOMENTUM = 0.9
@@ -66,9 +68,77 @@ def unet(size: int, channels: int, widths: tuple[int, ...] = WIDTHS) -> Network:
     return keras.Model(entry, layers.Activation("sigmoid", name="probability")(x), name="light_unet")
 
 
+def lite_unet(size: int, channels: int) -> Network:
+    """Return a U-Net on EfficientNet-Lite0: (batch, size, size, channels) -> `probability` (..., 1).
+
+    size: a multiple of 64. The encoder sees half the resolution: a nodule of 15 mm is then ten pixels wide, and a
+    training step costs a quarter. Two blocks of its fourth stage let a place see 170 pixels around it. The decoder
+    ends at a quarter of the resolution; one bilinear resize brings the answer back.
+    """
+    layers = keras.layers
+
+    def convolve(x: Tensor, width: int, name: str) -> Tensor:
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=f"{name}_norm")(x)
+        return layers.ReLU(name=f"{name}_act")(x)
+
+    entry = keras.Input((size, size, channels), name="image")
+    found = efficientnet_lite.features(layers.AveragePooling2D(2)(entry), 4, last=2)
+    x = found[-1]
+    for skip, width in zip(found[-2::-1], LITE_WIDTHS, strict=True):
+        x = convolve(layers.Concatenate()([Enlarge(2)(x), skip]), width, f"up{width}")
+    bias = keras.initializers.Constant(-4.0)
+    x = layers.Conv2D(1, 3, padding="same", bias_initializer=bias, name="head")(x)
+    x = Enlarge(4, smooth=True)(x)
+    return keras.Model(entry, layers.Activation("sigmoid", name="probability")(x), name="lite_unet")
+
+
+class _Through(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
+    """Stands where a normalisation was; takes its arguments and changes nothing."""
+
+    def call(self, x: Tensor, training: object = None, mask: object = None) -> Tensor:  # noqa: ARG002
+        return x
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return shape
+
+
+def folded(model: Network) -> Network:
+    """Return the same network with each normalisation `<layer>_norm` folded into its convolution `<layer>`.
+
+    tf2onnx does that for ordinary convolutions only; a depthwise one would keep a Mul of its own.
+    """
+    norms = {layer.name.removesuffix("_norm"): layer for layer in model.layers if layer.name.endswith("_norm")}
+
+    def without(layer: Network) -> Network:
+        config = layer.get_config()
+        if layer.name.endswith("_norm"):
+            return _Through(name=layer.name)
+        return layer.__class__.from_config({**config, "use_bias": True} if layer.name in norms else config)
+
+    plain = keras.models.clone_model(model, clone_function=without)
+    for layer in model.layers:
+        if not layer.weights or layer.name.endswith("_norm"):
+            continue
+        values = layer.get_weights()
+        if layer.name in norms:
+            gain, offset, mean, variance = norms[layer.name].get_weights()
+            gain = gain / np.sqrt(variance + norms[layer.name].epsilon)
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            values = [values[0] * (gain[:, None] if depthwise else gain), offset - mean * gain]
+        plain.get_layer(layer.name).set_weights(values)
+    return plain
+
+
 def with_size(model: Network, size: int, channels: int) -> Network:
-    """Return the same network with the same weights for pictures of another size."""
-    other = unet(size, channels)
+    """Return the same network (`unet` or `lite_unet`) with the same weights for pictures of another size."""
+    if model.name == "lite_unet":
+        other = lite_unet(size, channels)
+    else:
+        steps = [layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+        convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        widths = tuple(convolutions[2 * level].filters for level in range(len(steps) + 1))
+        other = unet(size, channels, widths)
     other.set_weights(model.get_weights())
     return other
 

@@ -1,13 +1,24 @@
 """What the trainer learns from: who is in which part, what counts as a nodule, what is added."""
 
+import gzip
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from model_export.datasets import lidc_drr, nih_cxr
+from model_export.datasets import lidc_drr, nih_chestxdet, nih_cxr
 from model_export.datasets.crops import Crops, Mixture
-from model_export.datasets.radiograph import Nodule, Radiograph, canvas, contrast, data_dir, split_by_patient
-from model_export.datasets.synthetic import chest, insert_nodule, nodule_profile
+from model_export.datasets.radiograph import (
+    Nodule,
+    Radiograph,
+    background,
+    canvas,
+    contrast,
+    data_dir,
+    outline_of,
+    visibility_grade,
+)
+from model_export.datasets.synthetic import chest, insert_nodule, nodule_profile, phantom
 from model_runtime.transforms import ImageSpec, prepare
 
 SPEC = ImageSpec(("DX",), 128, 128, 0.0, 100.0, 8)
@@ -25,25 +36,40 @@ def nodule(box=(40, 40, 56, 56), diameter_mm=12.0, readers=4, contrast_value=2.0
     return Nodule(box, diameter_mm, readers, contrast_value)
 
 
-def test_no_patient_stands_in_two_parts():
-    views = [Radiograph(f"view{i}", f"patient{i // 3}", np.zeros((4, 4), np.float32)) for i in range(90)]
-    parts = split_by_patient(views, (0.6, 0.2, 0.2), seed=3)
-    patients = [{view.patient for view in part} for part in parts]
-    assert sum(map(len, parts)) == 90
-    assert len(set.union(*patients)) == sum(map(len, patients))
-    assert [len(names) for names in patients] == [18, 6, 6]
-
-
-def test_the_split_depends_on_the_seed_alone():
-    views = [Radiograph(f"v{i}", f"p{i}", np.zeros((4, 4), np.float32)) for i in range(20)]
-    first, again = split_by_patient(views, (1, 1), 7), split_by_patient(views[::-1], (1, 1), 7)
-    assert {v.name for v in first[0]} == {v.name for v in again[0]}
-
-
 def test_a_bright_nodule_is_visible_and_a_hidden_one_is_not():
     box = (40.0, 40.0, 56.0, 56.0)
     assert contrast(lung([nodule(box)], bright=10).pixels, box) > 1
     assert abs(contrast(lung().pixels, box)) < 0.5
+
+
+def test_a_slope_across_the_nodule_neither_makes_nor_hides_it():
+    box = (40.0, 40.0, 56.0, 56.0)
+    slope = np.linspace(0, 60, 100, dtype=np.float32)[None, :]
+    flat, steep = lung([nodule(box)], bright=10).pixels, lung([nodule(box)], bright=10).pixels + slope
+    assert contrast(steep, box) == pytest.approx(contrast(flat, box), rel=0.02)
+
+
+def test_the_grade_follows_contrast_size_and_surroundings():
+    assert [visibility_grade(value, 12.0) for value in (0.49, 0.5, 1.0, 1.5)] == [0, 1, 2, 3]
+    assert visibility_grade(3.0, 5.9) == 1  # too small to be above faint
+    assert [visibility_grade(value, 12.0, 0.5) for value in (0.5, 1.0, 3.0)] == [0, 1, 1]  # behind the heart
+    assert visibility_grade(3.0, float("nan")) == 3  # a picture without scale
+
+
+def test_the_background_is_that_of_the_ring_in_parts_of_the_grey_range():
+    pixels = np.zeros((100, 100), np.float32)
+    pixels[:, 50:] = 200
+    assert background(pixels, (40, 15, 50, 25)) == pytest.approx(0, abs=0.01)
+    assert background(pixels, (40, 75, 50, 85)) == pytest.approx(1, abs=0.01)
+
+
+def test_a_cut_outline_is_replaced_by_the_ellipse_of_the_box():
+    mask = np.zeros((100, 100), np.bool_)
+    mask[44:52, 44:52] = True
+    whole = lung([nodule((44, 44, 52, 52))], mask)
+    assert outline_of(whole, whole.nodules[0]).sum() == 64
+    cut = lung([nodule((30, 30, 66, 66))], mask)
+    assert outline_of(cut, cut.nodules[0]).sum() == pytest.approx(np.pi * 18**2 * 0.81, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +98,21 @@ def test_the_trainer_sees_the_same_grey_values_as_the_server():
     assert np.abs(canvas(view, SPEC).grey - served[0, :, :, 0]).max() < 1e-3
 
 
-def test_an_added_nodule_brightens_exactly_its_target():
+def test_an_added_nodule_brightens_its_target_in_a_lung_between_brighter_walls():
     rng = np.random.default_rng(2)
-    grey = np.full((120, 120), 0.3, np.float32)
-    grey[:, 60:] = 0.8  # a bright half, where none may be put
+    grey = np.full((160, 160), 0.8, np.float32)
+    grey[20:140, 30:130] = 0.3 + rng.normal(0, 0.01, (120, 100))
     before, target = grey.copy(), np.zeros(grey.shape, np.uint8)
-    assert insert_nodule(grey, target, np.ones(grey.shape, np.bool_), rng)
-    assert target.sum() > 20
-    assert not target[:, 60:].any()
+    assert insert_nodule(grey, target, np.ones(grey.shape, np.bool_), rng, diameter_mm=(10, 15))
+    assert target.sum() > 50
     assert (grey - before)[target == 1].min() > 0
     assert (grey - before)[target == 0].max() < (grey - before)[target == 1].max()
+
+
+def test_no_nodule_is_added_to_the_air_beside_the_body():
+    grey, target = np.full((160, 160), 0.8, np.float32), np.zeros((160, 160), np.uint8)
+    grey[:, :100] = 0.1  # open to the left: no wall there
+    assert not insert_nodule(grey, target, np.ones(grey.shape, np.bool_), np.random.default_rng(1))
 
 
 def test_no_nodule_is_added_outside_the_picture():
@@ -94,6 +125,20 @@ def test_profiles_and_chests_stay_in_range():
     rng = np.random.default_rng(0)
     for made in (nodule_profile(30, rng), chest(96, rng)):
         assert 0 <= made.min() <= made.max() <= 1
+
+
+def test_a_profile_is_as_wide_as_the_nodule_it_stands_for():
+    widths = []
+    for seed in range(12):
+        thick = nodule_profile(20.0, np.random.default_rng(seed)) > 0.25
+        widths.append(np.sqrt(thick.any(axis=1).sum() * thick.any(axis=0).sum()) * 0.75)
+    assert np.median(widths) == pytest.approx(20, rel=0.2)  # millimetres
+
+
+def test_a_phantom_depends_on_its_number_alone():
+    first, again = phantom(3, 256), phantom(3, 256)
+    assert np.array_equal(first[0], again[0])
+    assert first[1].sum() > 20
 
 
 def test_crops_repeat_with_the_seed_and_weigh_nothing_where_nobody_knows():
@@ -137,7 +182,24 @@ def test_real_radiographs_are_read_with_their_label(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,nodule_or_mass\na.png,7,1\n", encoding="utf-8")
     (view,), label = nih_cxr.load(tmp_path)
     assert view.patient == "7"
-    assert label == {"a.png": True}
+    assert label["a.png"].nodule_or_mass
+    assert np.isnan(label["a.png"].chexnet)  # a table without that column still can be read
+
+
+def test_expert_boxes_are_halved_with_the_picture_and_measured_in_millimetres(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((512, 512), np.uint8)).save(tmp_path / "images" / "a.png")
+    header = "image,patient,orig_w,orig_h,mm_x,has_pixels\n"
+    (tmp_path / "images.csv").write_text(header + "a.png,7,2048,1024,0.2,1\nb.png,8,1,1,1,0\n", encoding="utf-8")
+    rows = "a.png,Nodule,100,200,150,230,[]\na.png,Mass,10,10,90,90,[]\na.png,Effusion,0,0,9,9,[]\n"
+    with gzip.open(tmp_path / "findings.csv.gz", "wt", encoding="utf-8") as table:
+        table.write("image,finding,x0,y0,x1,y1,polygon\n" + rows)
+    (view,) = nih_chestxdet.load(tmp_path)
+    small, large = view.nodules
+    assert (small.box, small.kind, large.kind) == ((100.0, 50.0, 115.0, 75.0), "nodule", "mass")
+    # 30 rows of 0.2 mm and 50 columns of 0.4 mm in the 1024 release: sqrt(6 x 20)
+    assert small.diameter_mm == pytest.approx(np.sqrt(120))
+    assert small.is_truth
 
 
 def test_data_is_looked_for_where_the_environment_says(tmp_path, monkeypatch):
