@@ -22,7 +22,6 @@ from model_export.recipes.heart_rate_judging import forecasts, judge_examples
 from model_export.recipes.heart_rate_measure import PARTS, Judged, figures, limited
 from model_export.recipes.heart_rate_plots import plots_of
 from model_export.recipes.heart_rate_windows import Series
-from model_runtime.engine import Engine, LocalEngine
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
 from model_runtime.tasks.forecast import Forecast
@@ -85,7 +84,7 @@ def _recorded(
 def _laboratory(folder: Path, data: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the figures of the treadmill sessions, and what is said of the set."""
     sessions = lab.load(data)
-    found = activity_figures(LocalEngine(Library(folder.parent)), folder.name, sessions)
+    found = activity_figures(Library(folder.parent).verify(folder.name), sessions)
     return found, {
         "sha256": folder_digest(data),
         "subjects": len({one.person for one in sessions}),
@@ -112,9 +111,8 @@ def judge(folder: Path, series: Series) -> dict[str, Judged]:
     examples = judge_examples(series)
     if examples is None:
         return {}
-    engine: Engine = LocalEngine(library)
     line = library.arrays(manifest.name, "ridge")
-    judged = limited(forecasts(engine, manifest.name, line, examples), part.policy)
+    judged = limited(forecasts(library.verify(manifest.name), line, examples), part.policy)
     known = np.isin(judged.wearer, list(part.subjects))
     return {name: judged.rows(rows) for name, rows in zip(PARTS, (known, ~known), strict=True) if rows.any()}
 

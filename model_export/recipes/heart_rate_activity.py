@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from clinical.trend import BIN_MIN, Windows, joined, targets, windows
-from model_export.datasets.applewatch_fitbit_lab import Session
+from model_export.datasets.applewatch_fitbit_lab import Session as Treadmill
 from model_export.metrics import rounded
 from model_export.resampling import interval
-from model_runtime.engine import Engine
+from model_runtime.session import Session
 from model_runtime.tasks.forecast import CHANGE
 
 FROM_MIN = 30
@@ -22,7 +22,7 @@ NEW_STEPS_BINS = 2  # the last ten minutes
 SEED = 20261122
 
 
-def activity_figures(engine: Engine, model: str, sessions: Sequence[Session]) -> dict[str, Any] | None:
+def activity_figures(model: Session, sessions: Sequence[Treadmill]) -> dict[str, Any] | None:
     """Return the figures, None when no session is long enough. Intervals are over persons."""
     found = [(one, ends) for one in sessions if len(ends := _ends(one))]
     if not found:
@@ -31,8 +31,8 @@ def activity_figures(engine: Engine, model: str, sessions: Sequence[Session]) ->
     truth = np.concatenate([targets(one.series, ends)[:, 0] for one, ends in found])
     person = np.concatenate([np.full(len(ends), one.person) for one, ends in found])
     move = truth - shown.last
-    error = np.abs(move - _middle(engine, model, shown))
-    shift = _middle(engine, model, _with_steps(shown, WALKING)) - _middle(engine, model, _with_steps(shown, 0.0))
+    error = np.abs(move - _middle(model, shown))
+    shift = _middle(model, _with_steps(shown, WALKING)) - _middle(model, _with_steps(shown, 0.0))
 
     def skill(rows: Any) -> float:  # noqa: ANN401
         return float(1 - error[rows].sum() / np.abs(move[rows]).sum())
@@ -53,7 +53,7 @@ def activity_figures(engine: Engine, model: str, sessions: Sequence[Session]) ->
     }
 
 
-def _ends(session: Session) -> Any:  # noqa: ANN401
+def _ends(session: Treadmill) -> Any:  # noqa: ANN401
     """Return the minutes from which 15 minutes ahead were measured, every fifth one."""
     ends = np.arange(FROM_MIN, len(session.series) - 15, BIN_MIN)
     if not len(ends):
@@ -62,9 +62,9 @@ def _ends(session: Session) -> Any:  # noqa: ANN401
     return ends[~np.isnan(newest) & ~np.isnan(targets(session.series, ends)[:, 0])]
 
 
-def _middle(engine: Engine, model: str, shown: Windows) -> Any:  # noqa: ANN401
+def _middle(model: Session, shown: Windows) -> Any:  # noqa: ANN401
     """Return the forecast change at 15 minutes, per minute."""
-    return engine.run(model, shown.inputs())[CHANGE][:, 0, 1].astype(np.float64) * shown.last
+    return model.run(shown.inputs())[CHANGE][:, 0, 1].astype(np.float64) * shown.last
 
 
 def _with_steps(shown: Windows, steps: float) -> Windows:

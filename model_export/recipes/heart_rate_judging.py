@@ -24,7 +24,7 @@ from model_export.recipes.heart_rate_measure import (
     width_scales,
 )
 from model_export.recipes.heart_rate_windows import Examples, Fold, Series, to_judge
-from model_runtime.engine import Engine
+from model_runtime.session import Session
 from model_runtime.tasks.forecast import CHANGE, TREND
 
 Scales = NDArray[np.float64]
@@ -64,14 +64,11 @@ def judge_examples(series: Series) -> Examples | None:
     return to_judge({name: one for name, one in read.items() if one is not None})
 
 
-def forecasts(engine: Engine, model: str, line: ridge.Coefficients, examples: Examples) -> Judged:
+def forecasts(session: Session, line: ridge.Coefficients, examples: Examples) -> Judged:
     """Run a model on windows, in pieces, and put ridge and what came beside it."""
-    pieces = [
-        engine.run(
-            model, examples.windows.rows(np.arange(start, min(len(examples), start + ROWS_AT_ONCE))).inputs()
-        )
-        for start in range(0, len(examples), ROWS_AT_ONCE)
-    ]
+    starts = range(0, len(examples), ROWS_AT_ONCE)
+    rows = [np.arange(start, min(len(examples), start + ROWS_AT_ONCE)) for start in starts]
+    pieces = [session.run(examples.windows.rows(part).inputs()) for part in rows]
     newest = examples.windows.last.astype(np.float64)
     return Judged(
         newest=newest,

@@ -27,7 +27,6 @@ from model_export.recipes.heart_rate_plots import plots_of
 from model_export.recipes.heart_rate_settings import INPUTS
 from model_export.recipes.heart_rate_training import FULL, QUICK, cross_validate, fit_members, fit_ridge
 from model_export.recipes.heart_rate_windows import Examples, Series, to_judge
-from model_runtime.engine import LocalEngine
 from model_runtime.histogram import histogram_of
 from model_runtime.library import Library
 from model_runtime.tasks.forecast import CHANGE, TREND
@@ -132,7 +131,7 @@ def _activity(text: Mapping[str, Any], made: _Made, sessions: Sequence[lab.Sessi
         return None
     with tempfile.TemporaryDirectory(prefix="consilium-lab-") as scratch:
         folder, _ = release(_candidate(text, made), Path(scratch))
-        return activity_figures(LocalEngine(Library(folder.parent)), folder.name, sessions)
+        return activity_figures(Library(folder.parent).verify(folder.name), sessions)
 
 
 def _reference(examples: Examples, judged: Mapping[str, Judged]) -> dict[str, Any]:

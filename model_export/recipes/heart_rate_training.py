@@ -19,7 +19,6 @@ from model_export.recipes.heart_rate_judging import PLAIN, FoldResult, Scales, f
 from model_export.recipes.heart_rate_network import Network
 from model_export.recipes.heart_rate_settings import Settings
 from model_export.recipes.heart_rate_windows import BLOCKS, Examples, Fold, Series, folds, to_judge, to_learn
-from model_runtime.engine import LocalEngine
 from model_runtime.library import Library
 
 # Writes a model folder of these members with these scales through the gate; returns it.
@@ -57,8 +56,8 @@ def _judge_fold(fold: Fold, judge: Examples, plan: Plan, seed: int, export: Expo
     line = fit_ridge(fold.learn)
     with tempfile.TemporaryDirectory(prefix="consilium-fold-") as scratch:
         folder = export(members, PLAIN, line, judge, Path(scratch))
-        engine = LocalEngine(Library(folder.parent))
-        return FoldResult(fold, forecasts(engine, folder.name, line, judge), losses)
+        session = Library(folder.parent).verify(folder.name)
+        return FoldResult(fold, forecasts(session, line, judge), losses)
 
 
 def fit_members(
