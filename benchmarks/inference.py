@@ -4,9 +4,9 @@
 
 One row or image at 1 and 2 threads and a batch of 8, in onnxruntime as anybody would call it and through our
 engine (which checks inputs and results). `--trainer` adds what the trainer's own predict takes, from
-FOLDER/<graph>.keras or FOLDER/<graph>.joblib. A risk row must take at most 50 microseconds in onnxruntime (DESIGN
-section 9), the document's network hold at most 60 nodes without Tile or Loop. On a shared machine only ratios
-within one run mean much.
+FOLDER/<model>/trainer/<graph>.keras or .joblib: what `consilium-export train --keep-trainer` leaves. A risk row
+must take at most 50 microseconds in onnxruntime (DESIGN section 9), the document's network hold at most 60 nodes
+without Tile or Loop. On a shared machine only ratios within one run mean much.
 """
 
 import argparse

@@ -4,7 +4,7 @@ The files are those that a recipe keeps on request, from one's own training: a j
 else's may be opened here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,19 @@ from benchmarks.cases import Case
 Predict = Callable[[Mapping[str, NDArray[Any]]], object]
 
 
-def ways(case: Case, folders: list[Path]) -> Iterator[tuple[str, Predict]]:
-    """Yield the ways to ask the trainer of a graph, none when its file is in none of the folders."""
+def ways(case: Case, folders: list[Path]) -> list[tuple[str, Predict]]:
+    """Return the ways to ask the trainer of a graph: `<model>/trainer/<graph>` in one of the folders, or none."""
     name = case.model.split()[0]
     for folder in folders:
-        for stem in (f"{name}_{case.graph}", case.graph):
-            if (folder / f"{stem}.keras").is_file():
-                yield from _keras(folder / f"{stem}.keras")
-                return
-            if (folder / f"{stem}.joblib").is_file():
-                yield _sklearn(folder / f"{stem}.joblib")
-                return
+        file = folder / name / "trainer" / case.graph
+        if file.with_suffix(".keras").is_file():
+            return _keras(file.with_suffix(".keras"))
+        if file.with_suffix(".joblib").is_file():
+            return [_sklearn(file.with_suffix(".joblib"))]
+    return []
 
 
-def _keras(file: Path) -> Iterator[tuple[str, Predict]]:
+def _keras(file: Path) -> list[tuple[str, Predict]]:
     import keras  # noqa: PLC0415 - two seconds and a gigabyte
     import tensorflow as tf  # noqa: PLC0415
 
@@ -40,8 +39,10 @@ def _keras(file: Path) -> Iterator[tuple[str, Predict]]:
         return values[0] if len(values) == 1 else values
 
     compiled = tf.function(lambda values: model(values, training=False), reduce_retracing=True)
-    yield "Keras predict", lambda inputs: model.predict(arranged(inputs), verbose=0)
-    yield "TensorFlow, compiled function", lambda inputs: compiled(arranged(inputs))
+    return [
+        ("Keras predict", lambda inputs: model.predict(arranged(inputs), verbose=0)),
+        ("TensorFlow, compiled function", lambda inputs: compiled(arranged(inputs))),
+    ]
 
 
 def _sklearn(file: Path) -> tuple[str, Predict]:
