@@ -11,7 +11,7 @@ from model_export import plots
 from model_export.metrics import confusion_counts
 from model_export.plots import Plot, bar_of
 from model_export.recipes.heart_rate_judging import ALPHA
-from model_export.recipes.heart_rate_measure import HIGH, LOW, MIDDLE, RISING, Judged
+from model_export.recipes.heart_rate_measure import FALLING, HIGH, LOW, MIDDLE, RISING, Judged
 from model_export.recipes.heart_rate_settings import BAND
 
 Figures = Mapping[str, Any]
@@ -95,9 +95,9 @@ def _confusion(judged: Judged, suffix: str, whose: str) -> Plot:
 def _calibration(judged: Judged, suffix: str, whose: str) -> Plot:
     move = judged.move()[:, -1]
     known = ~np.isnan(move)
-    days = np.char.add(judged.wearer, judged.day)[known]
-    rising = move[known] > BAND, judged.trend[known, -1, RISING], days
-    falling = move[known] < -BAND, judged.trend[known, -1, 0], days
+    who = judged.wearer[known]
+    rising = move[known] > BAND, judged.trend[known, -1, RISING], who
+    falling = move[known] < -BAND, judged.trend[known, -1, FALLING], who
     return plots.calibration(
         {"rising": rising, "falling": falling},
         name=f"calibration{suffix}",
