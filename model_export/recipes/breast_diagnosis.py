@@ -2,7 +2,7 @@
 
 Each member reads the record's tokens and the image's tokens apart, each with a Transformer encoder beside a
 linear score, and adds the image's score to the record's through a gate that sees both: late fusion, the record
-first.
+first. A linear score over everything is averaged with that.
 What is absent is masked out of the attention and adds nothing. Members differ in their starts and in the patients
 that they see; the members of every cross-validation fold learn in the same run as the final ones.
 """
@@ -44,6 +44,8 @@ IMAGE_TOKENS: Mapping[str, tuple[str, ...]] = {
     "edge": ("edge_sharpness", "edge_unevenness", "halo", "softness"),
     "posterior": ("posterior", "posterior_contrast"),
 }
+# Looks are log10 of the odds: numbers near 1, so that rounding in the convolutions stays below the gate's 1e-5.
+LOG_10 = float(np.log(10))
 CLIP = 4.0  # standardised image numbers are cut here: an odd outline is no proof
 EPSILON = 1e-5
 
@@ -55,7 +57,7 @@ class Design:
     width: int = 16
     heads: int = 2
     layers: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,16 @@ class Course:
     image_only, record_only: rows that lose the other side. token_drop: image tokens dropped.
     """
 
-    steps: int = 1200
+    steps: int = 800
     batch: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 2e-2
-    linear_l2: float = 3e-3
+    learning_rate: float = 4e-3
+    weight_decay: float = 5e-2
+    linear_l2: float = 2e-3
     category_drop: float = 0.5
-    feature_drop: float = 0.25
+    feature_drop: float = 0.3
     image_only: float = 0.15
     record_only: float = 0.25
-    token_drop: float = 0.15
+    token_drop: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,8 @@ class Committee(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
             weight("record_base", 1, 1),
         )
         self.image_line = weight("image_line", len(self.mean) + 1, 1)
+        everything = columns + tokens + len(self.mean) + 1
+        self.joint_line, self.joint_base = weight("joint_line", everything, 1), weight("joint_base", 1, 1)
 
     def call(self, inputs: Sequence[Tensor], training: bool = False, token_drop: float = 0.0) -> dict[str, Tensor]:
         """Return log odds, each (members, batch, 1): joint, record, image, the linear parts of the last two."""
@@ -232,8 +236,14 @@ class Committee(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
         image_score = (tf.matmul(of_image, self.image_head) + self.image_bias + image_line) / 2 * there
         both = tf.concat([of_record, of_image], -1)
         gate = tf.sigmoid(tf.matmul(both, self.gate_head) + self.gate_bias + 1.0)
+        joint_line = self.joint_base + tf.matmul(
+            tf.concat([record, known, numbers, image_known[:, 1:]], 1)[None], self.joint_line
+        )
+        late = record_score + (gate * has + 1 - has) * image_score
+        two = has * there
         return {
-            "joint": record_score + (gate * has + 1 - has) * image_score,
+            "joint": late * (1 - two / 2) + joint_line * two / 2,
+            "joint_line": joint_line,
             "record": record_score,
             "image": image_score,
             "record_line": record_line,
@@ -280,7 +290,7 @@ def learn(
         with tf.GradientTape() as tape:
             scores = committee(tensors, training=True, token_drop=course.token_drop)
             value = _loss(scores, tensors, truth, weight)
-            lines = (committee.record_line, committee.image_line)
+            lines = (committee.record_line, committee.image_line, committee.joint_line)
             value += course.linear_l2 * tf.add_n([tf.reduce_sum(line**2) for line in lines])
         gradients = tape.gradient(value, committee.trainable_variables)
         optimiser.apply_gradients(zip(gradients, committee.trainable_variables, strict=True))
@@ -313,6 +323,7 @@ def _loss(scores: Mapping[str, Tensor], tensors: Sequence[Tensor], truth: Tensor
         ("image", 0.5, there),
         ("record_line", 0.25, has),
         ("image_line", 0.25, there),
+        ("joint_line", 0.5, has * there),
     )
     total = 0.0
     for name, share, where in parts:
@@ -343,3 +354,81 @@ def scores(committee: Committee, tensors: Mapping[str, Array], part: str = "join
     pieces = [slice(start, start + 256) for start in range(0, rows, 256)]
     found = [committee([tf.constant(tensors[name][piece]) for name in INPUTS])[part] for piece in pieces]
     return np.concatenate([np.asarray(one, np.float64)[:, :, 0] for one in found], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Factor and offset of the log odds (Platt), by what an answer is made from."""
+
+    record: tuple[float, float] = (1.0, 0.0)
+    image: tuple[float, float] = (1.0, 0.0)
+    both: tuple[float, float] = (1.0, 0.0)
+
+
+def chosen_members(committee: Committee, features: Sequence[RecordFeature], members: slice) -> Committee:
+    """Return a committee of some of the members."""
+    count = len(range(committee.members)[members])
+    part = Committee(features, count, committee.design, committee.mean, committee.deviation)
+    columns, tokens = committee.record.groups.shape[1], committee.record.groups.shape[0]
+    part([tf.zeros([1, size]) for size in (columns, tokens, len(committee.mean), 2)])
+    for to, source in zip(part.weights, committee.weights, strict=True):
+        to.assign(source[members])
+    return part
+
+
+class Answer(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
+    """The mean of the members' log odds as calibrated probabilities."""
+
+    def __init__(self, committee: Committee, calibration: Calibration, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.committee, self.calibration = committee, calibration
+
+    def call(self, record: Tensor, known: Tensor, image: Tensor, image_known: Tensor) -> dict[str, Tensor]:
+        said = self.committee([record, known, image, image_known])
+        has, there = tf.reduce_max(known, 1, keepdims=True), image_known[:, :1]
+        joint, alone = tf.reduce_mean(said["joint"], 0), tf.reduce_mean(said["record"], 0)
+        parts = (
+            (self.calibration.record, 1 - there),
+            (self.calibration.image, (1 - has) * there),
+            (self.calibration.both, has * there),
+        )
+        factor = tf.add_n([pair[0] * where for pair, where in parts])
+        offset = tf.add_n([pair[1] * where for pair, where in parts])
+        slope, base = self.calibration.record
+        return {
+            "probability": tf.sigmoid(factor * joint + offset),
+            "record_probability": tf.sigmoid(slope * alone + base),
+        }
+
+
+def diagnosis_network(committee: Committee, calibration: Calibration) -> Network:
+    """Return graph `diagnosis` as a Keras model: INPUTS -> probability, record_probability, (batch, 1)."""
+    sizes = (committee.record.groups.shape[1], committee.record.groups.shape[0], len(committee.mean), 2)
+    entries = [keras.Input((size,), name=name) for name, size in zip(INPUTS, sizes, strict=True)]
+    return keras.Model(entries, Answer(committee, calibration)(*entries), name="diagnosis")
+
+
+class Look(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
+    """A crop and its outline's numbers as tokens; with a committee, also what they say by themselves."""
+
+    def __init__(self, looks: Network, answer: Answer | None, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.looks, self.answer = looks, answer
+
+    def call(self, crop: Tensor, shape: Tensor) -> dict[str, Tensor]:
+        mirrored = tf.gather(crop, list(range(crop.shape[2]))[::-1], axis=2)
+        both = tf.reshape(self.looks(tf.concat([crop, mirrored], 0), training=False), [2, -1, LOOKS])
+        tokens = tf.concat([tf.reduce_mean(both, 0) / LOG_10, shape], 1)
+        if self.answer is None:
+            return {"tokens": tokens}
+        groups = self.answer.committee.record.groups
+        nothing = [tf.zeros_like(tokens[:, :1]) + tf.zeros([1, size]) for size in groups.shape[::-1]]
+        there = tf.zeros_like(tokens[:, :1]) + tf.constant([[1.0, 0.0]])
+        return {"tokens": tokens, "probability": self.answer(*nothing, tokens, there)["probability"]}
+
+
+def image_network(looks: Network, answer: Answer | None) -> Network:
+    """Return graph `image` as a Keras model: crop, shape -> tokens, with an answer also its probability."""
+    crop = keras.Input(looks.inputs[0].shape[1:], name="crop")
+    shape = keras.Input((len(NAMES),), name="shape")
+    return keras.Model([crop, shape], Look(looks, answer)(crop, shape), name="image")

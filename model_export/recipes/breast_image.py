@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from model_export.recipe import Progress
 from model_export.recipes import efficientnet_lite, ultrasound_views
@@ -135,10 +134,3 @@ def truth_of(malignant: bool, category: str) -> tuple[bool, ...]:
     """Return what the network should say, in LOOKS' order. category: BI-RADS, such as "3" or "4a"."""
     grade = int(category[0])
     return malignant, grade >= 3, grade >= 4, grade >= 5
-
-
-def looks(model: Network, crops: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logits of crops (n, size, size, 2): the mean over each crop and its mirror image."""
-    mirrored = np.ascontiguousarray(crops[:, :, ::-1])
-    both = [np.asarray(model(tf.constant(part), training=False)) for part in (crops, mirrored)]
-    return np.asarray((both[0] + both[1]) / 2, np.float32)
