@@ -5,7 +5,6 @@ person, whose models are run as exported ONNX on rows that the server's own feat
 are then fitted on everybody. Race is reported on and never an input.
 """
 
-import importlib.metadata
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from clinical.codes import DIABETES_MELLITUS
 from clinical.conformal import conformal_of
 from clinical.errors import IncorrectInput
 from model_export.datasets import nhanes_2009_2012 as earlier
@@ -24,13 +23,13 @@ from model_export.datasets import nhanes_xpt
 from model_export.datasets.folders import sets_at
 from model_export.datasets.nhanes_fhir import server_rows
 from model_export.metrics import summary
-from model_export.onnx.gate import TREES, Candidate, GraphCandidate, release, tabular_rows
+from model_export.onnx.gate import release
 from model_export.onnx.trial import trial_session
 from model_export.recipe import Progress, Recipe, TrainOptions
 from model_export.recipes.diabetes_blend import Blend
-from model_export.recipes.diabetes_card import card, transparency
 from model_export.recipes.diabetes_compare import compare
-from model_export.recipes.diabetes_features import DESIGNS, FEATURES, LAB, NAMES, NO_LAB, Design, feature_document
+from model_export.recipes.diabetes_document import NAME, REPORT_SENSITIVITY, WARN_PPV, document_of
+from model_export.recipes.diabetes_features import DESIGNS, FEATURES, NAMES, NO_LAB, Design
 from model_export.recipes.diabetes_fit import (
     CrossValidated,
     People,
@@ -40,42 +39,30 @@ from model_export.recipes.diabetes_fit import (
     session_probability,
     splits_of,
 )
-from model_export.recipes.diabetes_graph import explanation_arrays, graph_of
+from model_export.recipes.diabetes_graph import graph_of
 from model_export.recipes.diabetes_measure import Rule, importance, measure, policy_of
 from model_export.recipes.diabetes_plots import plots_of
-from model_runtime.histogram import histogram_of
+from model_export.recipes.diabetes_release import candidate_of
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
 from model_runtime.session import Session
-from model_runtime.tasks.coding import coding_document
 from model_runtime.tasks.risk import Risk
 
 Array = NDArray[np.float64]
 
-NAME = "diabetes-risk"
-VERSION = "1.0.0"
 SEED = 20261122
 SETS = {nhanes.NAME: nhanes.LAYOUT, earlier.NAME: earlier.LAYOUT, nhanes_xpt.NAME: nhanes_xpt.LAYOUT}
-# Who is told: a screening card must find three in four; a warning must be right at least every second time.
-REPORT_SENSITIVITY = 0.75
-WARN_PPV = 0.50
 ALPHA = 0.1  # of either class one in ten may be excluded wrongly
-GATE_ROWS = 500  # real rows beside the edges and the random ones
-QUICK = "Made with --quick: it only shows that the recipe runs, and is of no use."
-RULE = (
-    f"report_from: the highest hundredth that finds {REPORT_SENSITIVITY:.0%} of the diagnosed; warn_from: the "
-    f"lowest hundredth from which on at least {WARN_PPV:.0%} of those above are diagnosed; both out of fold"
-)
-RECIPE_TEXT = (
-    "Mean, in log-odds, of four histogram gradient boosted tree ensembles and of one additive model of broken "
-    "lines (logistic regression, L2), then Platt scaling fitted out of fold. Every person is learnt from twice, "
-    "the second time with inputs struck out at random and half the weight. Who was told borderline is measured "
-    "on and not learnt from. Settings by five-fold cross-validation by person; fitted on all persons at the end."
-)
 
 
 def train(data: Path | None, out: Path, *, seed: int, progress: Progress, options: TrainOptions) -> Path:
     """Cross-validate, fit on everybody, measure and export. See model_export.recipe.Train."""
+    # One thread: the trees are small, and threads that wait for each other take longer than they save.
+    with threadpool_limits(limits=1):
+        return _train(data, out, seed, progress, options)
+
+
+def _train(data: Path | None, out: Path, seed: int, progress: Progress, options: TrainOptions) -> Path:
     if data is None:
         raise IncorrectInput(f"{NAME} is trained on {nhanes.NAME}: give its folder")
     began = time.monotonic()
@@ -102,10 +89,10 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
     blends = {graph: _shipped(design, people, tried[graph], seed, options) for graph, design in DESIGNS.items()}
     metrics["external"] = _external(folders, blends, rules, seed)
     minutes = (time.monotonic() - began) / 60
-    document = _document(persons, people, tried, rules, metrics, seed, minutes, quick=options.quick)
+    document = document_of(persons, people, tried, rules, metrics, seed, minutes, quick=options.quick)
     progress("export gate", 0, 1)
     plots = plots_of(persons, {graph: found.probability for graph, found in tried.items()}, rules, metrics)
-    folder, parity = release(_candidate(document, blends, people, rules, plots, seed), out)
+    folder, parity = release(candidate_of(document, blends, people, rules, plots, seed, quick=options.quick), out)
     if options.keep_trainer:
         (folder / "trainer").mkdir()
         for graph, design in DESIGNS.items():
@@ -221,142 +208,6 @@ def _external_figures(
         "missing": "waist, family history, pregnancies, laboratory",
         **summary(persons.diagnosed, given, threshold=rules[NO_LAB].policy.report_from, seed=seed),
     }
-
-
-def _document(
-    persons: nhanes.Persons,
-    people: People,
-    tried: Mapping[str, CrossValidated],
-    rules: Mapping[str, Rule],
-    metrics: Mapping[str, Any],
-    seed: int,
-    minutes: float,
-    *,
-    quick: bool,
-) -> dict[str, Any]:
-    """Return manifest.json without what the gate adds."""
-    validated = {key: value for key, value in metrics.items() if key != "external"}
-    return {
-        "schema": 2,
-        "name": NAME,
-        "version": VERSION,
-        "title": "Probability of diagnosed diabetes in adults",
-        "task": "risk",
-        "notice": QUICK if quick else None,
-        "intended_use": "Research and demonstration of decision support: a prompt to test for diabetes, shown to "
-        "a clinician with the inputs used, the inputs missing, and what moved the estimate. Not a medical device.",
-        "population": "Adults of 20 years and older in primary care; learnt from the United States, 2011-2016.",
-        "not_for": "Diagnosis; children; pregnancy; telling types of diabetes apart; people in acute illness; "
-        "deciding not to test.",
-        "training": _training(persons, seed, minutes),
-        "metrics": {"cross_validation": validated, "external": metrics["external"]},
-        "reference": _reference(people.rows, tried),
-        "transparency": transparency(metrics),
-        "features": [feature_document(feature) for feature in FEATURES],
-        "outcome": coding_document(DIABETES_MELLITUS),
-        "variants": [_variant(DESIGNS[graph], rules[graph]) for graph in (LAB, NO_LAB)],
-    }
-
-
-def _training(persons: nhanes.Persons, seed: int, minutes: float) -> dict[str, Any]:
-    libraries = ("scikit-learn", "numpy", "onnx", "onnxruntime")
-    return {
-        "data": [
-            {
-                "name": nhanes.NAME,
-                "citation": nhanes.CITATION,
-                "licence": nhanes.LICENCE,
-                "subjects": len(persons),
-                "rows": len(persons),
-                "sha256": persons.sha256,
-            }
-        ],
-        "seed": seed,
-        "recipe": RECIPE_TEXT,
-        "minutes": round(minutes, 1),
-        "versions": {name: importlib.metadata.version(name) for name in libraries},
-    }
-
-
-def _reference(rows: Array, tried: Mapping[str, CrossValidated]) -> dict[str, Any]:
-    """Return how inputs and scores lay: a score is that of the graph that the server would have chosen."""
-    score = np.where(np.isnan(tried[LAB].probability), tried[NO_LAB].probability, tried[LAB].probability)
-    return {
-        "features": {name: histogram_of(rows[:, n]).document() for n, name in enumerate(NAMES)},
-        "score": histogram_of(score).document(),
-    }
-
-
-def _variant(design: Design, rule: Rule) -> dict[str, Any]:
-    conformal = rule.conformal
-    return {
-        "graph": design.graph,
-        "features": list(design.features),
-        "requires": list(design.requires),
-        "policy": {"report_from": rule.policy.report_from, "warn_from": rule.policy.warn_from, "rule": RULE},
-        "conformal": {
-            "alpha": conformal.alpha,
-            "negative": conformal.negative,
-            "positive": conformal.positive,
-            "rows": conformal.rows,
-        },
-    }
-
-
-def _candidate(
-    document: Mapping[str, Any],
-    blends: Mapping[str, Blend],
-    people: People,
-    rules: Mapping[str, Rule],
-    plots: Mapping[str, bytes],
-    seed: int,
-) -> Candidate:
-    arrays = {
-        f"{graph}_explanation": explanation_arrays(blends[graph], design, _background(design, people))
-        for graph, design in DESIGNS.items()
-    }
-    graphs = {
-        graph: _graph(blends[graph], design, people, rules[graph], seed) for graph, design in DESIGNS.items()
-    }
-    return Candidate(document=document, graphs=graphs, card=card, arrays=arrays, extra=plots)
-
-
-def _background(design: Design, people: People) -> Array:
-    rows = people.rows[people.learn]
-    return design.table(rows[design.applies(rows)])
-
-
-def _graph(blend: Blend, design: Design, people: People, rule: Rule, seed: int) -> GraphCandidate:
-    def reference(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        columns = Trainer(blend, design).columns(inputs["features"])
-        return {"probability": blend.probability(columns)[:, None], "log_odds": blend.score(columns)[:, None]}
-
-    features = [FEATURES[n] for n in design.picked]
-    known = people.rows[design.applies(people.rows)][:, design.picked]
-    chosen = np.random.default_rng(seed).permutation(len(known))[:GATE_ROWS]
-    tensors: dict[str, dict[str, Any]] = {
-        "features": {"axes": ["person", "feature"], "unit": "", "range": [None, None]},
-        "probability": {"axes": ["person", "class"], "unit": "1", "range": [0.0, 1.0]},
-        "log_odds": {"axes": ["person", "class"], "unit": "", "range": [None, None]},
-    }
-    return GraphCandidate(
-        model=graph_of(blend, design),
-        reference=reference,
-        rows={
-            "features": tabular_rows(
-                np.array([feature.minimum for feature in features], np.float64),
-                np.array([feature.maximum for feature in features], np.float64),
-                np.array([feature.name not in design.requires for feature in features]),
-                known[chosen],
-                seed=seed,
-            )
-        },
-        limits=TREES,
-        output="probability",
-        thresholds=(rule.policy.report_from, rule.policy.warn_from),
-        tensors=tensors,
-        precision="float64",
-    )
 
 
 RECIPE = Recipe(
