@@ -83,13 +83,13 @@ def issue_of(response, status=412):
 
 
 def test_the_card_shows_quantiles_beside_persistence_with_trend_and_chances(card_of):
-    card = card_of(change=[[-0.05, 0.0, 0.05], [-0.1, 0.0, 0.05], [-0.2, -0.05, 0.05]])
-    assert card["summary"] == "Heart rate in 60 minutes: 76/min (64 to 84), rising; now 80/min"
+    card = card_of(change=[[-0.05, 0.0, 0.04], [-0.1, 0.0, 0.04], [-0.2, -0.05, 0.04]])
+    assert card["summary"] == "Heart rate in 60 minutes: 76/min (64 to 83), rising; now 80/min"
     assert card["indicator"] == "info"
     assert rows_of(card["detail"], "**Forecast from 2026-11-22 09:00**") == [
-        ["15 min", "76", "80", "84", "steady", "20%, 60%, 20%", "80"],
-        ["30 min", "72", "80", "84", "steady", "20%, 60%, 20%", "80"],
-        ["60 min", "64", "76", "84", "rising", "10%, 30%, 60%", "80"],
+        ["15 min", "76", "80", "83", "steady", "20%, 60%, 20%", "80"],
+        ["30 min", "72", "80", "83", "steady", "20%, 60%, 20%", "80"],
+        ["60 min", "64", "76", "83", "rising", "10%, 30%, 60%", "80"],
     ]
     assert "heart-rate-trend 0.1.0" in card["detail"]
     assert "not a medical device" in card["detail"]
