@@ -10,7 +10,6 @@ from model_export.datasets import applewatch_fitbit_lab as lab
 from model_export.datasets import fitbit_hr, heart_simulator
 from model_export.datasets.folders import data_dir, sets_at
 from model_export.datasets.heart_records import through_observations
-from model_export.recipes.heart_rate_windows import folds, to_judge, wearer_groups
 
 HEAD = "wearer,minute,hr,hr_n,steps,intensity,part\n"
 
@@ -103,29 +102,6 @@ def test_a_recording_through_observations_is_the_recording():
     np.testing.assert_array_equal(read.steps, one.steps)
     assert read.start.replace(tzinfo=None) == one.start
     assert read.clock_known
-
-
-def test_no_fold_learns_from_what_it_is_judged_on():
-    people = heart_simulator.recordings(5, 3, 1)
-    everything = list(folds(people))
-    assert [fold.known for fold in everything] == [True] * 3 + [False] * 4
-    for fold in everything:
-        for name, judged in fold.judge.items():
-            if fold.known:
-                learnt = fold.learn[name]
-                assert learnt.start == people[name].start
-                # judged begins, at the earliest, with the minute after the last that was learnt from
-                assert (judged.start - learnt.start).total_seconds() / 60 >= len(learnt)
-            else:
-                assert name not in fold.learn
-    assert sorted(name for group in wearer_groups(people) for name in group) == sorted(people)
-
-
-def test_windows_are_judged_on_the_clocks_five_minutes():
-    examples = to_judge(heart_simulator.recordings(1, 1, 1))
-    assert len(examples) > 100
-    assert not np.isnan(examples.windows.last).any()
-    assert set(examples.wearer) == {"sim00"}
 
 
 @pytest.mark.skipif(data_dir(fitbit_hr.NAME) is None, reason="the data set fitbit_hr is not here")

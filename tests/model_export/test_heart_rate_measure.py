@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from clinical.forecast import Policy
-from model_export.recipes.heart_rate_measure import (
+
+pytestmark = pytest.mark.export
+pytest.importorskip("sklearn", reason="needs the training stack")
+
+from model_export.recipes.heart_rate_measure import (  # noqa: E402
     Judged,
     confidence_for,
     figures,
