@@ -21,6 +21,7 @@ MAY_BE_ABSENT_IN_CI = ("no GPU on this machine",)
 # after another. By name and not by pytest-xdist's own mark: its 3.8 cannot group under pytest 9.2.
 TOGETHER = {
     "tests/e2e/test_demo.py::test_real_": "house",
+    "tests/e2e/test_breast.py": "house",
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
 }
