@@ -127,7 +127,12 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = None
     blob_url: BlobUrl | None = None
     models_dir: Path | None = None
-    required_models: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ("diabetes-risk", "lung-nodule")
+    required_models: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = (
+        "breast-lesion",
+        "diabetes-risk",
+        "heart-rate-trend",
+        "lung-nodule",
+    )
     secret_key: SecretStr | None = Field(default=None, min_length=32)
     bearer_token: SecretStr | None = Field(default=None, min_length=32)
 

@@ -34,6 +34,7 @@ def house(tmp_path: Path) -> House:
         data_dir=tmp_path / "data",
         low_water_mb=0,
         models_dir=models,
+        required_models=["diabetes-risk", "lung-nodule"],
         model_keys=[PUBLIC],
         http_port=0,
         dicom_port=0,
