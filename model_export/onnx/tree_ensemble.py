@@ -74,9 +74,10 @@ def boosted_model(boosted: HistGradientBoostingClassifier) -> Any:  # noqa: ANN4
 
     Missing values and native categories (unseen ones too) go the way they go in scikit-learn.
     """
+    trees = boosted_trees(boosted)
     baseline = np.float64(boosted_baseline(boosted))
     nodes = [
-        ensemble_node(boosted_trees(boosted), "features", "raw"),
+        ensemble_node(trees, "features", "raw"),
         helper.make_node("Add", ["raw", "baseline"], ["score"]),
         helper.make_node("Sigmoid", ["score"], ["probability"]),
     ]

@@ -13,12 +13,13 @@ from clinical.explanation import explainer_of
 from model_export import cli
 from model_export.datasets import nhanes_2009_2012, nhanes_fhir
 from model_export.datasets import nhanes_diabetes as nhanes
+from model_export.metrics import auroc
 from model_export.onnx import gate
 from model_export.recipe import by_name, quiet
 from model_export.recipes import RECIPES, diabetes_measure, diabetes_release, diabetes_risk
 from model_export.recipes.diabetes_blend import struck_out
 from model_export.recipes.diabetes_features import DESIGNS, FEATURES, NAMES
-from model_export.recipes.diabetes_fit import People, fit
+from model_export.recipes.diabetes_fit import People, cross_validate, fit, splits_of
 from model_export.recipes.diabetes_graph import graph_of
 from model_export.recipes.diabetes_measure import policy_of
 from model_runtime.library import Library
@@ -154,6 +155,15 @@ def test_the_explanation_adds_up_to_what_the_graph_says_with_any_inputs_missing(
     rows[(rng.random(rows.shape) < 0.4) & optional] = np.nan
     said = library.verify("diabetes-risk", graph=graph).run({"features": rows})["log_odds"][:, 0]
     assert max(abs(explainer.explain(row).score - score) for row, score in zip(rows, said, strict=True)) <= 1e-9
+
+
+def test_what_cannot_be_known_is_not_predicted_out_of_fold(data):
+    persons = nhanes.load(data / nhanes.NAME)
+    coins = np.random.default_rng(0).random(len(persons)) < 0.3
+    people = People(persons.person, persons.features, coins, ~persons.borderline)
+    found = cross_validate(DESIGNS["no_lab"], people, splits_of(people, 1), 1, quiet, quick=True)
+    assert not np.isnan(found.probability).any()
+    assert auroc(coins, found.probability) < 0.6  # a fold that had seen its own persons would be above 0.7
 
 
 def test_what_the_server_reads_of_a_person_is_what_the_survey_wrote(data):

@@ -60,7 +60,7 @@ def test_a_bundle_becomes_the_row_that_the_server_would_score(tmp_path):
     server = feature_row(chart, FEATURES, NOW).values
     assert records.features[0].tolist() == pytest.approx([server[name] for name in NAMES], nan_ok=True)
     assert value(records, "bmi") == 31.2
-    assert value(records, "fasting_glucose_mg_dl") == pytest.approx(99.088)  # 5.5 x 18.016
+    assert value(records, "fasting_glucose_mg_dl") == pytest.approx(99.0858)  # 5.5 x 180.156 / 10
     assert np.isnan(value(records, "waist_cm"))
     assert records.outcome.tolist() == [True]
 
