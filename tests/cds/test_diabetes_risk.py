@@ -2,12 +2,15 @@
 
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cds.testing import FHIR_SERVER, CannedReader, hook_body
 from clinical.errors import Busy, Fault, IncorrectInput, NotFound
+from model_runtime.engine import LocalEngine
+from model_runtime.library import Library
 from model_runtime.testing import CannedEngine, Slow, manifest_of, risk_document
 
 
@@ -120,6 +123,24 @@ def test_what_is_not_known_has_one_line_for_all_of_it(make_client, post, adult, 
 
 def test_an_explanation_that_does_not_add_up_to_the_answer_is_a_fault_and_no_card(make_client, post, adult):
     outcome_of(call(post, make_client(engine=explained_engine(PARTS, 0.6)), adult), 500)
+
+
+def test_the_shipped_model_gives_a_card_with_an_explanation_by_either_graph(
+    make_client, post, adult, make_bundle, make_observation
+):
+    client = make_client(engine=LocalEngine(Library(Path(__file__).parents[2] / "models")), budget_s=60.0)
+    adult["insulin"] = make_bundle(make_observation("27873-9", 120, "pmol/L"))
+    (card,) = call(post, client, adult).json["cards"]
+    assert "the graph with laboratory" in card["detail"]
+    assert ["Fasting insulin", "20 (sent as 120 pmol/L)", "u[IU]/mL", "2026-03-04"] in [
+        [cell.replace("\\", "") for cell in row] for row in rows_of(card["detail"], "**Inputs used**")
+    ]
+    assert len(rows_of(card["detail"], "**What moved the estimate**")) == 6  # five, and what is not known
+    (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
+    assert "the graph without laboratory" in card["detail"]
+    assert ["Fasting insulin", "recorded, but this graph does not read it"] in rows_of(
+        card["detail"], "**Inputs missing**"
+    )
 
 
 def test_a_model_without_explanation_has_a_card_without_that_part(client, post, adult):
