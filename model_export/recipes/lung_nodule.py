@@ -6,6 +6,7 @@ cross-validation by patient, whose models ran as exported ONNX; the shipped mode
 """
 
 import importlib.metadata
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def make(sets: Sets, fit: Fit, out: Path, *, seed: int, progress: Progress, opti
     figures["phantom"] = judge.measure_phantoms(
         session_predict(made.graph), thresholds, 4 if options.quick else judge.PHANTOMS
     )
-    text = manifest_document(sets, thresholds, {"cross_validation": figures}, seed=seed)
+    metrics = {"cross_validation": figures, **ablation()}
+    text = manifest_document(sets, thresholds, metrics, seed=seed)
     text["training"]["minutes"] = round(judged.minutes + made.minutes, 1)
     text["reference"] = reference(judged)
     plots = plots_of(judged.projections, judged.labelled, sets, [*judged.loss, made.loss], seed)
@@ -127,6 +129,12 @@ def make(sets: Sets, fit: Fit, out: Path, *, seed: int, progress: Progress, opti
     (found,) = parity.values()
     progress(f"parity {found.difference:.1e} over {found.rows} images", 1, 1)
     return folder
+
+
+def ablation() -> dict[str, Any]:
+    """Return the rows that `lung_nodule_ablation` wrote, if it was run."""
+    file = Path(__file__).with_name("lung_nodule_ablation.json")
+    return {"ablation": json.loads(file.read_text("utf-8"))} if file.is_file() else {}
 
 
 def cross_validate(sets: Sets, fit: Fit, progress: Progress) -> OutOfFold:

@@ -35,6 +35,9 @@ LEAST_REPORT = 0.1  # a model that is never wrong still may not report everythin
 MIN_AREA_PX = 16  # of the source image; less is noise at any detector's resolution
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the report threshold, tried for the mask
 PHANTOMS = 100
+# Shares of a picture at each edge that its score leaves out: the best of nine margins out of fold (AUROC on NIH
+# labels 0.69 to 0.70), and better than means of several peaks or areas.
+EDGE_ROWS, EDGE_COLUMNS = 0.10, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,12 @@ class Look:
 
     @property
     def score(self) -> float:
-        """One number for the picture: its highest peak (on real radiographs better than means of several)."""
-        return float(self.marks[0, 2]) if len(self.marks) else 0.0
+        """One number for the picture: its highest peak, edges left out: markers, neck and abdomen are there."""
+        height, width = self.probability.shape
+        inside = (np.abs(self.marks[:, 0] / height - 0.5) <= 0.5 - EDGE_ROWS) & (
+            np.abs(self.marks[:, 1] / width - 0.5) <= 0.5 - EDGE_COLUMNS
+        )
+        return float(self.marks[inside, 2].max(initial=0.0))
 
     def findings(self, limits: Limits) -> tuple[tuple[Finding, ...], ReadingMask]:
         """Return what the server would report, and which pixel belongs to which finding."""
