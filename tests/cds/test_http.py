@@ -39,8 +39,8 @@ def test_discovery_tells_prefetch_usage_and_versions(client):
     assert list(services) == [service.id for service in SERVICES]
     risk = services["diabetes-risk"]
     assert (risk["hook"], risk["hookVersion"], risk["version"]) == ("patient-view", "1.0", "3.0.0")
-    keys = ["patient", "bmi", "waist", "blood-pressure", "glucose", "insulin", "health-and-habits", "family-history"]
-    assert list(risk["prefetch"]) == keys
+    keys = ["patient", "bmi", "waist", "blood-pressure", "glucose", "insulin", "health-and-habits"]
+    assert list(risk["prefetch"]) == [*keys, "family-history"]
     assert risk["prefetch"]["patient"] == "Patient/{{context.patientId}}"
     assert risk["usageRequirements"]
     assert "null" not in response.text
