@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -144,6 +146,8 @@ def main() -> None:
     """Entry point of the command `consilium-export`."""
     # TensorFlow writes dozens of lines about the machine before the first of ours.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The engine logs what it loads; `--json` owns standard output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     app()
 
 
