@@ -85,3 +85,35 @@ def test_a_phantom_without_nodule_is_left_alone(session):
 
 def test_a_blank_image_has_no_findings(session):
     assert read(session, np.zeros((700, 500)))[0] == ()
+
+
+def test_the_figures_that_were_asked_for_are_in_the_manifest_out_of_fold():
+    figures = Library(MODELS).manifest(NAME).metrics["cross_validation"]
+    for group in ("visible15", "visible", "all"):
+        assert 0 <= figures["drr"][group]["sens_at_1fp"] <= figures["drr"][group]["sens_at_4fp"] <= 1
+    low, high = figures["nih"]["auroc_nodule_or_mass_ci95"]
+    assert low < figures["nih"]["auroc_nodule_or_mass"] < high
+    assert figures["nih"]["chexnet_auroc"] > 0.7
+    assert figures["phantom"]["sensitivity"] >= 0.95
+
+
+@pytest.mark.export
+def test_the_graph_has_at_most_60_nodes():
+    onnx = pytest.importorskip("onnx", reason="needs the training stack")
+    nodes = onnx.load(MODELS / NAME / "model.onnx").graph.node
+    assert len(nodes) <= 60
+    assert {node.op_type for node in nodes}.isdisjoint({"Tile", "Loop"})
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_the_phantom_recipe_needs_no_data(tmp_path):
+    pytest.importorskip("tensorflow", reason="needs the training stack")
+    from model_export.recipe import TrainOptions, quiet  # noqa: PLC0415
+    from model_export.recipes import lung_nodule_phantom  # noqa: PLC0415
+
+    options = TrainOptions(quick=True)
+    folder = lung_nodule_phantom.train(None, tmp_path, seed=1, progress=quiet, options=options)
+    manifest = Library(tmp_path).manifest(folder.name)
+    assert manifest.name == "lung-nodule-phantom"
+    assert manifest.notice.startswith("Synthetic")
