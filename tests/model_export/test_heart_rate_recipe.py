@@ -23,7 +23,8 @@ def stack():
         keras=load("keras"),
         writer=load("model_export.onnx.recurrent").GraphWriter,
         network=load("model_export.recipes.heart_rate_network"),
-        recipe=load("model_export.recipes.heart_rate"),
+        graph=load("model_export.recipes.heart_rate_graph").graph,
+        settings=load("model_export.recipes.heart_rate_settings"),
         simulated=load("model_export.recipes.heart_rate_simulated"),
         options=load("model_export.recipe").TrainOptions,
         quiet=load("model_export.recipe").quiet,
@@ -58,12 +59,15 @@ def test_a_keras_gru_is_one_node_with_the_same_numbers(stack, reset_after):
 def test_several_members_are_averaged_in_one_graph_whose_quantiles_cannot_cross(stack):
     network = stack.network
     stack.keras.utils.set_random_seed(0)
-    members = [network.member(network.Settings(units=4, dense=8)) for _ in range(2)]
+    members = [network.member(stack.settings.Settings(units=4, dense=8)) for _ in range(2)]
     scales = np.array([[1.2, 0.8], [1.0, 1.0], [0.5, 2.0]])
-    graph = network.graph(members, scales)
+    graph = stack.graph(members, scales)
     session = onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    rows = {name: rng.uniform(20, 250, (64, *shape)).astype(np.float32) for name, shape in network.INPUTS.items()}
+    rows = {
+        name: rng.uniform(20, 250, (64, *shape)).astype(np.float32)
+        for name, shape in stack.settings.INPUTS.items()
+    }
     for values in rows.values():
         values[rng.random(values.shape) < 0.4] = np.nan
     rows["recent"][:, -1, 0] = 70
