@@ -118,8 +118,8 @@ def _record_rows(record: LesionRecord) -> list[tuple[str, str, str]]:
 
 def _remarks(basis: Basis, seen: Views) -> str:
     remarks = []
-    if len(seen.views) > 1:
-        remarks.append(f"The model outlined {len(seen.views)} lesions or views; this is the most suspicious one.")
+    if seen.outlined > 1:
+        remarks.append(f"The model outlined {seen.outlined} lesions or views; this is the most suspicious one.")
     if basis is Basis.BOTH:
         remarks.append("Record and image are taken to describe the same lesion: please check that they do.")
     return " ".join(remarks)

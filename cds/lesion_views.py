@@ -12,7 +12,7 @@ from record_store.readings import FAILED, StoredReading
 from record_store.unread import UnreadStudy
 
 IMAGE_WITHIN_DAYS = 365
-MAX_VIEWS = 8
+MAX_VIEWS = 4  # each is a run of the model within the hook's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """views: the lesions that can be joined with the record; absent: why there is none, "" otherwise.
+    """views: the lesions that can be joined with the record, most suspicious when read first, MAX_VIEWS at most.
 
+    absent: why there is none, "" otherwise. outlined: how many there are in all.
     stale: lesions that another version of the model saw: what it said stands, but its tokens cannot be joined.
     """
 
     views: tuple[View, ...]
     absent: str = ""
     stale: tuple[View, ...] = ()
+    outlined: int = 0
 
     @property
     def newest(self) -> datetime | None:
@@ -60,7 +62,8 @@ def newest_views(stored: Sequence[StoredReading], manifest: Manifest, now: datet
     current = tuple(view for view in views if view.stored.reading.model.digest == manifest.digest)
     if not current:
         return Views((), f"what was read on {day} is of another version of the model", views)
-    return Views(current[:MAX_VIEWS])
+    worst_first = sorted(current, key=lambda view: -view.lesion.probability)
+    return Views(tuple(worst_first[:MAX_VIEWS]), outlined=len(current))
 
 
 def unread_since(unread: Sequence[UnreadStudy], seen: Views) -> list[UnreadStudy]:

@@ -47,7 +47,7 @@ def image(shared_db, engine):
     empty_all_tables(shared_db)
     count = iter(range(1, 99))
 
-    def put(token, *, study="1.2.3", patient=CANARY, at=DAY, model=None, spacing=MEASURED, side=None):
+    def put(token, *, study="1.2.3", patient=CANARY, at=DAY, model=None, spacing=MEASURED, side=None, said=0.612):
         number = next(count)
         unit = "mm" if spacing else "{pixel}"
         found = Finding(
@@ -56,7 +56,7 @@ def image(shared_db, engine):
         )  # fmt: skip
         tokens = image_tokens(np.array([token or 0, 0, 0]))
         lesion = LesionAssessment(
-            1, MALIGNANT_NEOPLASM_OF_BREAST, Basis.IMAGE, 0.612, 0.604, Answer.UNSURE, (), (), tokens, side=side
+            1, MALIGNANT_NEOPLASM_OF_BREAST, Basis.IMAGE, said, 0.604, Answer.UNSURE, (), (), tokens, side=side
         )
         ref = ImageRef(
             study, f"{study}.1", f"{study}.1.{number}", "1.2.840.10008.5.1.4.1.1.6.1", "US", 64, 64, spacing
@@ -214,6 +214,15 @@ def test_the_newest_study_counts_and_its_most_suspicious_lesion(image, cards):
     assert shown(1) in card["summary"]
     assert "outlined 2 lesions or views" in card["detail"]
     assert [link["url"].split("?")[0][-1] for link in card["links"]] == ["3", "2"]
+
+
+def test_of_many_lesions_those_that_looked_worst_when_read_are_judged(image, cards):
+    for _ in range(5):
+        image(0.25, said=0.1)
+    image(0.75, said=0.9)
+    (card,) = cards()
+    assert shown(1) in card["summary"]
+    assert "outlined 6 lesions or views" in card["detail"]
 
 
 def test_an_image_is_joined_with_what_is_said_of_its_own_breast_only(image, cards):
