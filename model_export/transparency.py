@@ -3,12 +3,13 @@
 from model_runtime.source_attributes import ATTRIBUTES, NOT_ASSESSED
 
 HOUSE = {
-    "developer": "The Consilium founders (https://github.com, project consilium-cds); no support is promised.",
+    "developer": "The Consilium founders, reached through the issues of the project's repository; no support is "
+    "promised.",
     "funding": "None: built by volunteers.",
     "intended_users": "Clinical-AI teams and integration engineers who evaluate decision support; clinicians only "
     "under a protocol of their institution.",
-    "decision_role": "Informs: a person looks at the record or the image and decides. Nothing is ordered, recorded "
-    "as a diagnosis or withheld because of it.",
+    "decision_role": "Informs: a person looks at the record or the image and decides. Nothing is ordered, "
+    "recorded as a diagnosis or withheld because of it.",
     "outcome_evaluations": "None: no study of effects on outcomes was made.",
     "validity_monitoring": "Continuously, by the server: drift of inputs and scores against the training data "
     "(/metrics), and feedback on cards. No schedule beyond what a site sets.",
