@@ -239,7 +239,7 @@ def measure_phantoms(predict: Predict, limits: Limits, count: int = PHANTOMS) ->
         (one,) = look([phantom_picture(number)], predict)
         found, mask = one.findings(limits)
         touching = np.setdiff1d(np.unique(mask.labels[one.item.mask]), [0])
-        hits.append(bool(len(touching)))
+        hits.append((one.item.patient, float(len(touching) > 0)))
         false += len(found) - len(touching)
     return {
         "images": count,
