@@ -124,7 +124,7 @@ def write_tiny_lesion(models: Path, size: int = 16, crop: int = 8, **changes: An
     half = np.full((1, 1), 0.5, np.float32)
     record = np.zeros((1, record_columns(BREAST_RECORD)), np.float32)
     known = {"record_known": np.zeros((1, len(BREAST_RECORD)), np.float32), "image_known": half.repeat(2, 1) * 2}
-    golden = {
+    golden: dict[str, Mapping[str, Array]] = {
         OUTLINE: {"in_image": picture, "out_probability": picture},
         IMAGE: {
             "in_crop": square,
