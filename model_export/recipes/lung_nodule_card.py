@@ -125,8 +125,8 @@ def _real(figures: Document) -> str:
 def _phantom(phantom: Document) -> str:
     return (
         f"{phantom['images']} made-up chests, each with one obvious nodule of 15 to 30 mm: "
-        f"{with_interval(phantom, 'sensitivity')} reported, {phantom['false_per_image']:g} findings elsewhere a chest. This "
-        "says that the pipeline works, nothing about patients.\n\n"
+        f"{with_interval(phantom, 'sensitivity')} reported, {phantom['false_per_image']:g} findings elsewhere a "
+        "chest. This says that the pipeline works, nothing about patients.\n\n"
         f"{image('phantom', 'A made-up chest with the outline of the model')}"
     )
 

@@ -241,11 +241,7 @@ def measure_phantoms(predict: Predict, limits: Limits, count: int = PHANTOMS) ->
         touching = np.setdiff1d(np.unique(mask.labels[one.item.mask]), [0])
         hits.append((one.item.patient, float(len(touching) > 0)))
         false += len(found) - len(touching)
-    return {
-        "images": count,
-        "sensitivity": rounded(float(np.mean(hits))),
-        "false_per_image": round(false / count, 3),
-    }
+    return {"images": count, **_mean("sensitivity", hits, seed=0), "false_per_image": round(false / count, 3)}
 
 
 def froc_table(looks: Sequence[Look], wanted: Wanted, seed: int) -> dict[str, Any]:
