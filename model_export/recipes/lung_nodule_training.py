@@ -32,7 +32,7 @@ CHECK_EVERY = 250
 FOLD = network.Budget(steps=3000, minutes=24 * 60, batch=8, learning_rate=1.5e-3)
 # The shipped model goes on from the first fold's, with everybody: a quarter of the time of a training of its own.
 SHIPPED = network.Budget(steps=1200, minutes=24 * 60, batch=8, learning_rate=7e-4)
-PHANTOMS = network.Budget(steps=750, minutes=24 * 60, batch=8)
+PHANTOMS = network.Budget(steps=2000, minutes=24 * 60, batch=8)
 PHANTOM_CROP, PHANTOM_WIDTHS = 128, (8, 16, 24, 32)
 QUICK = network.Budget(steps=2, minutes=1, batch=2, learning_rate=1e-3)
 
