@@ -2,9 +2,11 @@
 
 Each member reads the record's tokens and the image's tokens apart, each with a Transformer encoder beside a
 linear score, and adds the image's score to the record's through a gate that sees both: late fusion, the record
-first. A linear score over everything is averaged with that.
-What is absent is masked out of the attention and adds nothing. Members differ in their starts and in the patients
-that they see; the members of every cross-validation fold learn in the same run as the final ones.
+first. Beside descriptors, which a radiologist read off the same picture, the image counts with a small fixed
+share: with fewer than 200 described lesions a learnt gate did worse than the record alone. Beside a mere category
+a linear score over everything is averaged with that. What is absent is masked out of the attention and adds
+nothing. Members differ in their starts and in the patients that they see; the members of every cross-validation
+fold learn in the same run as the final ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +20,10 @@ from numpy.typing import NDArray
 
 from clinical.lesion import RecordFeature
 from model_export.recipe import Progress
-from model_export.recipes.breast_outline import rate
+from model_export.recipes.breast_outline import REPORT_EVERY, rate
 from model_runtime.lesion_shape import NAMES
 from model_runtime.lesion_tensors import columns_of
+from model_runtime.tasks.lesion import CATEGORY_FEATURE
 
 Network = Any  # a Keras model; TensorFlow carries no types
 Tensor = Any
@@ -46,6 +49,9 @@ IMAGE_TOKENS: Mapping[str, tuple[str, ...]] = {
 }
 # Looks are log10 of the odds: numbers near 1, so that rounding in the convolutions stays below the gate's 1e-5.
 LOG_10 = float(np.log(10))
+# Chosen out of fold among 0, 0.15, 0.25, 0.35, 0.5 and 0.75 on breast_usg: AUROC 0.8995, 0.9000, 0.8989, 0.8964,
+# 0.8940, 0.8873.
+DESCRIBED_SHARE = 0.15
 CLIP = 4.0  # standardised image numbers are cut here: an odd outline is no proof
 EPSILON = 1e-5
 
@@ -56,7 +62,7 @@ class Design:
 
     width: int = 16
     heads: int = 2
-    layers: int = 2
+    layers: int = 1
     dropout: float = 0.3
 
 
@@ -71,10 +77,10 @@ class Course:
     steps: int = 800
     batch: int = 64
     learning_rate: float = 4e-3
-    weight_decay: float = 5e-2
-    linear_l2: float = 2e-3
+    weight_decay: float = 1e-1
+    linear_l2: float = 1e-3
     category_drop: float = 0.5
-    feature_drop: float = 0.3
+    feature_drop: float = 0.35
     image_only: float = 0.15
     record_only: float = 0.25
     token_drop: float = 0.25
@@ -192,6 +198,10 @@ class Committee(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
         super().__init__(**kwargs)
         self.members, self.design = members, design
         self.mean, self.deviation = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+        self.describes = np.array(
+            [[one.of_lesion and one.name != CATEGORY_FEATURE] for one in features], np.float32
+        )
+        self.categorised = np.array([[one.name == CATEGORY_FEATURE] for one in features], np.float32)
         self.record = Encoder(record_groups(features), members, design, name="record_encoder")
         self.image = Encoder(image_groups(), members, design, name="image_encoder")
 
@@ -233,17 +243,20 @@ class Committee(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
         record_line = tf.matmul(tf.concat([record, known], 1)[None], self.record_line) + self.record_base
         image_line = tf.matmul(tf.concat([numbers, image_known[:, 1:]], 1)[None], self.image_line)
         record_score = (tf.matmul(of_record, self.record_head) + self.record_bias + record_line) / 2 * has
-        image_score = (tf.matmul(of_image, self.image_head) + self.image_bias + image_line) / 2 * there
+        image_score = (tf.matmul(of_image, self.image_head) + self.image_bias + 2 * image_line) / 3 * there
         both = tf.concat([of_record, of_image], -1)
         gate = tf.sigmoid(tf.matmul(both, self.gate_head) + self.gate_bias + 1.0)
+        described = tf.cast(tf.matmul(known, self.describes) > 0, tf.float32)
+        gate = described * DESCRIBED_SHARE + (1 - described) * gate
         joint_line = self.joint_base + tf.matmul(
             tf.concat([record, known, numbers, image_known[:, 1:]], 1)[None], self.joint_line
         )
         late = record_score + (gate * has + 1 - has) * image_score
-        two = has * there
+        lined = tf.matmul(known, self.categorised) * there * (1 - described)
         return {
-            "joint": late * (1 - two / 2) + joint_line * two / 2,
+            "joint": late * (1 - lined / 2) + joint_line * lined / 2,
             "joint_line": joint_line,
+            "lined": lined,
             "record": record_score,
             "image": image_score,
             "record_line": record_line,
@@ -278,7 +291,7 @@ def learn(
     seed: int,
     progress: Progress,
 ) -> list[float]:
-    """Train all members in place; return the mean loss of a member every 50 steps."""
+    """Train all members in place; return the mean loss of a member every REPORT_EVERY steps."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     committee([tf.constant(rows.tensors[name][:2]) for name in INPUTS])
@@ -308,7 +321,7 @@ def learn(
             compiled([tf.constant(one) for one in tensors], truth, tf.constant(rows.weight[chosen].T[..., None]))
         )
         recent = value if recent is None else 0.98 * recent + 0.02 * value
-        if (done + 1) % 50 == 0 or done + 1 == course.steps:
+        if (done + 1) % REPORT_EVERY == 0 or done + 1 == course.steps:
             history.append(recent)
             progress(f"diagnosis network, loss {recent:.3f}", done + 1, course.steps)
     return history
@@ -323,7 +336,7 @@ def _loss(scores: Mapping[str, Tensor], tensors: Sequence[Tensor], truth: Tensor
         ("image", 0.5, there),
         ("record_line", 0.25, has),
         ("image_line", 0.25, there),
-        ("joint_line", 0.5, has * there),
+        ("joint_line", 0.5, scores["lined"]),
     )
     total = 0.0
     for name, share, where in parts:

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.breast_codes import BREAST_RECORD
+from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.conformal import Conformal, conformal_of
 from clinical.errors import IncorrectInput
 from clinical.image import GreyImage
 from model_export.datasets import breast_usg, bus_bra
 from model_export.datasets.folders import folder_digest, sets_at
 from model_export.datasets.ultrasound import LesionPicture
-from model_export.onnx.gate import NETWORKS, Candidate, GraphCandidate, check_manifest, release
+from model_export.onnx.gate import NETWORKS, Candidate, GraphCandidate, release
 from model_export.plots import Plot
 from model_export.recipe import Progress, Recipe, TrainOptions
 from model_export.recipes import breast_lesion_card as text
@@ -40,12 +40,13 @@ from model_export.recipes.breast_lesion_measure import (
 from model_runtime.engine import LocalEngine
 from model_runtime.histogram import Histogram, histogram_of
 from model_runtime.image_statistics import image_statistics
+from model_runtime.lesion_shape import NAMES
 from model_runtime.lesion_tensors import record_tensors
+from model_runtime.lesion_view import CropRules, OutlineRules
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, Lesion
-from model_runtime.testing import lesion_document
-from model_runtime.transforms import Float, prepare
+from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, Lesion, Token
+from model_runtime.transforms import Float, image_spec, prepare
 
 SEED = 1
 LAYOUT = {bus_bra.NAME: bus_bra.LAYOUT, breast_usg.NAME: breast_usg.LAYOUT}
@@ -74,7 +75,7 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
     # TensorFlow takes seconds to import and may be absent where a recipe is only listed or evaluated.
     from model_export.recipes import breast_lesion_fit as training  # noqa: PLC0415
 
-    started = time.monotonic()
+    started = time.process_time()
     if data is None:
         raise IncorrectInput("breast-lesion needs the folder of bus_bra or breast_usg, or of both")
     folders = sets_at(data, LAYOUT)
@@ -84,7 +85,8 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
     pictures = [picture for one in SETS for picture in one.load(folders[one.NAME])]
     plan = training.QUICK if options.quick else training.Plan()
     with _stages_folder() as folder:
-        fitted = training.fit(pictures, rules(), plan, training.Stages(folder), seed=seed, progress=progress)
+        stages = training.Stages(folder)
+        fitted = training.fit(pictures, rules(), plan, stages, seed=seed, progress=progress)
     said = _out_of_fold(pictures, fitted)
     found = {
         "judged": JUDGED_OUT_OF_FOLD,
@@ -96,7 +98,7 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
         {"cross_validation": found},
         [_data_set(one, folders[one.NAME], pictures) for one in SETS],
         seed=seed,
-        minutes=round((time.monotonic() - started) / 60, 1),
+        minutes=round((time.process_time() - started) / 60 + stages.found_minutes, 1),
         reference=_reference(pictures),
         trial=options.quick,
     )
@@ -113,18 +115,20 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
 
 def rules() -> Lesion:
     """Return the manifest's part as the trainer needs it: how outlines and crops are made; variants come later."""
-    ours = {
-        "image": text.IMAGE,
-        "outline": {**text.OUTLINE, "rule": "see card"},
-        "crop": text.CROP,
-        "tokens": text.TOKENS,
-    }
-    document = lesion_document(size=text.IMAGE["rows"], crop=text.CROP["size"])
-    for graph in document["graphs"].values():
-        for tensor in (*graph["inputs"], *graph["outputs"]):
-            if tensor["name"] in ("tokens", "image") and len(tensor["shape"]) == 2:
-                tensor["shape"][1] = len(text.TOKENS)
-    return check_manifest({**document, **ours}).require(Lesion)
+    return Lesion(
+        image=image_spec(text.IMAGE),
+        outline=OutlineRules(**text.OUTLINE),
+        outline_rule=text.OUTLINE_RULE,
+        crop=CropRules(**text.CROP),
+        shape=NAMES,
+        tokens=tuple(Token(one["name"], one["label"]) for one in text.TOKENS),
+        terms=BREAST_LESION_TERMS,
+        outcome=MALIGNANT_NEOPLASM_OF_BREAST,
+        body_parts=("BREAST",),
+        regions=BREASTS,
+        record=BREAST_RECORD,
+        variants=(),
+    )
 
 
 def variants(said: Mapping[str, Answers]) -> list[dict[str, Any]]:
@@ -150,7 +154,7 @@ def _out_of_fold(pictures: Sequence[LesionPicture], fitted: Any) -> dict[str, An
     for name, setting in SETTINGS.items():
         parts = []
         for number in sorted(set(fitted.folds.tolist())):
-            chosen = np.flatnonzero(fitted.folds == number)
+            chosen = np.flatnonzero(fitted.folds == number).tolist()
             own = [pictures[n] for n in chosen]
             parts.append(answers(fitted.runs[number], rules(), own, [fitted.seen[n] for n in chosen], setting))
         said[name] = Answers(

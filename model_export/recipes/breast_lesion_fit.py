@@ -7,6 +7,8 @@ the start of their outline networks, learnt without both. Nothing but the commit
 pictures tell how outlines and looks do at another hospital.
 """
 
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +34,7 @@ from model_export.recipes import (
 )
 from model_export.recipes.breast_lesion_measure import Run, Seen, outlined, see
 from model_runtime.lesion_tensors import image_tensors, record_tensors
-from model_runtime.lesion_view import Outline
+from model_runtime.lesion_view import Outline, box_of
 from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, OUTLINE, Lesion
 from model_runtime.transforms import Float
 
@@ -53,8 +55,8 @@ class Plan:
     image: breast_image.Course = field(default_factory=breast_image.Course)
     design: breast_diagnosis.Design = field(default_factory=breast_diagnosis.Design)
     committee: breast_diagnosis.Course = field(default_factory=breast_diagnosis.Course)
-    fold_members: int = 3
-    final_members: int = 6
+    fold_members: int = 4
+    final_members: int = 8
     pretrained: bool = True
 
 
@@ -70,7 +72,7 @@ QUICK = Plan(
     pretrained=False,
 )
 READER_DRAWN = 0.5  # how often a row with the expert's outline is drawn, against one with the network's own
-EXTERNAL_DRAWN = 3.0  # likewise a row of breast_usg: few, and the only ones with descriptors
+EXTERNAL_DRAWN = 1.5  # likewise a row of breast_usg: few, and the only ones with descriptors
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +98,29 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.found_minutes = 0.0  # of one core, that earlier runs spent on networks which this run found
 
     def network(
         self, name: str, build: Callable[[], Network], make: Callable[[], tuple[Network, list[float]]]
     ) -> tuple[Network, list[float]]:
-        """Return a network and its losses (none when its weights were found)."""
+        """Return a network and its losses, found or made."""
         path = self.file(name)
         if path.is_file():
             found = build()
             found.load_weights(path)
-            return found, []
+            return found, self._losses(name)
+        started = time.process_time()
         made, losses = make()
         made.save_weights(path)
+        minutes = (time.process_time() - started) / 60
+        path.with_suffix(".json").write_text(json.dumps({"minutes": minutes, "losses": losses}), "utf-8")
         return made, losses
+
+    def _losses(self, name: str) -> list[float]:
+        """Return what is noted of a network that was found."""
+        noted = json.loads(self.file(name).with_suffix(".json").read_text("utf-8"))
+        self.found_minutes += float(noted["minutes"])
+        return [float(one) for one in noted["losses"]]
 
     def file(self, name: str) -> Path:
         """Return where a network's weights are kept."""
@@ -118,12 +130,12 @@ class Stages:
 def folds_of(pictures: Sequence[LesionPicture], seed: int) -> NDArray[np.int64]:
     """Return the fold of each picture, 1..5: published for bus_bra, by patient and class for breast_usg."""
     answer = np.array([picture.fold or 0 for picture in pictures], np.int64)
-    other = np.flatnonzero(answer == 0)
-    if len(other):
+    other = np.flatnonzero(answer == 0).tolist()
+    if other:
         truth = np.array([pictures[n].malignant for n in other])
         patients = groups_of(patient=[pictures[n].patient for n in other])
         for number, split in enumerate(folds(patients, truth, count=len(FOLDS), seed=seed), start=1):
-            answer[other[split.test]] = number
+            answer[np.array(other)[split.test]] = number
     return answer
 
 
@@ -295,7 +307,7 @@ def _experts(pictures: Sequence[LesionPicture]) -> dict[int, breast_image.Exampl
     return {
         n: breast_image.Example(
             ultrasound_views.layers_of(one.pixels, one.mask),
-            breast_outline.box_of(one.mask),
+            box_of(one.mask),
             breast_image.truth_of(one.malignant, "3"),
         )
         for n, one in enumerate(pictures)

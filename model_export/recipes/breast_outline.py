@@ -23,7 +23,7 @@ WIDTHS = (24, 48, 64, 96, 128)
 # Keras' default of 0.99 leaves the moving statistics of a short training far behind (inference.md 2.1, trap 7).
 BATCHNORM_MOMENTUM = 0.9
 BATCH = 16
-REPORT_EVERY = 50
+REPORT_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
