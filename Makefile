@@ -84,9 +84,10 @@ docs: $(DEV)
 bench: $(DEV) ## Figures beside their peers, as ratios in one run
 	@$(RUN) benchmarks.run $(ARGS)
 
-models: $(VENV)/.have-export ## Train and export the shipped models from DATA=../shared/data
-	@$(BIN)/consilium-export train diabetes-risk --data $(or $(DATA),../shared/data)/nhanes_diabetes --out models
-	@$(BIN)/consilium-export train lung-nodule --data $(or $(DATA),../shared/data)/lidc_drr --out models
+models: $(VENV)/.have-export ## Train and export the four shipped models from DATA=../shared/data, then write docs/models.md
+	@for pair in diabetes-risk:nhanes_diabetes heart-rate-trend:fitbit_hr breast-lesion:bus_bra lung-nodule:lidc_drr; do \
+	  $(BIN)/consilium-export train $${pair%%:*} --data $(or $(DATA),../shared/data)/$${pair##*:} --out models || exit 1; done
+	@$(RUN) model_export.models_page
 
 lock: $(VENV)/.have-uv ## Renew requirements/*.lock from pyproject.toml
 	@for set in "cpu cpu" "gpu gpu" "dev cpu dev" "export cpu dev export"; do \
