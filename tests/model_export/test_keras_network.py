@@ -55,7 +55,9 @@ def graph(stack, model):
 
 @pytest.fixture
 def candidate(stack, model, graph):
-    document = stack.recipe.manifest_document(stack.sets(), THRESHOLDS, {}, seed=1)
+    one = {"lidc_drr": 1}
+    sets = stack.sets(digest={"lidc_drr": "0" * 64}, subjects=one, rows=one)
+    document = stack.recipe.manifest_document(sets, THRESHOLDS, {}, seed=1)
     document["image"] = {**document["image"], "rows": SIZE, "columns": SIZE}
     copy = stack.onnx.ModelProto()
     copy.CopyFrom(graph)
