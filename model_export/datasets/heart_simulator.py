@@ -81,7 +81,7 @@ def _steps(who: Person, awake: Minutes, rng: np.random.Generator) -> Minutes:
         start, minutes = rng.integers(len(awake)), rng.integers(8, 45)
         if awake[start] == 1:
             steps[start : start + minutes] = rng.uniform(80, 130)
-    return np.round(steps)
+    return np.asarray(np.round(steps), np.float64)
 
 
 def _response(wanted: Minutes, up: float, down: float) -> Minutes:

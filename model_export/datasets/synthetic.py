@@ -85,7 +85,8 @@ def _roughness(part: Float) -> float:
 def _blur(values: Float) -> Float:
     """Average each pixel with its neighbours (1, 2, 1) along both axes."""
     for axis in (0, 1):
-        values = (np.roll(values, 1, axis) + 2 * values + np.roll(values, -1, axis)) / 4
+        blurred = (np.roll(values, 1, axis) + 2 * values + np.roll(values, -1, axis)) / 4
+        values = np.asarray(blurred, np.float32)
     return values
 
 

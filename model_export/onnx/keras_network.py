@@ -52,8 +52,8 @@ class Enlarge(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
 def keras_model(model: Network, *, opset: int = OPSET) -> Graph:
     """Return a Keras model as onnx.ModelProto, checked.
 
-    Input names are kept, axis 0 is called `batch`. A model that answers with a dict keeps its names, the one output
-    of another takes the name of the last layer.
+    Input names are kept, axis 0 is called `batch`. A model that answers with a dict keeps its names, the one
+    output of another takes the name of the last layer.
     Raises ValueError when the graph still holds an operation that should have been rewritten.
     """
     signature = [

@@ -196,7 +196,8 @@ class Design:
 
     def applies(self, rows: Array) -> NDArray[np.bool_]:
         """Return which rows (n, 12) hold what the graph requires."""
-        return ~np.isnan(rows[:, [NAMES.index(name) for name in self.requires]]).any(axis=1)
+        required = rows[:, [NAMES.index(name) for name in self.requires]]
+        return np.asarray(~np.isnan(required).any(axis=1))
 
 
 DESIGNS: Mapping[str, Design] = MappingProxyType(
