@@ -366,7 +366,8 @@ def scores(committee: Committee, tensors: Mapping[str, Array], part: str = "join
     rows = len(tensors[INPUTS[0]])
     pieces = [slice(start, start + 256) for start in range(0, rows, 256)]
     found = [committee([tf.constant(tensors[name][piece]) for name in INPUTS])[part] for piece in pieces]
-    return np.concatenate([np.asarray(one, np.float64)[:, :, 0] for one in found], axis=1)
+    nothing = np.zeros((committee.members, 0))
+    return np.concatenate([nothing, *(np.asarray(one, np.float64)[:, :, 0] for one in found)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

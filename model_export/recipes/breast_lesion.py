@@ -84,6 +84,8 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
         raise IncorrectInput(f"breast-lesion learns from both sets; {', '.join(missing)} is not there")
     pictures = [picture for one in SETS for picture in one.load(folders[one.NAME])]
     plan = training.QUICK if options.quick else training.Plan()
+    if options.quick:
+        pictures = _few(pictures)
     with _stages_folder() as folder:
         stages = training.Stages(folder)
         fitted = training.fit(pictures, rules(), plan, stages, seed=seed, progress=progress)
@@ -111,6 +113,16 @@ def train(data: Path | None, out: Path, *, seed: int, progress: Progress, option
     worst = max(one.difference for one in parity.values())
     progress(f"parity {worst:.1e} over {sum(one.rows for one in parity.values())} rows", 1, 1)
     return folder
+
+
+def _few(pictures: Sequence[LesionPicture], each: int = 3) -> list[LesionPicture]:
+    """Return a few pictures of every fold and class, more where there are no folds yet."""
+    taken: dict[tuple[str, int | None, bool], list[LesionPicture]] = {}
+    for picture in pictures:
+        part = taken.setdefault((picture.site, picture.fold, picture.malignant), [])
+        if len(part) < (each if picture.fold else 4 * each):
+            part.append(picture)
+    return [picture for part in taken.values() for picture in part]
 
 
 def rules() -> Lesion:

@@ -46,7 +46,8 @@ PAIRS = ((1, 2), (3, 4))  # folds whose outline networks share their start; fold
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much to learn. shared, then own: steps of a paired fold; alone: of fold 5; last: of the final network,
-    which goes on from fold 5's. members: of the committee for each fold and for the final model."""
+    which goes on from fold 5's. members: of the committee for each fold and for the final model. crossed: False
+    for a trial, in which the final networks stand for those of every fold."""
 
     shared: int = 560
     own: int = 480
@@ -58,6 +59,7 @@ class Plan:
     fold_members: int = 4
     final_members: int = 8
     pretrained: bool = True
+    crossed: bool = True
 
 
 QUICK = Plan(
@@ -70,6 +72,7 @@ QUICK = Plan(
     fold_members=1,
     final_members=2,
     pretrained=False,
+    crossed=False,
 )
 READER_DRAWN = 0.5  # how often a row with the expert's outline is drawn, against one with the network's own
 EXTERNAL_DRAWN = 1.5  # likewise a row of breast_usg: few, and the only ones with descriptors
@@ -147,11 +150,14 @@ def fit(
     losses: dict[str, list[list[float]]] = {"outline": [], "image": [], "diagnosis": []}
     outline_networks = _outline_networks(pictures, fold, plan, stages, losses["outline"], seed, progress)
     runs = {number: _run({OUTLINE: network}) for number, network in outline_networks.items()}
+    runs = {number: runs.get(number, runs[0]) for number in (0, *FOLDS)}
     outlines = _outlines(pictures, fold, part, runs, progress)
     image_networks = _image_networks(pictures, outlines, fold, part, plan, stages, losses["image"], seed, progress)
     for number, network in image_networks.items():
         model = breast_diagnosis.image_network(network, None)
         runs[number] = _both(runs[number], _run({IMAGE: model}))
+    if not plan.crossed:
+        runs = dict.fromkeys(runs, runs[0])
     seen = []
     for n, picture in enumerate(pictures):
         seen.append(see(runs[_unseen(picture, fold[n])], part, picture, outlines[n]))
@@ -160,7 +166,7 @@ def fit(
     committee, history = _committee(pictures, seen, fold, plan, seed, progress)
     losses["diagnosis"].append(history)
     calibration = _calibration(committee, pictures, seen, fold, plan)
-    parts = {number: _members(number, plan) for number in (0, *FOLDS)}
+    parts = {number: _members(number, plan) for number in ((0, *FOLDS) if plan.crossed else (0,))}
     answers = {
         number: breast_diagnosis.Answer(
             breast_diagnosis.chosen_members(committee, BREAST_RECORD, members), calibration
@@ -171,6 +177,8 @@ def fit(
         model = breast_diagnosis.diagnosis_network(answer.committee, calibration)
         runs[number] = _both(runs[number], _run({DIAGNOSIS: model}))
         progress("writing networks", number, len(answers))
+    if not plan.crossed:
+        runs = dict.fromkeys(runs, runs[0])
     return Fitted(
         outline=outline_networks[0],
         image=breast_diagnosis.image_network(image_networks[0], answers[0]),
@@ -238,6 +246,8 @@ def _outline_networks(
             losses.append(history)
         return network
 
+    if not plan.crossed:
+        return {0: learn("outline_0", (), plan.last, None)}
     for pair in PAIRS:
         name = "outline_start_{}{}".format(*pair)
         learn(name, pair, plan.shared, None, falling=False)
@@ -286,7 +296,7 @@ def _image_networks(
     if not examples:  # a quick trial's networks outline nothing: learn from the experts, it is no model anyway
         examples = _experts(pictures)
     found = {}
-    for number in (*FOLDS, 0):
+    for number in (*FOLDS, 0) if plan.crossed else (0,):
         chosen = [example for n, example in examples.items() if number == 0 or fold[n] != number]
 
         def make(
