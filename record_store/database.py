@@ -22,6 +22,7 @@ from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
 
 BUSY_TIMEOUT_S = 5.0
 _WRITES = "consilium_writes"
+_DURABLE = "consilium_durable"
 
 # What will pass: busy, locked, I/O, full, cannot open, locking protocol (sqlite.org/rescode.html).
 _SQLITE_PASSING = {5, 6, 10, 13, 14, 15}
@@ -65,17 +66,23 @@ class Database:
             yield conn.execution_options(**options)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """Yield a connection in a transaction: committed on exit, rolled back when an error leaves.
 
         SQLite takes its one write lock at the start (BEGIN IMMEDIATE), so that a transaction never fails
         half way because another one wrote in between.
 
+        durable: False does not wait for the disk (measured 0.04 ms instead of 1.6 ms on SQLite). What was
+        committed survives the death of our processes, but a power cut may take the last moments of it: only for
+        what a caller need not have been promised.
+
         Raises Busy when the database is away, locked or full, Fault when it refuses a statement.
         """
         with translated(), self._turn(), self._engine().connect() as conn:
-            conn = conn.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
+            conn = conn.execution_options(**{_WRITES: True, _DURABLE: durable})  # noqa: PLW2901 - the same one
             with conn.begin():
+                if not durable and self.dialect == "postgresql":
+                    conn.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield conn
 
     def dispose(self) -> None:
@@ -157,8 +164,11 @@ def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> No
 
 
 def _begin_sqlite(conn: Connection) -> None:
-    writes = conn.get_execution_options().get(_WRITES, True)
+    options = conn.get_execution_options()
+    writes, durable = options.get(_WRITES, True), options.get(_DURABLE, True)
     conn.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+    if writes:
+        conn.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

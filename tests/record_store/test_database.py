@@ -106,6 +106,18 @@ def test_sqlite_keeps_commits_over_a_power_loss(tmp_path):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
+def test_a_write_that_need_not_be_durable_leaves_the_next_one_durable(db):
+    setting = "PRAGMA synchronous" if db.dialect == "sqlite" else "SHOW synchronous_commit"
+    found = []
+    for durable in (True, False, True):
+        with db.write(durable=durable) as conn:
+            beat(conn, f"{len(found)}")
+            found.append(conn.exec_driver_sql(setting).scalar())
+    relaxed = 1 if db.dialect == "sqlite" else "off"
+    assert [value == relaxed for value in found] == [False, True, False]
+    assert names(db) == ["0", "1", "2"]
+
+
 def test_concurrent_writers_wait_for_one_another(db):
     def write(number):
         with db.write() as conn:
