@@ -208,6 +208,100 @@ job_start = Table(
     Column("starts", Integer, nullable=False),
 )
 
+# ---------------------------------------------------------------- who calls the hooks
+# token_key = sha256 of issuer and jti. Kept until nobody takes the token any more.
+seen_token = Table(
+    "seen_token",
+    metadata,
+    Column("token_key", String(64), primary_key=True),
+    Column("expires_at", String(32), nullable=False),
+    Index("seen_token_expiry", "expires_at"),
+)
+
+# ---------------------------------------------------------------- cards, and what became of them
+# A patient or user stands here as a digest under a key of ours, never as an id. shadow: 1 when nobody saw it.
+sent_card = Table(
+    "sent_card",
+    metadata,
+    Column("card", String(36), primary_key=True),
+    Column("sent_at", String(32), nullable=False),
+    Column("service", String(64), nullable=False),
+    Column("hook", String(128), nullable=False),
+    Column("hook_instance", String(36), nullable=False),
+    Column("issuer", String(512), nullable=False),
+    Column("client", String(128), nullable=False),
+    Column("patient_key", String(64), nullable=False),
+    Column("user_key", String(64)),
+    Column("indicator", String(16), nullable=False),
+    Column("model", String(64)),
+    Column("model_version", String(64)),
+    Column("model_digest", String(64)),
+    Column("threshold", Float),
+    Column("probability", Float),
+    Column("score_bin", Integer),  # twentieths of the probability, so that both databases group alike
+    Column("outcome_code", String(512)),  # system|code of what the probability is of
+    Column("finding_key", String(128)),
+    Column("input_hash", String(64)),
+    Column("suggestions", Text, nullable=False, server_default="[]"),  # JSON list of their UUIDs
+    Column("shadow", Integer, nullable=False, server_default="0"),
+    Column("replaces", String(36)),  # the card of an earlier hook that this one stands for now
+    Index("sent_card_patient", "patient_key", "sent_at"),
+    Index("sent_card_user", "user_key", "sent_at"),
+    Index("sent_card_time", "sent_at"),
+)
+
+# One row a report; the same report again is the same content and no second row.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("card", String(36), nullable=False),
+    Column("content", String(64), nullable=False),  # sha256 of what was reported
+    Column("outcome", String(16), nullable=False),  # accepted, overridden
+    Column("outcome_at", String(32), nullable=False),  # the client's clock
+    Column("received_at", String(32), nullable=False),
+    Column("accepted", Text, nullable=False, server_default="[]"),  # JSON list of suggestion UUIDs
+    Column("reason_system", String(512)),
+    Column("reason_code", String(256)),
+    Column("user_comment", Text),  # may hold anything about a patient: never logged
+    ForeignKeyConstraint(["card"], ["sent_card.card"], ondelete="CASCADE"),
+    UniqueConstraint("card", "content", name="feedback_once"),
+    Index("feedback_received", "received_at"),
+)
+
+# A call of a service in shadow mode, also when no card came of it: misses are counted from these.
+shadow_call = Table(
+    "shadow_call",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("at", String(32), nullable=False),
+    Column("service", String(64), nullable=False),
+    Column("hook", String(128), nullable=False),
+    Column("hook_instance", String(36), nullable=False),
+    Column("issuer", String(512), nullable=False),
+    Column("patient_key", String(64), nullable=False),
+    Column("cards", Integer, nullable=False),
+    Column("problem", String(16)),  # an error's category; NULL when the service answered
+    Index("shadow_call_service", "service", "at"),
+    Index("shadow_call_time", "at"),
+)
+
+# What really happened, imported later, for one card or for one patient and service.
+card_outcome = Table(
+    "card_outcome",
+    metadata,
+    Column("key", String(192), primary_key=True),
+    Column("card", String(36)),
+    Column("patient_key", String(64)),
+    Column("service", String(64)),
+    Column("happened", Integer, nullable=False),
+    Column("observed_at", String(32), nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+    Index("card_outcome_card", "card"),
+    Index("card_outcome_patient", "patient_key", "service"),
+    Index("card_outcome_time", "recorded_at"),
+)
+
 # ---------------------------------------------------------------- audit
 # Who did what to what: identifiers that we made, or keyed digests; never a patient's name or number.
 audit = Table(
