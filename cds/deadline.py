@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 from clinical.errors import Busy
 
+FAIR_SHARE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """ends_at: when the call must have been answered, on `time.monotonic`."""
+    """ends_at: when the call must have been answered, on `time.monotonic`. total_s: its whole budget."""
 
     ends_at: float
+    total_s: float | None = None
 
     def left_s(self) -> float:
         """Return the seconds that are left. Raises Busy when there are none."""
@@ -19,7 +22,12 @@ class Deadline:
             raise Busy("the time for this call is used up", retry_after_s=1)
         return left
 
+    @property
+    def is_fair(self) -> bool:
+        """True while half of the budget is left: who is late from here on is late by its own doing."""
+        return self.total_s is None or self.ends_at - time.monotonic() >= FAIR_SHARE * self.total_s
+
 
 def deadline_in(seconds: float) -> Deadline:
     """Return the deadline of a call that begins now."""
-    return Deadline(time.monotonic() + seconds)
+    return Deadline(time.monotonic() + seconds, seconds)

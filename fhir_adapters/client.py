@@ -42,6 +42,7 @@ class Reason(StrEnum):
     UNREACHABLE = "the FHIR server could not be reached"
     TOO_LARGE = "the answer of the FHIR server is too large"
     UNREADABLE = "the answer of the FHIR server is not FHIR JSON"
+    AWAY = "the FHIR server has not answered for some time and is not asked for now"
 
 
 _REASON_OF_STATUS = {
