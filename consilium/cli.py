@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from clinical.errors import ClinicalError, PreconditionMissing
+from consilium.commands import cds as cds_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
 )
+app.add_typer(cds_commands.app, name="cds")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]

@@ -1,0 +1,1 @@
+"""Groups of commands of `consilium`, one module each."""

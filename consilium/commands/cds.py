@@ -1,0 +1,13 @@
+"""`consilium cds`: what somebody needs who connects a record system to our hooks, or watches over them.
+
+Each command is a function in a module of its own; here they only get their names.
+"""
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Call, check and watch CDS Hooks services.")
+
+
+@app.callback()
+def cds() -> None:
+    """Call, check and watch CDS Hooks services."""
