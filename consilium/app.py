@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+import cds.documents
 import cds.http
 import fhir_adapters.rest
 from cds.service import CdsContext, Service
@@ -35,6 +37,7 @@ class WebParts:
 
     bearer_token: what callers must show, None in the development profile.
     observe: told (route, status, seconds) of every answer. metrics: the Prometheus text.
+    base_url: the public one, without a trailing slash.
     """
 
     services: tuple[Service, ...]
@@ -44,6 +47,7 @@ class WebParts:
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     observe: Callable[[str, int, float], None]
+    base_url: str
     bearer_token: str | None = None
     max_body_bytes: int = 5 << 20
 
@@ -60,6 +64,7 @@ def create_app(parts: WebParts) -> Flask:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
     app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
+    app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
     app.register_blueprint(views.blueprint(parts.pages))
     _health_routes(app, parts)

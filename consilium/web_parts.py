@@ -49,6 +49,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
+        base_url=house.base_url,
         bearer_token=None if settings.bearer_token is None else settings.bearer_token.get_secret_value(),
     )
 
