@@ -5,14 +5,9 @@ from typing import Any
 
 from cds.card import Card, Source
 from cds.markdown import paragraphs, table
+from cds.override_reasons import OF_AN_IMAGE
 from cds.service import CdsContext
-from clinical.codes import (
-    ACTION_COMPLETED,
-    ACTION_NOT_PRIORITY,
-    CHEST_IMAGING_STUDY,
-    RECIPIENT_DOES_NOT_TRUST,
-    Coding,
-)
+from clinical.codes import CHEST_IMAGING_STUDY
 from clinical.errors import PreconditionMissing
 from clinical.finding import LENGTH_DECIMALS, MILLIMETRE, PROBABILITY_DECIMALS, Finding, Measurement
 from clinical.identity import PatientKey, from_fhir
@@ -27,7 +22,6 @@ MAX_READINGS = 200
 MAX_UNREAD = 10
 MAX_IDENTIFIERS = 50
 NOTE = "Research demonstration, not a medical device. A person must look at the images."
-OVERRIDE_REASONS: tuple[Coding, ...] = (ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST)
 _STATE_IN_WORDS = {WAITING: "not yet read", FAILED: "could not be read", HELD: "held for a person to look at"}
 
 
@@ -109,5 +103,5 @@ def unread_card(unread: Sequence[UnreadStudy], context: CdsContext, who: str) ->
             "Nothing is known of these images: that no finding is shown does not mean that there is none.",
             f"*{NOTE}*",
         ),
-        override_reasons=OVERRIDE_REASONS,
+        override_reasons=OF_AN_IMAGE,
     )

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cds.card import Card, Link, Source
-from cds.imaging import NOTE, OVERRIDE_REASONS, about_size, size
+from cds.imaging import NOTE, about_size, size
 from cds.lesion_views import View, Views
 from cds.markdown import escape, paragraphs, table
+from cds.override_reasons import OF_AN_IMAGE
 from cds.prefetch import Prefetched, State
 from cds.service import CdsContext
 from clinical.conformal import Answer
@@ -48,7 +49,7 @@ def lesion_card(said: Said, manifest: Manifest, context: CdsContext) -> Card:
         source=Source(f"Consilium, model {manifest.ref.label}", manifest.require(Lesion).outcome),
         detail=_detail(said, manifest),
         links=_links(said, context),
-        override_reasons=OVERRIDE_REASONS,
+        override_reasons=OF_AN_IMAGE,
     )
 
 
@@ -69,8 +70,8 @@ def stale_card(views: Sequence[View], manifest: Manifest, context: CdsContext) -
             f"Model: {escape(reading.model.label)} (sha256 {reading.model.digest[:12]})",
             f"*{NOTE}*",
         ),
-        links=(Link(_SHOW, context.links.sign(worst.stored.reading_id)),),
-        override_reasons=OVERRIDE_REASONS,
+        links=(context.links.overlay(_SHOW, worst.stored.reading_id),),
+        override_reasons=OF_AN_IMAGE,
     )
 
 
@@ -155,4 +156,4 @@ def _links(said: Said, context: CdsContext) -> tuple[Link, ...]:
     first = [said.view] if said.view else []
     ids = list(dict.fromkeys(view.stored.reading_id for view in (*first, *said.seen.views)))
     labels = [_SHOW, *(f"Show image {number} of the study" for number in range(2, len(ids) + 1))]
-    return tuple(Link(label, context.links.sign(one)) for label, one in zip(labels, ids, strict=False))
+    return tuple(context.links.overlay(label, one) for label, one in zip(labels, ids, strict=False))

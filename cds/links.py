@@ -1,4 +1,4 @@
-"""Short-lived signed links to pages that show a patient's images.
+"""Short-lived signed links to pages that show a patient's images, and the origins that a card may lead to.
 
 A card is opened in the EHR, where this server has no session of the reader. The link itself is the
 permission: one reading, until a moment, under our key. It says nothing about the patient.
@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from cds.origins import Origins, PublicUrl, origins_of
+from cds.source import Link
 from clinical.clock import Clock
 from clinical.errors import Denied, IncorrectInput
 
@@ -25,32 +27,57 @@ class LinkSigner:
 
     key: at least 32 secret bytes, the same in every web process. base_url: the public one, without a
     trailing slash. life_s: how long a link opens.
+    also: further origins that cards may lead to. viewer: where a SMART app that shows images is launched, None
+    where there is none; its origin is among the configured ones. icon: of the source of every card.
     """
 
     key: bytes = field(repr=False)
     base_url: str
     now: Clock
     life_s: int = 900
+    also: tuple[str, ...] = ()
+    viewer: str | None = None
+    icon: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.key) < KEY_MIN_BYTES:
             raise IncorrectInput(f"the link key needs at least {KEY_MIN_BYTES} bytes")
+
+    @property
+    def origins(self) -> Origins:
+        """Where cards may lead: to us, to the configured viewer, and to what else is configured."""
+        return origins_of(self.base_url, *self.also, *(url for url in (self.viewer, self.icon) if url))
+
+    @property
+    def source_icon(self) -> PublicUrl | None:
+        """The icon of cards' sources."""
+        return None if self.icon is None else self.origins.url(self.icon)
+
+    def overlay(self, label: str, reading_id: str) -> Link:
+        """Return the signed link to the overlay page of one reading."""
+        return Link(label, self.origins.url(self.sign(reading_id)))
 
     def sign(self, reading_id: str) -> str:
         """Return the absolute URL of the overlay page of one reading."""
         if not _READING_ID.fullmatch(reading_id):
             raise IncorrectInput("a reading id holds letters, digits, '.', '_' and '-' only")
         expires = str(int((self.now() + timedelta(seconds=self.life_s)).timestamp()))
-        return f"{self.base_url}/overlay/{reading_id}?expires={expires}&sig={self._signature(reading_id, expires)}"
+        signature = self.signature("overlay", reading_id, expires)
+        return f"{self.base_url}/overlay/{reading_id}?expires={expires}&sig={signature}"
 
     def check(self, reading_id: str, expires: str, sig: str) -> None:
         """Return when the link is ours and still open; raise Denied otherwise, without saying which."""
-        well_formed = _READING_ID.fullmatch(reading_id) and _EXPIRES.fullmatch(expires) and sig.isascii()
-        if not well_formed or not hmac.compare_digest(sig, self._signature(reading_id, expires)):
+        well_formed = _READING_ID.fullmatch(reading_id) and _EXPIRES.fullmatch(expires)
+        if not well_formed or not self.signed(sig, "overlay", reading_id, expires):
             raise Denied("the link is not valid or no longer open")
         if int(expires) < self.now().timestamp():
             raise Denied("the link is not valid or no longer open")
 
-    def _signature(self, reading_id: str, expires: str) -> str:
-        message = f"overlay\n{reading_id}\n{expires}".encode()
+    def signature(self, purpose: str, *parts: str) -> str:
+        """Return the signature of what is said for one purpose; parts hold no line break."""
+        message = "\n".join((purpose, *parts)).encode()
         return base64.urlsafe_b64encode(hmac.digest(self.key, message, hashlib.sha256)).rstrip(b"=").decode()
+
+    def signed(self, sig: str, purpose: str, *parts: str) -> bool:
+        """True when the signature is ours, compared in constant time."""
+        return sig.isascii() and hmac.compare_digest(sig, self.signature(purpose, *parts))

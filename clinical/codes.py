@@ -75,23 +75,6 @@ ACTIVE_DAYS_A_WEEK = Coding(
 VIGOROUS_ACTIVITY = Coding(LOINC, "77593-2", "Vigorous physical activity [IPAQ]")
 PREGNANCIES = Coding(LOINC, "11996-6", "[#] Pregnancies")
 
-# Why a card was not followed (CDS Hooks 3.0 ballot, override reasons)
-NON_ADHERENCE_REASON = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
-PATIENT_INELIGIBLE = Coding(
-    NON_ADHERENCE_REASON, "patient-ineligible", "Patient does not meet eligibility for recommended action"
-)
-ACTION_COMPLETED = Coding(NON_ADHERENCE_REASON, "action-completed", "Recommended action was already completed")
-ACTION_NOT_PRIORITY = Coding(
-    NON_ADHERENCE_REASON,
-    "action-not-priority",
-    "Recommended action is not relevant or a priority in current state of health",
-)
-RECIPIENT_DOES_NOT_TRUST = Coding(
-    NON_ADHERENCE_REASON,
-    "recipient-does-not-trust",
-    "Recipient does not agree with or trust the recommended action",
-)
-
 # Heart rate by the minute, and what moves it
 HEART_RATE = Coding(LOINC, "8867-4", "Heart rate")
 STEPS_UNSPECIFIED_TIME = Coding(LOINC, "55423-8", "Number of steps in unspecified time Pedometer")

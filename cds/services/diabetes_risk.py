@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 from cds.card import Card, Source
 from cds.hooks import PATIENT_VIEW
 from cds.model_call import manifest_of, probabilities
+from cds.override_reasons import OF_A_RISK
 from cds.prefetch import PrefetchTemplate
 from cds.risk_card import Told, detail, summary
 from cds.service import CdsContext, HookCall, Service
-from clinical.codes import (
-    ACTION_COMPLETED,
-    ACTION_NOT_PRIORITY,
-    PATIENT_INELIGIBLE,
-    RECIPIENT_DOES_NOT_TRUST,
-)
 from clinical.conformal import Answer
 from clinical.errors import Fault, PreconditionMissing
 from clinical.explanation import Attribution, explainer_of
@@ -38,7 +33,6 @@ READ_BY_ANOTHER_GRAPH = "recorded, but this graph does not read it"
 # Of the log-odds: beyond this, what explains the model is not what was run.
 LARGEST_GAP = 1e-6
 _ELEMENT = {"age": "prefetch.patient.birthDate", "sex_male": "prefetch.patient.gender"}
-_OVERRIDE_REASONS = (PATIENT_INELIGIBLE, ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST)
 
 
 def _observations(key: str, *codes: str, required: bool = False) -> PrefetchTemplate:
@@ -81,7 +75,7 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
         indicator=Indicator.INFO if told.answer is Answer.UNSURE else indicator,
         source=Source(f"Consilium, model {manifest.ref.label}", model.outcome),
         detail=detail(told),
-        override_reasons=_OVERRIDE_REASONS,
+        override_reasons=OF_A_RISK,
     )
     return (card,)
 

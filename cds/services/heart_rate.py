@@ -14,14 +14,11 @@ from cds.heart_rate_card import Said, detail, summary
 from cds.heart_rate_proposal import suggestion
 from cds.hooks import PATIENT_VIEW
 from cds.model_call import manifest_of, outputs_of
+from cds.override_reasons import OF_A_RISK
 from cds.prefetch import PrefetchTemplate
 from cds.service import CdsContext, HookCall, Service
 from clinical.codes import (
-    ACTION_COMPLETED,
-    ACTION_NOT_PRIORITY,
     HEART_RATE,
-    PATIENT_INELIGIBLE,
-    RECIPIENT_DOES_NOT_TRUST,
     STEPS_24_HOURS,
     STEPS_UNSPECIFIED_TIME,
 )
@@ -37,7 +34,6 @@ from model_runtime.tasks.forecast import CHANGE, CLASSES, TREND, Forecast
 
 MODEL = "heart-rate-trend"
 ADULT_FROM_YEARS = 18
-_OVERRIDE_REASONS = (PATIENT_INELIGIBLE, ACTION_COMPLETED, ACTION_NOT_PRIORITY, RECIPIENT_DOES_NOT_TRUST)
 
 
 def _observations(*codes: str, count: int) -> str:
@@ -80,7 +76,7 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
             detail=detail(said),
             suggestions=() if offered is None else (offered,),
             selection_behavior=SelectionBehavior.ANY,
-            override_reasons=_OVERRIDE_REASONS,
+            override_reasons=OF_A_RISK,
         ),
     )
 

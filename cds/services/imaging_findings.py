@@ -8,13 +8,12 @@ identifiers cannot be matched is 412.
 
 from collections.abc import Sequence
 
-from cds.card import Card, Link, Source
+from cds.card import Card, Source
 from cds.hooks import PATIENT_VIEW
 from cds.imaging import (
     MAX_READINGS,
     MAX_UNREAD,
     NOTE,
-    OVERRIDE_REASONS,
     about_size,
     latest_by_study,
     patient_keys,
@@ -23,6 +22,7 @@ from cds.imaging import (
     unread_card,
 )
 from cds.markdown import escape, paragraphs, table
+from cds.override_reasons import OF_AN_IMAGE
 from cds.prefetch import PrefetchTemplate
 from cds.service import CdsContext, HookCall, Service
 from clinical.finding import PROBABILITY_DECIMALS, Finding
@@ -61,10 +61,10 @@ def _card(study: Sequence[StoredReading], context: CdsContext) -> Card:
         source=Source(f"Consilium, model {first.reading.model.label}", first.reading.terms.observation),
         detail=_detail(images),
         links=tuple(
-            Link(_link_label(number, len(images)), context.links.sign(stored.reading_id))
+            context.links.overlay(_link_label(number, len(images)), stored.reading_id)
             for number, stored in enumerate(images[:MAX_ROWS], start=1)
         ),
-        override_reasons=OVERRIDE_REASONS,
+        override_reasons=OF_AN_IMAGE,
     )
 
 

@@ -5,13 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds.card import Action, Card, Link, LinkType, SelectionBehavior, Source, Suggestion, shorten
+from cds.origins import origins_of
 from clinical.codes import Coding
 from clinical.errors import Fault
 from clinical.risk import Indicator
 
 UUID = "00000000-0000-4000-8000-000000000001"
+UUID2 = "00000000-0000-4000-8000-000000000002"
 TOPIC = Coding("http://example.org", "t", "Topic")
 SOURCE = Source("Consilium", TOPIC)
+URL = origins_of("https://cds.example", "https://app.example").url
 
 
 def card_of(**changes):
@@ -48,8 +51,8 @@ def test_the_wire_holds_no_null_and_nothing_empty():
     assert set(bare) == {"uuid", "summary", "indicator", "source"}
     full = card_of(
         detail="text",
-        links=(Link("Open", "https://cds.example/overlay/1?sig=a"),),
-        suggestions=(Suggestion("Do", UUID, (Action("create", "Make", {"resourceType": "Task"}),)),),
+        links=(Link("Open", URL("https://cds.example/overlay/1?sig=a")),),
+        suggestions=(Suggestion("Do", UUID2, (Action("create", "Make", {"resourceType": "Task"}),)),),
         selection_behavior=SelectionBehavior.ANY,
         override_reasons=(TOPIC,),
     ).to_json()
@@ -73,11 +76,11 @@ def test_a_suggestion_without_actions_sends_no_empty_list():
         ),
         lambda: card_of(override_reasons=(Coding("http://example.org", "x", ""),)),
         lambda: Source("", TOPIC),
-        lambda: Source("x", TOPIC, url="/relative"),
-        lambda: Link("Open", "/overlay/1"),
-        lambda: Link("Open", "javascript:alert(1)"),
-        lambda: Link("Open", "https://user@cds.example/"),
-        lambda: Link("Open", "https://cds.example/", app_context="x"),
+        lambda: Source("x", TOPIC, url=URL("/relative")),
+        lambda: Link("Open", URL("/overlay/1")),
+        lambda: Link("Open", URL("javascript:alert(1)")),
+        lambda: Link("Open", URL("https://user@cds.example/")),
+        lambda: Link("Open", URL("https://cds.example/"), app_context="x"),
         lambda: Suggestion("", UUID),
         lambda: Action("create", "Make"),
         lambda: Action("delete", "Remove", resource_id="http://elsewhere/Task/1"),
@@ -91,5 +94,5 @@ def test_an_illegal_card_is_our_fault_and_is_not_made(make):
 
 
 def test_an_app_context_goes_with_a_smart_link():
-    link = Link("Open", "https://app.example/launch", LinkType.SMART, "reading=1")
+    link = Link("Open", URL("https://app.example/launch"), LinkType.SMART, "reading=1")
     assert link.to_json()["appContext"] == "reading=1"
