@@ -1,26 +1,25 @@
-"""CDS Hooks over HTTP: discovery and calls. Every answer that is not 200 is an OperationOutcome.
+"""CDS Hooks over HTTP: routes and door. Every answer that is not 200 is an OperationOutcome, but for a bare 401.
 
 CORS stays closed: no Access-Control header is ever sent, and OPTIONS is a 405.
 """
 
-import hashlib
+import time
 import traceback
-from collections.abc import Sequence
-from time import perf_counter
+from collections.abc import Mapping, Sequence
 
 import orjson
 import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
-from cds.deadline import deadline_in
-from cds.prefetch import gather
-from cds.request import parse_request
-from cds.service import CdsContext, HookCall, Service, by_id
-from clinical.errors import Category, ClinicalError, Fault, IncorrectInput, NotFound
+from cds.discovery import discovery_of
+from cds.pipeline import Course, answer_call
+from cds.service import CdsContext, Service, by_id
+from clinical.errors import ClinicalError, Denied, Fault, IncorrectInput, NotFound
 from fhir_adapters import outcome, strict_json
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
+ROOT = "/cds-services"
 _JSON = "application/json"
 _READS = "a hook call is read as application/json, in UTF-8 and not compressed"
 # Every method is routed here, so that 404 and 405 are ours to word and OPTIONS opens nothing.
@@ -35,34 +34,45 @@ def blueprint(services: Sequence[Service], context: CdsContext) -> Blueprint:
     Raises Fault when two services have the same id and hook.
     """
     table = by_id(services)
-    discovery = orjson.dumps({"services": [service.describe() for service in services]})
-    etag = f'"{hashlib.sha256(discovery).hexdigest()[:32]}"'
+    discovery = discovery_of(services)
     routes = Blueprint("cds", __name__)
 
     def discover() -> Response:
         if request.method not in {"GET", "HEAD"}:
             return outcome.http_response(405, {"Allow": "GET, HEAD"})
-        headers = {"ETag": etag, "Cache-Control": "max-age=300"}
-        if request.if_none_match.contains_weak(etag.strip('"')):
-            return Response(status=304, headers=headers)
-        return Response(discovery, headers=headers, mimetype=_JSON)
+        context.door.admit(_headers(), context.base_url + ROOT)
+        if request.if_none_match.contains_weak(discovery.etag):
+            return Response(status=304, headers=discovery.headers)
+        return Response(discovery.body, headers=discovery.headers, mimetype=_JSON)
 
     def call(service_id: str) -> Response:
-        hooks = table.get(service_id)
-        if hooks is None:
-            raise NotFound("there is no CDS service with this id")
+        hooks = _known(table, service_id)
         if request.method != "POST":
             return outcome.http_response(405, {"Allow": "POST"})
-        return _answer(service_id, hooks, context)
+        started = time.monotonic()
+        caller = context.door.admit(_headers(), f"{context.base_url}{ROOT}/{service_id}")
+        body = answer_call(Course(service_id, caller, started), hooks, _body, context)
+        return Response(orjson.dumps(body), mimetype=_JSON)
+
+    def feedback(service_id: str) -> Response:
+        _known(table, service_id)
+        if context.feedback is None:
+            return outcome.http_response(404)
+        if request.method != "POST":
+            return outcome.http_response(405, {"Allow": "POST"})
+        caller = context.door.admit(_headers(), f"{context.base_url}{ROOT}/{service_id}/feedback")
+        context.feedback.take(service_id, caller, _body())
+        return Response(b"{}", mimetype=_JSON)
 
     def nowhere(rest: str = "") -> Response:  # noqa: ARG001 - the router passes it
         return outcome.http_response(404)
 
     rules = (
-        ("/cds-services", discover),
-        ("/cds-services/<service_id>", call),
-        ("/cds-services/", nowhere),
-        ("/cds-services/<path:rest>", nowhere),
+        (ROOT, discover),
+        (f"{ROOT}/<service_id>", call),
+        (f"{ROOT}/<service_id>/feedback", feedback),
+        (f"{ROOT}/", nowhere),
+        (f"{ROOT}/<path:rest>", nowhere),
     )
     for rule, view in rules:
         routes.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
@@ -70,34 +80,15 @@ def blueprint(services: Sequence[Service], context: CdsContext) -> Blueprint:
     return routes
 
 
-def _answer(service_id: str, hooks: dict[str, Service], context: CdsContext) -> Response:
-    """Do one call. The outcome is measured however it ends; an error goes on to `_problem`."""
-    started, said = perf_counter(), Category.FAULT.value
-    try:
-        deadline = deadline_in(context.budget_s)
-        hook_request = parse_request(_body())
-        service = hooks.get(hook_request.hook.name)
-        if service is None:
-            raise IncorrectInput("hook: this service does not serve this hook", expression=["hook"])
-        prefetch = gather(hook_request, service.prefetch, context.fhir, deadline)
-        cards = service.answer(HookCall(hook_request, prefetch, deadline), context)
-        # A card that comes late would be shown over whatever the clinician has turned to meanwhile.
-        deadline.left_s()
-        said = "cards" if cards else "no-cards"
-        log.info(
-            "hook answered",
-            service=service_id,
-            hook_instance=hook_request.hook_instance,
-            cards=len(cards),
-            took_ms=round((perf_counter() - started) * 1000, 2),
-        )
-        return Response(orjson.dumps({"cards": [card.to_json() for card in cards]}), mimetype=_JSON)
-    except ClinicalError as error:
-        said = error.category.value
-        log.warning("hook refused", service=service_id, category=said, expression=error.expression)
-        raise
-    finally:
-        context.observe(service_id, said, perf_counter() - started)
+def _known(table: Mapping[str, dict[str, Service]], service_id: str) -> dict[str, Service]:
+    hooks = table.get(service_id)
+    if hooks is None:
+        raise NotFound("there is no CDS service with this id")
+    return hooks
+
+
+def _headers() -> dict[str, str]:
+    return dict(request.headers.items())
 
 
 def _body() -> dict[str, object]:
@@ -117,6 +108,9 @@ def _body() -> dict[str, object]:
 
 def _problem(error: Exception) -> Response:
     """The outer edge of the hooks: everything that was not answered is said as an OperationOutcome."""
+    if isinstance(error, Denied) and error.unauthenticated:
+        # J5: a caller that is not let in learns nothing about why.
+        return Response(status=401, headers={"WWW-Authenticate": "Bearer"})
     if isinstance(error, ClinicalError):
         return outcome.response(error)
     if isinstance(error, HTTPException):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from cds.hooks import HOOKS, Hook
+from cds.hooks import HOOKS, Context, Hook
 from clinical.errors import IncorrectInput
 
 JsonObject = Mapping[str, object]
@@ -35,7 +35,8 @@ class HookRequest:
     """One call of a service.
 
     hook_instance: the client's UUID of this occurrence, in lower case. context: everything that was sent in
-    it, checked as the hook asks. prefetch: as sent, its values not yet looked at (`cds.prefetch` does).
+    it, checked as the hook asks, an older form of it with the present one beside. typed: the same as a value.
+    prefetch: as sent, its values not yet looked at (`cds.prefetch` does). extension: as sent, {} without one.
     """
 
     hook: Hook
@@ -45,29 +46,36 @@ class HookRequest:
     fhir_server: str | None
     authorization: Authorization | None
     prefetch: JsonObject = field(repr=False)
+    typed: Context = field(repr=False)
+    extension: JsonObject = field(default_factory=dict, repr=False)
 
 
-def parse_request(body: JsonObject) -> HookRequest:
-    """Return the call in a decoded body.
+def parse_request(body: JsonObject, hooks: Mapping[str, Hook] = HOOKS) -> HookRequest:
+    """Return the call in a decoded body. hooks: those that may be called, by name.
 
     Raises IncorrectInput with the JSON path of the first thing that is wrong (HTTP 400).
     """
-    _object(body, "extension", "extension")
-    hook = HOOKS.get(_text(body, "hook", "hook"))
+    extension = _object(body, "extension", "extension")
+    hook = hooks.get(_text(body, "hook", "hook"))
     if hook is None:
-        raise _wrong("hook", "expected the name of a hook that this server knows")
+        raise _wrong("hook", "expected " + " or ".join(hooks))
     instance = _text(body, "hookInstance", "hookInstance")
     if not _UUID.fullmatch(instance):
         raise _wrong("hookInstance", "expected a UUID")
-    context = _context(body, hook)
+    server = _server(body)
+    sent = _object(body, "context", "context", required=True)
+    _object(sent, "extension", "context.extension")
+    context, typed = hook.read(sent, server)
     request = HookRequest(
         hook=hook,
         hook_instance=instance.lower(),
         context=context,
-        patient_id=str(context["patientId"]),
-        fhir_server=_server(body),
+        patient_id=typed.patient_id,
+        fhir_server=server,
         authorization=_authorization(body),
         prefetch=_object(body, "prefetch", "prefetch"),
+        typed=typed,
+        extension=extension,
     )
     granted = request.authorization
     if granted is not None and request.fhir_server is None:
@@ -95,18 +103,6 @@ def _object(parent: JsonObject, key: str, path: str, *, required: bool = False) 
     if not isinstance(value, dict):
         raise _wrong(path, "expected a JSON object")
     return value
-
-
-def _context(body: JsonObject, hook: Hook) -> JsonObject:
-    context = _object(body, "context", "context", required=True)
-    _object(context, "extension", "context.extension")
-    for rule in hook.fields:
-        if rule.name not in context:
-            if rule.required:
-                raise _wrong(f"context.{rule.name}", f"required by {hook.name}, {rule.expected}")
-        elif not rule.good(context[rule.name]):
-            raise _wrong(f"context.{rule.name}", f"expected {rule.expected}")
-    return context
 
 
 def _server(body: JsonObject) -> str | None:

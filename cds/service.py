@@ -4,20 +4,44 @@ Adding a service is one module with a `SERVICE` and one line in `cds/services/__
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from cds.call import HookCall
+from cds.caller import Caller
 from cds.card import Card
-from cds.deadline import Deadline
+from cds.guidance import Guidance
 from cds.hooks import Hook
 from cds.links import LinkSigner
-from cds.prefetch import FhirReader, Prefetched, PrefetchTemplate
-from cds.request import HookRequest
+from cds.prefetch import FhirReader, PrefetchTemplate
+from cds.stages import (
+    Adapt,
+    AlwaysClosed,
+    Budget,
+    CallAudit,
+    Circuits,
+    Doorkeeper,
+    EverybodyIn,
+    EverythingSaid,
+    FeedbackDesk,
+    Hygiene,
+    Ledger,
+    NoShadow,
+    NothingKept,
+    ObservePrefetch,
+    Results,
+    SentCards,
+    Shadow,
+    as_it_is,
+    observe_no_prefetch,
+)
 from clinical.clock import Clock
 from clinical.errors import Fault
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
 from record_store.database import Database
+
+__all__ = ["CdsContext", "HookCall", "Service", "by_id"]
 
 SPECIFICATION_VERSION = "3.0.0"
 _SERVICE_ID = re.compile(r"[a-z0-9][a-z0-9\-]{0,63}")
@@ -29,13 +53,16 @@ def observe_nothing(_service: str, _outcome: str, _seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CdsContext:
-    """The collaborators of every service, built in one place (`consilium/app.py`).
+    """The collaborators of every service and of the pipeline, built in one place (`consilium/web_parts.py`).
 
-    fhir: who fetches what was not sent; None when no FHIR server is allowed.
-    new_uuid: makes the UUIDs of cards. budget_s: how long one call may take, fetches and model together.
-    observe: told (service id, outcome, seconds) after each call, for metrics; outcome is "cards", "no-cards"
-        or an error's category.
+    new_uuid: makes the UUIDs of cards. base_url: what callers put before /cds-services, without a trailing slash.
+    fhir: who fetches what was not sent, for every caller; reader_for: by caller, and then it decides alone.
+    budget_s: how long one call may take; budget: by hook and service, and then it alone decides.
+    observe: told (service id, outcome, seconds) after each call, for metrics; outcome is "cards", "no-cards",
+        "shadow" or an error's category. observe_prefetch: see `cds.stages`.
     drift: told what a model was asked and what it said, case by case.
+    sent, feedback, audit: None keeps nothing and answers 404 to feedback. ledger: None writes straight to `db`.
+    The other fields are the stages of `cds.stages`.
     """
 
     engine: Engine
@@ -43,27 +70,42 @@ class CdsContext:
     now: Clock
     links: LinkSigner
     new_uuid: Callable[[], str]
+    base_url: str = ""
     fhir: FhirReader | None = None
+    reader_for: Callable[[Caller], FhirReader | None] | None = None
     budget_s: float = 5.0
+    budget: Budget | None = None
     observe: Callable[[str, str, float], None] = observe_nothing
+    observe_prefetch: ObservePrefetch = observe_no_prefetch
     drift: DriftObserver = field(default_factory=NoDrift)
+    door: Doorkeeper = field(default_factory=EverybodyIn)
+    circuits: Circuits = field(default_factory=AlwaysClosed)
+    results: Results = field(default_factory=NothingKept)
+    hygiene: Hygiene = field(default_factory=EverythingSaid)
+    shadow: Shadow = field(default_factory=NoShadow)
+    adapt: Adapt = as_it_is
+    sent: SentCards | None = None
+    feedback: FeedbackDesk | None = None
+    audit: CallAudit | None = None
+    ledger: Ledger | None = None
 
+    def budget_of(self, hook: str, service_id: str) -> float:
+        """Return the seconds that a call of this service on this hook may take."""
+        return self.budget_s if self.budget is None else self.budget(hook, service_id)
 
-@dataclass(frozen=True, slots=True)
-class HookCall:
-    """One call as a service sees it: checked, and with every prefetch key of its own present."""
-
-    request: HookRequest
-    prefetch: Mapping[str, Prefetched] = field(repr=False)
-    deadline: Deadline
+    def reader_of(self, caller: Caller) -> FhirReader | None:
+        """Return who fetches for this caller."""
+        return self.fhir if self.reader_for is None else self.reader_for(caller)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service on one hook; the same id may serve other hooks (D4).
 
-    answer: returns the cards; () means that it looked and there is nothing to say. Anything else is an error
-        raised as a ClinicalError, never an empty answer.
+    answer: returns the cards, or Guidance; () means that it looked and there is nothing to say. Anything else is
+        an error raised as a ClinicalError, never an empty answer.
+    reuse_model: the one model that the answer depends on, beside the prefetch, the patient and the day: then it
+        may be used again on another hook. None: it is worked out every time.
     """
 
     id: str
@@ -71,8 +113,9 @@ class Service:
     title: str
     description: str
     prefetch: tuple[PrefetchTemplate, ...]
-    answer: Callable[[HookCall, CdsContext], Sequence[Card]]
+    answer: Callable[[HookCall, CdsContext], Sequence[Card] | Guidance]
     usage_requirements: str | None = None
+    reuse_model: str | None = None
 
     def __post_init__(self) -> None:
         keys = [template.key for template in self.prefetch]

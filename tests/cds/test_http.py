@@ -141,7 +141,6 @@ def test_json_may_name_its_charset(hello, post):
         (Fault("broken"), 500),
         (NotFound("gone"), 404),
         (Unsupported("no"), 422),
-        (Denied("no", unauthenticated=True), 401),
         (RuntimeError("Zzcanary Quillon"), 500),
         (KeyError("zzcanary"), 500),
         (MemoryError(), 500),
@@ -154,6 +153,17 @@ def test_an_error_of_a_service_is_never_an_empty_card_list(make_client, post, er
     assert "cards" not in response.json
     assert "zzcanary" not in response.text.lower()
     assert response.headers.get("Retry-After") == ("7" if status == 503 else None)
+
+
+def test_who_is_not_let_in_is_told_nothing_more(make_client, post):
+    class Shut:
+        def admit(self, headers, url):
+            raise Denied("the token is from yesterday", unauthenticated=True)
+
+    client = make_client((one_card_service(),), door=Shut())
+    for response in (client.get("/cds-services"), post(client, "one-card", b"{")):
+        assert (response.status_code, response.data) == (401, b"")
+        assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_no_header_opens_anything_to_other_origins(hello, post):

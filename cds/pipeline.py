@@ -1,0 +1,159 @@
+"""One hook call from body to answer, in the one order in which its stages stand. Knows no Flask.
+
+route and door (`cds.http`) -> parse -> (id, hook) -> deadline -> circuit -> prefetch -> kept result or service
+-> hygiene -> shadow -> adapt -> record what is sent -> answer. A card that cannot be recorded is not sent (503).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from cds.call import HookCall
+from cds.caller import Caller
+from cds.deadline import Deadline
+from cds.guidance import Guidance, guidance_of
+from cds.prefetch import gather
+from cds.request import HookRequest, parse_request
+from cds.service import CdsContext, Service
+from cds.stages import CallRecord, Entry
+from clinical.errors import Category, ClinicalError
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Course:
+    """What is known of a call so far, for its log line, audit row and metrics however it ends."""
+
+    service_id: str
+    caller: Caller
+    started: float
+    request: HookRequest | None = None
+    said: str = Category.FAULT.value
+    cards: int = 0
+
+    def took_s(self) -> float:
+        """Return the seconds since the call began."""
+        return time.monotonic() - self.started
+
+    def record(self) -> CallRecord:
+        """Return the call as the audit keeps it."""
+        asked = self.request
+        return CallRecord(
+            service_id=self.service_id,
+            hook=asked.hook.name if asked else None,
+            hook_instance=asked.hook_instance if asked else None,
+            caller=self.caller.name,
+            outcome=self.said,
+            cards=self.cards,
+            took_ms=round(self.took_s() * 1000, 2),
+        )
+
+
+def answer_call(
+    course: Course, hooks: Mapping[str, Service], read: Callable[[], Mapping[str, object]], context: CdsContext
+) -> dict[str, object]:
+    """Return the JSON object that answers one call. hooks: the services with this id. read: gives the body.
+
+    Raises a ClinicalError, or what `read` raises; the call is logged, audited and measured all the same.
+    """
+    try:
+        guidance = _guide(course, hooks, read, context)
+        log.info(
+            "hook answered",
+            service=course.service_id,
+            hook_instance=course.request.hook_instance if course.request else None,
+            cards=course.cards,
+            took_ms=round(course.took_s() * 1000, 2),
+        )
+        return guidance.to_json()
+    except ClinicalError as error:
+        course.said = error.category.value
+        log.warning("hook refused", service=course.service_id, category=course.said, expression=error.expression)
+        _audit_failure(course, context)
+        raise
+    except Exception:
+        course.said = Category.FAULT.value
+        _audit_failure(course, context)
+        raise
+    finally:
+        context.observe(course.service_id, course.said, course.took_s())
+
+
+def _guide(
+    course: Course, hooks: Mapping[str, Service], read: Callable[[], Mapping[str, object]], context: CdsContext
+) -> Guidance:
+    course.request = parse_request(read(), {name: service.hook for name, service in hooks.items()})
+    service = hooks[course.request.hook.name]
+    deadline = Deadline(course.started + context.budget_of(course.request.hook.name, service.id))
+    call = HookCall(course.request, {}, deadline, course.caller, service.id)
+    if context.shadow.covers(service.id):
+        _in_the_shadow(call, service, context)
+        course.said = "shadow"
+        _record(course, context)
+        return Guidance()
+    call, guidance = _worked_out(call, service, context)
+    guidance = context.adapt(guidance, course.caller.capabilities)
+    course.cards = len(guidance.cards)
+    course.said = "cards" if guidance.cards or guidance.system_actions else "no-cards"
+    _record(course, context, call, guidance)
+    # A card that comes late would be shown over whatever the clinician has turned to meanwhile.
+    deadline.left_s()
+    return guidance
+
+
+def _worked_out(call: HookCall, service: Service, context: CdsContext) -> tuple[HookCall, Guidance]:
+    context.circuits.check(service.id)
+    prefetch = gather(call.request, service.prefetch, context.reader_of(call.caller), call.deadline)
+    whole = replace(call, prefetch=prefetch)
+
+    def make() -> Guidance:
+        with context.circuits.guard(service.id, call.deadline):
+            return guidance_of(service.answer(whole, context))
+
+    guidance = context.results.recall(whole, service.reuse_model, make)
+    return whole, context.hygiene.sift(whole, guidance)
+
+
+def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> None:
+    """Run a service that says nothing yet. Its failures are recorded, and never reach the clinic."""
+    result: Guidance | Exception
+    try:
+        call, result = _worked_out(call, service, context)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and nobody is disturbed
+        result = error
+    try:
+        context.shadow.record(call, result)
+    except ClinicalError as error:
+        log.warning("shadow not recorded", service=service.id, category=error.category.value)
+
+
+def _record(
+    course: Course, context: CdsContext, call: HookCall | None = None, guidance: Guidance | None = None
+) -> None:
+    """Make the audit row and the sent cards durable, in one transaction, before anything is sent."""
+    entries: list[Entry] = []
+    audit, sent = context.audit, context.sent
+    if audit is not None:
+        record = course.record()
+        entries.append(lambda conn: audit.record(conn, record))
+    if sent is not None and call is not None and guidance is not None and guidance.cards:
+        entries.append(lambda conn: sent.record(conn, call, guidance))
+    if not entries:
+        return
+    if context.ledger is not None:
+        context.ledger.write(*entries)
+        return
+    with context.db.write() as conn:
+        for entry in entries:
+            entry(conn)
+
+
+def _audit_failure(course: Course, context: CdsContext) -> None:
+    try:
+        _record(course, context)
+    except ClinicalError as error:
+        # The call has failed already and is answered with its own error.
+        log.warning("call not audited", service=course.service_id, category=error.category.value)
