@@ -5,7 +5,7 @@ clinician waits for them knowingly.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from clinical.errors import IncorrectInput
@@ -33,6 +33,13 @@ class Budgets:
         times = (self.default_ms, *self.by_name.values())
         if not all(SHORTEST_MS <= ms <= LONGEST_MS for ms in times):
             raise IncorrectInput(f"a budget is {SHORTEST_MS} to {LONGEST_MS} milliseconds")
+
+    def check(self, served: Iterable[tuple[str, str]]) -> None:
+        """Raise IncorrectInput when a name is of nothing that is served. served: (hook, service id) pairs."""
+        pairs = list(served)
+        known = {hook for hook, _ in pairs} | {f"{hook}/{service}" for hook, service in pairs}
+        if not set(self.by_name) <= known:
+            raise IncorrectInput("a budget names a hook or a service that is not served here")
 
     def seconds(self, hook: str, service: str) -> float:
         """Return the budget of a call of this service on this hook, in seconds."""

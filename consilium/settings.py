@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -54,6 +63,18 @@ def _model_key(value: str) -> str:
         public_key(value)
     except IncorrectInput:
         raise ValueError("expected the Base64 text of a 32-byte Ed25519 public key") from None
+    return value
+
+
+def _hook_budgets(value: dict[str, int]) -> dict[str, int]:
+    if value:
+        from cds.budget import Budgets  # noqa: PLC0415 - the services take time that most starts save
+        from cds.services import SERVICES  # noqa: PLC0415
+
+        try:
+            Budgets(by_name=value).check((service.hook.name, service.id) for service in SERVICES)
+        except IncorrectInput as problem:
+            raise ValueError(f"expected milliseconds by hook or hook/service: {problem.message}") from None
     return value
 
 
@@ -142,7 +163,10 @@ class Settings(BaseSettings):
     tls: Literal["none", "proxy"] = "none"
     web_workers: int = Field(default=2, ge=1, le=64)
     web_threads: int = Field(default=8, ge=1, le=256)
+    request_seconds: float = Field(default=15.0, ge=0.5, le=600)
     hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
+    hook_budgets: Annotated[dict[str, int], BeforeValidator(_from_json), AfterValidator(_hook_budgets)] = {}
+    benchmark_services: bool = False
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
@@ -205,6 +229,8 @@ class Settings(BaseSettings):
             )
             if not given
         ]
+        if self.benchmark_services:
+            missing.append(f"{PREFIX}BENCHMARK_SERVICES: expected 0 in the production profile")
         if self.tls != "proxy":
             missing.append(f"{PREFIX}TLS: expected 'proxy', that is a TLS-terminating proxy in front")
         if self.public_base_url and not self.public_base_url.startswith("https://"):

@@ -25,3 +25,11 @@ def test_a_budget_that_makes_no_sense_is_refused_without_repeating_its_name(defa
     with pytest.raises(IncorrectInput) as refused:
         Budgets(default_ms, by_name)
     assert "canary" not in refused.value.message
+
+
+def test_a_budget_for_something_that_is_not_served_is_refused():
+    served = [("order-sign", "diabetes-risk")]
+    Budgets(500, {"order-sign": 2000, "order-sign/diabetes-risk": 800}).check(served)
+    for name in ("patient-view", "order-sign/diabetes-rsik", "patient-view/diabetes-risk"):
+        with pytest.raises(IncorrectInput):
+            Budgets(500, {name: 800}).check(served)

@@ -38,16 +38,20 @@ def circuits(clock, events):
 
 
 def call(circuits, error=None, name="risk", deadline=FAIR):
-    """Call a service that fails with `error`; return what the caller was told."""
-    asked = False
+    """Call a service that fails with `error`; return whether it was asked, and what the caller was told."""
+    asked = []
     try:
         with circuits.guard(name, deadline):
-            asked = True
-            if error is not None:
-                raise error
-    except Exception as problem:
-        return asked, problem
-    return asked, None
+            asked.append(name)
+            fail(error)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, it is what the caller is told
+        return bool(asked), problem
+    return bool(asked), None
+
+
+def fail(error):
+    if error is not None:
+        raise error
 
 
 @pytest.mark.parametrize(

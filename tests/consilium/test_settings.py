@@ -32,6 +32,11 @@ SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
         ("MODEL_KEYS", "hunter2"),
         ("MODEL_KEYS", '["hunter2"]'),
         ("MODEL_CPU_FALLBACK", "hunter2"),
+        ("HOOK_BUDGETS", "hunter2"),
+        ("HOOK_BUDGETS", '{"hunter2": 500}'),
+        ("HOOK_BUDGETS", '{"patient-view/hunter2": 500}'),
+        ("HOOK_BUDGETS", '{"patient-view": 1}'),
+        ("BENCHMARK_SERVICES", "hunter2"),
     ],
 )
 def test_a_bad_value_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -94,6 +99,13 @@ def test_production_starts_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) ->
     settings = load_settings()
     assert settings.calling_aes == {"PACS": ("10.0.0.0/8",)}
     assert SECRET not in repr(settings)
+    with pytest.raises(SettingsError, match="CONSILIUM_BENCHMARK_SERVICES: expected 0"):
+        load_settings(benchmark_services=True)
+
+
+def test_a_hook_or_a_service_on_it_may_be_given_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSILIUM_HOOK_BUDGETS", '{"patient-view": 800, "patient-view/diabetes-risk": 900}')
+    assert load_settings().hook_budgets == {"patient-view": 800, "patient-view/diabetes-risk": 900}
 
 
 def test_development_listens_on_loopback_only() -> None:
