@@ -51,6 +51,8 @@ class CardAbout:
     """What a card is about, for feedback, hygiene and audit; never on the wire.
 
     model: who said it. threshold: the probability (0..1) from which it is said. outcome: of what.
+    probability: what the model said (0..1). could_not_look: it says that something was not seen, so nobody may
+        hold it back.
     finding_key: names the thing itself, so that the same is recognised when it is said again (a study, a lesion).
     input_hash: sha256 (hexadecimal) of the model's digest and what it read, see cds.about.
     """
@@ -60,6 +62,8 @@ class CardAbout:
     outcome: Coding | None = None
     finding_key: str | None = None
     input_hash: str | None = None
+    probability: float | None = None
+    could_not_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
