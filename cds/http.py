@@ -51,7 +51,8 @@ def blueprint(services: Sequence[Service], context: CdsContext) -> Blueprint:
             return outcome.http_response(405, {"Allow": "POST"})
         started = time.monotonic()
         caller = context.door.admit(_headers(), f"{context.base_url}{ROOT}/{service_id}")
-        body = answer_call(Course(service_id, caller, started), hooks, _body, context)
+        with context.bulkhead.enter(caller.issuer):
+            body = answer_call(Course(service_id, caller, started), hooks, _body, context)
         return Response(orjson.dumps(body), mimetype=_JSON)
 
     def feedback(service_id: str) -> Response:

@@ -7,6 +7,7 @@ route and door (`cds.http`) -> parse -> (id, hook) -> deadline -> circuit -> pre
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ from cds.guidance import Guidance, guidance_of
 from cds.prefetch import gather
 from cds.request import HookRequest, parse_request
 from cds.service import CdsContext, Service
-from cds.stages import CallRecord, Entry
+from cds.stages import CallRecord
 from clinical.errors import Category, ClinicalError
 
 log = structlog.get_logger()
@@ -87,25 +88,28 @@ def _guide(
 ) -> Guidance:
     course.request = parse_request(read(), {name: service.hook for name, service in hooks.items()})
     service = hooks[course.request.hook.name]
-    deadline = Deadline(course.started + context.budget_of(course.request.hook.name, service.id))
-    call = HookCall(course.request, {}, deadline, course.caller, service.id)
+    budget_s = context.budget_of(course.request.hook.name, service.id)
+    call = HookCall(course.request, {}, Deadline(course.started + budget_s, budget_s), course.caller, service.id)
     if context.shadow.covers(service.id):
         _in_the_shadow(call, service, context)
         course.said = "shadow"
         _record(course, context)
         return Guidance()
     call, guidance = _worked_out(call, service, context)
+    guidance = context.hygiene.sift(call, guidance)
     guidance = context.adapt(guidance, course.caller.capabilities)
     course.cards = len(guidance.cards)
-    course.said = "cards" if guidance.cards or guidance.system_actions else "no-cards"
-    _record(course, context, call, guidance)
+    course.said = "cards" if guidance.cards else "no-cards"
     # A card that comes late would be shown over whatever the clinician has turned to meanwhile.
-    deadline.left_s()
+    call.deadline.left_s()
+    _record(course, context, call, guidance)
     return guidance
 
 
 def _worked_out(call: HookCall, service: Service, context: CdsContext) -> tuple[HookCall, Guidance]:
     context.circuits.check(service.id)
+    observe = partial(context.observe_prefetch, call.caller.name, service.id)
+    del observe  # until cds.prefetch takes it
     prefetch = gather(call.request, service.prefetch, context.reader_of(call.caller), call.deadline)
     whole = replace(call, prefetch=prefetch)
 
@@ -114,7 +118,9 @@ def _worked_out(call: HookCall, service: Service, context: CdsContext) -> tuple[
             return guidance_of(service.answer(whole, context))
 
     guidance = context.results.recall(whole, service.reuse_model, make)
-    return whole, context.hygiene.sift(whole, guidance)
+    request = call.request
+    guidance.demand_of(request.patient_id, request.fhir_server, request.typed.drafts())
+    return whole, guidance
 
 
 def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> None:
@@ -133,22 +139,16 @@ def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> Non
 def _record(
     course: Course, context: CdsContext, call: HookCall | None = None, guidance: Guidance | None = None
 ) -> None:
-    """Make the audit row and the sent cards durable, in one transaction, before anything is sent."""
-    entries: list[Entry] = []
-    audit, sent = context.audit, context.sent
-    if audit is not None:
-        record = course.record()
-        entries.append(lambda conn: audit.record(conn, record))
-    if sent is not None and call is not None and guidance is not None and guidance.cards:
-        entries.append(lambda conn: sent.record(conn, call, guidance))
-    if not entries:
+    """Write the audit row and the sent cards, in one transaction, before anything is sent."""
+    sends = call is not None and guidance is not None and bool(guidance.cards)
+    if context.audit is None and (context.sent is None or not sends):
         return
-    if context.ledger is not None:
-        context.ledger.write(*entries)
-        return
-    with context.db.write() as conn:
-        for entry in entries:
-            entry(conn)
+    # Not flushed: a power cut may take the last rows with it, and the machine that would have taken feedback too.
+    with context.db.write(durable=False) as conn:
+        if context.audit is not None:
+            context.audit.record(conn, course.record())
+        if context.sent is not None and call is not None and guidance is not None and sends:
+            context.sent.record(conn, call, guidance)
 
 
 def _audit_failure(course: Course, context: CdsContext) -> None:

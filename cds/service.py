@@ -18,6 +18,7 @@ from cds.stages import (
     Adapt,
     AlwaysClosed,
     Budget,
+    Bulkhead,
     CallAudit,
     Circuits,
     Doorkeeper,
@@ -25,7 +26,7 @@ from cds.stages import (
     EverythingSaid,
     FeedbackDesk,
     Hygiene,
-    Ledger,
+    NoBulkhead,
     NoShadow,
     NothingKept,
     ObservePrefetch,
@@ -61,7 +62,7 @@ class CdsContext:
     observe: told (service id, outcome, seconds) after each call, for metrics; outcome is "cards", "no-cards",
         "shadow" or an error's category. observe_prefetch: see `cds.stages`.
     drift: told what a model was asked and what it said, case by case.
-    sent, feedback, audit: None keeps nothing and answers 404 to feedback. ledger: None writes straight to `db`.
+    sent, feedback, audit: None keeps nothing, and feedback is a 404.
     The other fields are the stages of `cds.stages`.
     """
 
@@ -79,6 +80,7 @@ class CdsContext:
     observe_prefetch: ObservePrefetch = observe_no_prefetch
     drift: DriftObserver = field(default_factory=NoDrift)
     door: Doorkeeper = field(default_factory=EverybodyIn)
+    bulkhead: Bulkhead = field(default_factory=NoBulkhead)
     circuits: Circuits = field(default_factory=AlwaysClosed)
     results: Results = field(default_factory=NothingKept)
     hygiene: Hygiene = field(default_factory=EverythingSaid)
@@ -87,7 +89,6 @@ class CdsContext:
     sent: SentCards | None = None
     feedback: FeedbackDesk | None = None
     audit: CallAudit | None = None
-    ledger: Ledger | None = None
 
     def budget_of(self, hook: str, service_id: str) -> float:
         """Return the seconds that a call of this service on this hook may take."""

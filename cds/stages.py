@@ -16,8 +16,6 @@ from cds.caller import ANONYMOUS, Caller, Capabilities
 from cds.deadline import Deadline
 from cds.guidance import Guidance
 
-Entry = Callable[[Connection], None]
-
 
 class Doorkeeper(Protocol):
     """Who may call."""
@@ -60,6 +58,23 @@ class AlwaysClosed:
     def guard(self, name: str, deadline: Deadline) -> AbstractContextManager[None]:
         """Learn nothing."""
         del name, deadline
+        return nullcontext()
+
+
+class Bulkhead(Protocol):
+    """Places for calls under way, so that one slow caller never takes the last from the others."""
+
+    def enter(self, caller: str) -> AbstractContextManager[None]:
+        """Hold a place for the block, from before the body is read. Raises Busy when there is none."""
+        ...
+
+
+class NoBulkhead:
+    """As many places as there are threads."""
+
+    def enter(self, caller: str) -> AbstractContextManager[None]:
+        """Hold nothing."""
+        del caller
         return nullcontext()
 
 
@@ -125,7 +140,7 @@ class NoShadow:
 
 
 class SentCards(Protocol):
-    """The memory of cards that were really sent: only they can take feedback."""
+    """The memory of cards that are really sent: only they can take feedback."""
 
     def record(self, conn: Connection, call: HookCall, guidance: Guidance) -> None:
         """Add rows in the caller's transaction, which also holds the audit row of the call."""
@@ -137,14 +152,6 @@ class FeedbackDesk(Protocol):
 
     def take(self, service_id: str, caller: Caller, body: Mapping[str, object]) -> None:
         """Store a feedback body, all of it or nothing. Raises IncorrectInput with the JSON path."""
-        ...
-
-
-class Ledger(Protocol):
-    """What has to be on disk before a call is answered."""
-
-    def write(self, *entries: Entry) -> None:
-        """Return when all entries are durable, in one transaction. Raises Busy or Fault when they are not."""
         ...
 
 

@@ -3,8 +3,8 @@
 A service with a hook of its own organisation makes it with `own_hook`; parsing then knows it.
 """
 
-from cds.hooks.contexts import Context, OwnContext, Reference
-from cds.hooks.fields import ContextField, is_id
+from cds.hooks.contexts import Context, OwnContext, Reference, is_id
+from cds.hooks.fields import ContextField
 from cds.hooks.hook import Hook, own_hook
 from cds.hooks.library import (
     ALLERGYINTOLERANCE_CREATE,

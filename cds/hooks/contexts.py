@@ -3,12 +3,20 @@
 An identifier of a patient, a user or a resource is left out of every repr: these values travel near logs.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # R4 datatype `id`
+
 Resource = Mapping[str, Any]
 Resources = tuple[Resource, ...]
+
+
+def is_id(value: object) -> bool:
+    """True for a bare FHIR id. "." and ".." fit the datatype but would change the path of a URL."""
+    return isinstance(value, str) and bool(_ID.fullmatch(value)) and value not in {".", ".."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,18 @@ class Context:
     encounter_id: str | None = field(default=None, repr=False)
     extension: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def drafts(self) -> frozenset[str]:
+        """Return relative references of the orders (appointments, problems...) that are being made.
+
+        Actions may change or delete these alone (K11).
+        """
+        return frozenset(
+            f"{draft['resourceType']}/{draft['id']}" for draft in self._made() if is_id(draft.get("id"))
+        )
+
+    def _made(self) -> Resources:
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientView(Context):
@@ -44,12 +64,18 @@ class OrderSelect(Context):
     selections: tuple[Reference, ...]
     draft_orders: Resources = field(repr=False)
 
+    def _made(self) -> Resources:
+        return self.draft_orders
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSign(Context):
     """Orders are about to be signed; since 1.1.0 also orders that are being revised, which are no drafts."""
 
     draft_orders: Resources = field(repr=False)
+
+    def _made(self) -> Resources:
+        return self.draft_orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +92,9 @@ class AppointmentBook(Context):
     """Appointments are about to be made."""
 
     appointments: Resources = field(repr=False)
+
+    def _made(self) -> Resources:
+        return self.appointments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +113,18 @@ class ProblemListItemCreate(Context):
 
     conditions: Resources = field(repr=False)
 
+    def _made(self) -> Resources:
+        return self.conditions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllergyIntoleranceCreate(Context):
     """An allergy or intolerance is being recorded."""
 
     allergy_intolerance: Resource = field(repr=False)
+
+    def _made(self) -> Resources:
+        return (self.allergy_intolerance,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +133,18 @@ class MedicationRefill(Context):
 
     medications: Resources = field(repr=False)
 
+    def _made(self) -> Resources:
+        return self.medications
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedicationVerify(Context):
     """A pharmacist or nurse verifies one active order."""
 
     medication: Resource = field(repr=False)
+
+    def _made(self) -> Resources:
+        return (self.medication,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +153,18 @@ class MedicationPrescribe(Context):
 
     medications: Resources = field(repr=False)
 
+    def _made(self) -> Resources:
+        return self.medications
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderReview(Context):
     """Deprecated: orders are being reviewed before they are signed."""
 
     orders: Resources = field(repr=False)
+
+    def _made(self) -> Resources:
+        return self.orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

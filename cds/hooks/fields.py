@@ -8,19 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cds.hooks.contexts import Reference, Resource, Resources
+from cds.hooks.contexts import Reference, Resource, Resources, is_id
 from clinical.errors import IncorrectInput
 
 MAX_LISTED = 1000  # references or tasks in one list: no clinician signs more at once
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # R4 datatype `id`
 _REFERENCE = re.compile(r"([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _USERS = ("Practitioner", "PractitionerRole")
-
-
-def is_id(value: object) -> bool:
-    """True for a bare FHIR id. "." and ".." fit the datatype but would change the path of a URL."""
-    return isinstance(value, str) and bool(_ID.fullmatch(value)) and value not in {".", ".."}
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,9 +102,13 @@ def own_hook(name: str, version: str, fields: tuple[ContextField, ...]) -> Hook:
 
 
 def _check_patient(path: str, value: object, patient_id: str, server: str | None) -> None:
-    several = isinstance(value, list)
-    for number, item in enumerate(value if several else [value]):  # type: ignore[arg-type]
-        where = f"{path}[{number}]" if several else path
-        whose = stranger(item, patient_id, server, where)  # type: ignore[arg-type]  # read as resources before
+    for where, item in _items(path, value):
+        whose = stranger(item, patient_id, server, where)
         if whose is not None:
             raise IncorrectInput("the context holds data that is not of context.patientId", expression=[whose])
+
+
+def _items(path: str, value: Any) -> list[tuple[str, Json]]:  # noqa: ANN401 - read as FHIR before
+    if isinstance(value, list):
+        return [(f"{path}[{number}]", item) for number, item in enumerate(value)]
+    return [(path, value)]
