@@ -54,7 +54,11 @@ def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pa
     owner = _OWNER.get(str(kind))
     if owner is not None and not isinstance(resource.get(owner), dict):
         return f"{path}.{owner}"
-    for element in ("subject", "patient"):
+    for number, item in enumerate(_actors(resource) if kind == "Appointment" else ()):
+        # Several come to one appointment; whoever of them is a patient must be this one.
+        if not all(_is_ours(reference, patient_id, base, required=False) for reference in _references(item)):
+            return f"{path}.participant[{number}].actor"
+    for element in ("subject", "patient", "for") if kind == "Task" else ("subject", "patient"):
         value = resource.get(element)
         if value is None or (isinstance(value, dict) and value.get("reference") == f"Patient/{patient_id}"):
             continue  # nearly every resource, so nothing more is done for it
@@ -62,6 +66,12 @@ def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pa
             if not _is_ours(reference, patient_id, base, required=element == owner):
                 return f"{path}.{element}"
     return None
+
+
+def _actors(resource: Mapping[str, Any]) -> Iterator[object]:
+    several = resource.get("participant")
+    for item in several if isinstance(several, list) else ():
+        yield item.get("actor") if isinstance(item, dict) else None
 
 
 def _references(value: object) -> Iterator[object]:

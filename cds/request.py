@@ -21,13 +21,18 @@ _NOTHING: JsonObject = {}
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """What `fhirAuthorization` grants for this one call. The token is never stored, shared or logged."""
+    """What `fhirAuthorization` grants for this one call. The token is never stored, shared or logged.
+
+    scope: as sent, SMART v1 (`patient/*.read`) or v2 (`patient/*.rs`): the FHIR server judges it, not we.
+    subject: the client id that was granted. patient_id: whose data alone may be read; None when no word of it.
+    """
 
     access_token: str = field(repr=False)
     expires_in_s: int
     scope: str
     subject: str
     patient_id: str | None = field(repr=False)
+    extension: JsonObject = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +139,4 @@ def _authorization(body: JsonObject) -> Authorization | None:
         raise _wrong(f"{path}.expires_in", "required, a whole number of seconds")
     patient = _text(granted, "patient", f"{path}.patient") if "patient" in granted else None
     scope, subject = (_text(granted, key, f"{path}.{key}") for key in ("scope", "subject"))
-    return Authorization(token, life, scope, subject, patient)
+    return Authorization(token, life, scope, subject, patient, _object(granted, "extension", f"{path}.extension"))

@@ -22,9 +22,9 @@ _ANYBODY = ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson")
 
 
 def _selected_are_drafts(context: contexts.OrderSelect) -> None:
-    drafts = {(order["resourceType"], order.get("id")) for order in context.draft_orders}
+    drafts = context.drafts()
     for number, chosen in enumerate(context.selections):
-        if (chosen.type, chosen.id) not in drafts:
+        if str(chosen) not in drafts:
             raise wrong(f"context.selections[{number}]", "expected an order that is in context.draftOrders")
 
 

@@ -214,6 +214,15 @@ def test_an_order_for_another_patient_is_refused_where_it_stands(hook, name, val
     assert refused_at(hook, **{name: value}) == f"context.{name}.{where}"
 
 
+def test_an_appointment_or_a_task_of_another_patient_is_refused():
+    others = VISIT | {"participant": [*VISIT["participant"], {"actor": OTHER}]}
+    path = refused_at("appointment-book", appointments=bundle(VISIT, others))
+    assert path == "context.appointments.entry[1].resource.participant[2].actor"
+    assert (
+        refused_at("order-dispatch", fulfillmentTasks=[TASK | {"for": OTHER}]) == "context.fulfillmentTasks[0].for"
+    )
+
+
 def test_all_fhir_in_a_context_is_of_one_version():
     old = of_patient("ProcedureRequest", "r1")
     path = refused_at("order-sign", draftOrders=bundle(ORDER, old))
