@@ -113,6 +113,16 @@ def find(servers: Sequence[AllowedServer], base: str) -> tuple[AllowedServer, Ur
     return next(((server, url) for server in servers if url.under(server.url)), None)
 
 
+def admits(servers: Sequence[AllowedServer], host: str, port: int, address: str) -> bool:
+    """True when every entry of this host and port lets its name be at this address; False when there is none.
+
+    Connections are shared by origin, so the strictest entry of an origin decides for all of them.
+    """
+    name = host.strip("[]")
+    entries = [server for server in servers if (server.url.host.strip("[]"), server.url.port) == (name, port)]
+    return bool(entries) and all(server.admits(address) for server in entries)
+
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 

@@ -1,4 +1,4 @@
-"""The only outbound HTTP of this server: reads from FHIR servers that are allowed by configuration.
+"""Reads from FHIR servers that are allowed by configuration; the only other way out is `cds.trust.key_fetch`.
 
 Guards, all here or below (threats T3, T20): exact origin and path prefix, address resolved once and pinned, no
 redirects, one deadline, a byte cap, the token bound to its server. What comes back is untrusted input.
@@ -20,7 +20,7 @@ import httpcore
 
 from clinical.errors import IncorrectInput, PreconditionMissing
 from fhir_adapters import strict_json
-from fhir_adapters.allow_list import AllowedServer, Url, find, parse_url
+from fhir_adapters.allow_list import AllowedServer, Url, admits, find, parse_url
 from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, time_left, until
 
 JsonObject = dict[str, Any]
@@ -186,10 +186,7 @@ class FhirClient:
         return found[1]
 
     def _admits(self, host: str, port: int, address: str) -> bool:
-        # The pool is keyed by origin; every entry of this origin must accept the address.
-        origin = (host.strip("[]"), port)
-        entries = [server for server in self._servers if (server.url.host.strip("[]"), server.url.port) == origin]
-        return bool(entries) and all(server.admits(address) for server in entries)
+        return admits(self._servers, host, port, address)
 
     def _rest(self, grant: Grant, base: Url, bundle: JsonObject, bytes_left: int) -> Fetched:
         """Follow `link[next]`: pages are further entries of the first page's Bundle."""
