@@ -45,19 +45,15 @@ class Guidance:
     def demand_of(self, patient_id: str, fhir_server: str | None, drafts: Collection[str]) -> None:
         """Raise Fault for an action that is about another patient, or changes what the call was not about (K11).
 
-        drafts: relative references of the hook's own orders: only these may be updated or deleted. A delete comes
-        with a create of the same type in its suggestion: what is ordered is replaced, never merely taken away.
+        drafts: relative references of the hook's own orders: only these may be updated or deleted. A delete may
+        stand alone: `order-imaging` offers to take an order back. K11's create beside it is a rule of Da Vinci CRD
+        for alternatives, and not of CDS Hooks.
         """
         for action in self.actions():
             must(action.target is None or action.target in drafts, "an action changes what the hook did not bring")
             if action.resource is not None:
                 whose = stranger(action.resource, patient_id, fhir_server, "resource")
                 must(whose is None, "an action is about another patient")
-        for card in self.cards:
-            for suggestion in card.suggestions:
-                gone = {action.resource_type for action in suggestion.actions if action.type == "delete"}
-                made = {action.resource_type for action in suggestion.actions if action.type == "create"}
-                must(gone <= made, "a suggestion takes an order away and puts none in its place")
 
     def to_json(self) -> JsonObject:
         """Return the body of the answer: `cards` always, `systemActions` absent rather than empty (C2, K10)."""

@@ -36,7 +36,7 @@ def outcome_of(response):
 def test_discovery_tells_prefetch_usage_and_versions(client):
     response = client.get("/cds-services")
     services = {service["id"]: service for service in response.json["services"]}
-    assert list(services) == [service.id for service in SERVICES]
+    assert list(services) == list(dict.fromkeys(service.id for service in SERVICES))
     risk = services["diabetes-risk"]
     assert (risk["hook"], risk["hookVersion"], risk["version"]) == ("patient-view", "1.0", "3.0.0")
     keys = ["patient", "bmi", "waist", "blood-pressure", "glucose", "insulin", "health-and-habits"]
@@ -157,7 +157,7 @@ def test_an_error_of_a_service_is_never_an_empty_card_list(make_client, post, er
 
 def test_who_is_not_let_in_is_told_nothing_more(make_client, post):
     class Shut:
-        def admit(self, headers, url):
+        def admit(self, headers, url, peer):
             raise Denied("the token is from yesterday", unauthenticated=True)
 
     client = make_client((one_card_service(),), door=Shut())
