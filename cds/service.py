@@ -21,12 +21,14 @@ from cds.stages import (
     Bulkhead,
     CallAudit,
     Circuits,
+    CrossOrigin,
     Doorkeeper,
     EverybodyIn,
     EverythingSaid,
     FeedbackDesk,
     Hygiene,
     NoBulkhead,
+    NoOrigin,
     NoShadow,
     NothingKept,
     ObservePrefetch,
@@ -80,6 +82,7 @@ class CdsContext:
     observe_prefetch: ObservePrefetch = observe_no_prefetch
     drift: DriftObserver = field(default_factory=NoDrift)
     door: Doorkeeper = field(default_factory=EverybodyIn)
+    cors: CrossOrigin = field(default_factory=NoOrigin)
     bulkhead: Bulkhead = field(default_factory=NoBulkhead)
     circuits: Circuits = field(default_factory=AlwaysClosed)
     results: Results = field(default_factory=NothingKept)

@@ -20,10 +20,13 @@ from cds.guidance import Guidance
 class Doorkeeper(Protocol):
     """Who may call."""
 
-    def admit(self, headers: Mapping[str, str], url: str) -> Caller:
-        """Return who calls. headers: names in Title-Case, as WSGI gives them. url: the public URL called.
+    def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
+        """Return who calls.
 
-        Raises Denied(unauthenticated=True), which is answered with a bare 401.
+        headers: names in Title-Case, as WSGI gives them. url: the public URL called, from configuration. peer: the
+        address of the other end of the connection.
+
+        Raises Denied(unauthenticated=True), which is answered with a bare 401, or Busy.
         """
         ...
 
@@ -31,10 +34,36 @@ class Doorkeeper(Protocol):
 class EverybodyIn:
     """Asks nobody for anything (development, or a gate in front)."""
 
-    def admit(self, headers: Mapping[str, str], url: str) -> Caller:
+    def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
         """Return the anonymous caller."""
-        del headers, url
+        del headers, url, peer
         return ANONYMOUS
+
+
+class CrossOrigin(Protocol):
+    """Which pages of other origins may call from a browser (J8)."""
+
+    def answer(self, request: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what to add to the headers of any answer. request: its headers, names in Title-Case."""
+        ...
+
+    def preflight(self, request: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Return the headers of a 204 to a preflight; None: it is answered as any OPTIONS, with 405."""
+        ...
+
+
+class NoOrigin:
+    """No page of another origin."""
+
+    def answer(self, request: Mapping[str, str]) -> Mapping[str, str]:
+        """Add nothing."""
+        del request
+        return {}
+
+    def preflight(self, request: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Answer none."""
+        del request
+        return None
 
 
 class Circuits(Protocol):
