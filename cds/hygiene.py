@@ -27,6 +27,7 @@ from record_store.sent_cards import SeenCard
 REPEATED, SHOWN_BESIDE, COOLING, CAPPED = "repeated", "shown-by-another-service", "cooling-down", "too-many"
 ANY_REASON = "*"
 HOUR_S = 3600
+FEEDBACK_WITHIN_S = 2 * 24 * HOUR_S  # a cool-down starts with the report; some clients send theirs at night
 # At these something is decided: that a card stood in the chart before does not mean that it is remembered now.
 DECIDING_HOOKS = frozenset(
     {
@@ -66,7 +67,9 @@ class HygieneRules:
     def looks_back_s(self) -> float:
         """How far back cards matter; 0 when every rule is off."""
         capped = HOUR_S if self.user_cards_per_hour or self.patient_cards_per_hour else 0
-        return max(self.repeat_window_s, capped, *self.cool_down_s.values(), 0)
+        longest = max(self.cool_down_s.values(), default=0)
+        cooling = longest + FEEDBACK_WITHIN_S if longest else 0
+        return max(self.repeat_window_s, capped, cooling)
 
 
 @dataclass(frozen=True, slots=True)
