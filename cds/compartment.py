@@ -4,31 +4,37 @@ A mixed-up prefetch is the worst thing that can reach a model: the answer looks 
 So what cannot be shown to be this patient's is refused, rather than left out.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fhir_adapters.allow_list import parse_url
+from cds.references import parse_reference
 
-# Types of the patient compartment that services read, and the element that says whose they are.
-_OWNER = {
-    "Observation": "subject",
-    "Condition": "subject",
-    "DiagnosticReport": "subject",
-    "ImagingStudy": "subject",
-    "MedicationRequest": "subject",
-    "MedicationStatement": "subject",
-    "Procedure": "subject",
-    "RiskAssessment": "subject",
-    "ServiceRequest": "subject",
-    "Encounter": "subject",
-    "FamilyMemberHistory": "patient",
-    "AllergyIntolerance": "patient",
-    "Immunization": "patient",
-}
-_REFERENCE = re.compile(
-    r"(?:(?P<base>https?://[^?#]+)/)?Patient/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/[^/?#]+)?"
+_BY_SUBJECT = (
+    "Observation Condition DiagnosticReport ImagingStudy MedicationRequest MedicationStatement Procedure "
+    "RiskAssessment ServiceRequest Encounter AdverseEvent CarePlan CareTeam ChargeItem ClinicalImpression "
+    "Communication Composition DeviceRequest DeviceUseStatement DocumentReference Flag Goal Media "
+    "MedicationAdministration MedicationDispense QuestionnaireResponse Specimen"
 )
+_BY_PATIENT = (
+    "FamilyMemberHistory AllergyIntolerance Immunization BodyStructure Claim ClaimResponse DetectedIssue "
+    "EpisodeOfCare ExplanationOfBenefit ImmunizationEvaluation ImmunizationRecommendation NutritionOrder "
+    "RelatedPerson VisionPrescription"
+)
+# Types of the patient compartment (R4 2.19) and the element that must say whose they are. Where FHIR leaves that
+# open (Observation.subject is 0..1), a resource that says nothing is nobody's.
+_OWNER = {
+    **dict.fromkeys(_BY_SUBJECT.split(), "subject"),
+    **dict.fromkeys(_BY_PATIENT.split(), "patient"),
+    "Coverage": "beneficiary",
+    "ResearchSubject": "individual",
+}
+_USUAL = ("subject", "patient")
+# What else may name a patient, without having to.
+_FURTHER = {
+    "Task": (*_USUAL, "for"),
+    "Coverage": (*_USUAL, "beneficiary"),
+    "ResearchSubject": (*_USUAL, "individual"),
+}
 
 
 def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, path: str) -> str | None:
@@ -48,17 +54,17 @@ def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pat
 
 
 def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, path: str) -> str | None:
-    kind = resource.get("resourceType")
+    kind = str(resource.get("resourceType"))
     if kind == "Patient":
         return None if resource.get("id") == patient_id else f"{path}.id"
-    owner = _OWNER.get(str(kind))
+    owner = _OWNER.get(kind)
     if owner is not None and not isinstance(resource.get(owner), dict):
         return f"{path}.{owner}"
     for number, item in enumerate(_actors(resource) if kind == "Appointment" else ()):
         # Several come to one appointment; whoever of them is a patient must be this one.
         if not all(_is_ours(reference, patient_id, base, required=False) for reference in _references(item)):
             return f"{path}.participant[{number}].actor"
-    for element in ("subject", "patient", "for") if kind == "Task" else ("subject", "patient"):
+    for element in _FURTHER.get(kind, _USUAL):
         value = resource.get(element)
         if value is None or (isinstance(value, dict) and value.get("reference") == f"Patient/{patient_id}"):
             continue  # nearly every resource, so nothing more is done for it
@@ -80,18 +86,13 @@ def _references(value: object) -> Iterator[object]:
             yield item.get("reference")
 
 
-def _is_ours(reference: object, patient_id: str, base: str | None, *, required: bool) -> bool:
-    match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
-    if match is None:
+def _is_ours(text: object, patient_id: str, base: str | None, *, required: bool) -> bool:
+    reference = parse_reference(text)
+    if reference is None or reference.kind != "Patient":
         # A device's or a group's: fine where the type allows it, no proof where a patient is due.
-        return not required and not _may_be_patient(reference)
-    return match["id"] == patient_id and (match["base"] is None or base is None or _same(match["base"], base))
+        return not required and not _may_be_patient(text)
+    return reference.ident == patient_id and (base is None or reference.at(base))
 
 
 def _may_be_patient(reference: object) -> bool:
     return isinstance(reference, str) and ("Patient" in reference or reference.startswith(("urn:", "#")))
-
-
-def _same(one: str, other: str) -> bool:
-    first, second = parse_url(one.rstrip("/")), parse_url(other.rstrip("/"))
-    return first is not None and second is not None and (first.origin, first.path) == (second.origin, second.path)

@@ -109,8 +109,8 @@ def _guide(
 def _worked_out(call: HookCall, service: Service, context: CdsContext) -> tuple[HookCall, Guidance]:
     context.circuits.check(service.id)
     observe = partial(context.observe_prefetch, call.caller.name, service.id)
-    del observe  # until cds.prefetch takes it
-    prefetch = gather(call.request, service.prefetch, context.reader_of(call.caller), call.deadline)
+    reader = context.reader_of(call.caller)
+    prefetch = gather(call.request, service.prefetch, reader, call.deadline, observe, now=context.now)
     whole = replace(call, prefetch=prefetch)
 
     def make() -> Guidance:

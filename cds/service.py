@@ -13,7 +13,7 @@ from cds.card import Card
 from cds.guidance import Guidance
 from cds.hooks import Hook
 from cds.links import LinkSigner
-from cds.prefetch import FhirReader, PrefetchTemplate
+from cds.prefetch import FhirReader, PrefetchTemplate, ordered
 from cds.stages import (
     Adapt,
     AlwaysClosed,
@@ -122,9 +122,9 @@ class Service:
     reuse_model: str | None = None
 
     def __post_init__(self) -> None:
-        keys = [template.key for template in self.prefetch]
-        if not _SERVICE_ID.fullmatch(self.id) or len(set(keys)) != len(keys):
-            raise Fault(f"the service {self.id} has an id that is no URL segment, or a prefetch key twice")
+        if not _SERVICE_ID.fullmatch(self.id):
+            raise Fault(f"the service {self.id} has an id that is no URL segment")
+        ordered(self.prefetch)  # raises for a key twice, and for keys that depend on themselves
 
     def describe(self) -> dict[str, object]:
         """Return the service as discovery announces it (D2, D3), without empties."""
@@ -137,7 +137,7 @@ class Service:
             "version": SPECIFICATION_VERSION,
         }
         if self.prefetch:
-            entry["prefetch"] = {template.key: template.query for template in self.prefetch}
+            entry["prefetch"] = {template.key: template.query for template in ordered(self.prefetch)}
         if self.usage_requirements:
             entry["usageRequirements"] = self.usage_requirements
         return entry

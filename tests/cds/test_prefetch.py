@@ -146,7 +146,10 @@ STRANGERS = [
     ({"resourceType": "Observation", "subject": {"display": "p1"}}, "prefetch.waist.subject"),
     ({"resourceType": "FamilyMemberHistory", "patient": {"reference": "Patient/p2"}}, "prefetch.waist.patient"),
     ({"resourceType": "Basic", "subject": {"reference": "Patient/p2"}}, "prefetch.waist.subject"),
-    ({"resourceType": "Coverage", "patient": [{"reference": "Patient/p2"}]}, "prefetch.waist.patient"),
+    ({"resourceType": "Basic", "patient": [{"reference": "Patient/p2"}]}, "prefetch.waist.patient"),
+    ({"resourceType": "Coverage", "beneficiary": {"reference": "Patient/p2"}}, "prefetch.waist.beneficiary"),
+    ({"resourceType": "Coverage"}, "prefetch.waist.beneficiary"),
+    ({"resourceType": "Task", "for": {"reference": "Patient/p2"}}, "prefetch.waist.for"),
     (bundle(obs(), obs("Patient/p2")), "prefetch.waist.entry[1].resource.subject"),
 ]
 
