@@ -21,6 +21,16 @@ HOOK_SECONDS = Histogram(
     ["service", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+TOKENS_REFUSED = Counter(
+    "consilium_tokens_refused_total", "Callers of hooks that were not let in, by reason", ["issuer", "reason"]
+)
+CARDS_SUPPRESSED = Counter(
+    "consilium_cards_suppressed_total", "Cards held back by alert hygiene", ["service", "reason"]
+)
+FEEDBACK_REPORTS = Counter("consilium_feedback_total", "Reports on cards that were new", ["service", "outcome"])
+SHADOW_CALLS = Counter(
+    "consilium_shadow_calls_total", "Calls of services in shadow mode by how they ended", ["service", "outcome"]
+)
 HTTP_REQUESTS = Counter("consilium_http_requests_total", "HTTP requests by route and status", ["route", "status"])
 INSTANCES = Counter("consilium_dicom_instances_total", "C-STORE requests by the status answered", ["dimse_status"])
 INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects taken")

@@ -78,6 +78,16 @@ def _hook_budgets(value: dict[str, int]) -> dict[str, int]:
     return value
 
 
+def _cors_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    from cds.trust.cors import Cors  # noqa: PLC0415 - only who lists origins pays for it
+
+    try:
+        Cors(value)
+    except IncorrectInput as exc:
+        raise ValueError(f"expected origins: {exc.message}") from None
+    return value
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
@@ -138,6 +148,19 @@ class BodyPart(BaseModel):
         return self
 
 
+class AlertHygiene(BaseModel):
+    """Which cards may be held back (docs/feedback.md); fields as in cds.hygiene.HygieneRules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repeat_window_s: float = Field(default=0, ge=0, le=31 * 86_400)
+    cool_down_s: dict[str, Annotated[float, Field(ge=0, le=366 * 86_400)]] = {}
+    user_cards_per_hour: int = Field(default=0, ge=0)
+    patient_cards_per_hour: int = Field(default=0, ge=0)
+    across_users: bool = False
+    worse_by: float = Field(default=0.05, ge=0, le=1)
+
+
 class Settings(BaseSettings):
     """See docs/configuration.md, which a test holds equal to these fields."""
 
@@ -167,9 +190,14 @@ class Settings(BaseSettings):
     hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
     hook_budgets: Annotated[dict[str, int], BeforeValidator(_from_json), AfterValidator(_hook_budgets)] = {}
     benchmark_services: bool = False
+    cds_issuers_file: Path | None = None
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_from_json), AfterValidator(_cors_origins)] = ()
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
+    alert_hygiene: Annotated[AlertHygiene, BeforeValidator(_from_json)] | None = None
+    shadow_services: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ()
+    card_retention_days: int = Field(default=400, ge=1, le=3660)
 
     dicom_host: str = "127.0.0.1"
     dicom_port: int = Field(default=11112, ge=0, le=65535)
@@ -210,6 +238,17 @@ class Settings(BaseSettings):
         return (init_settings, _Environment(settings_cls))
 
     @model_validator(mode="after")
+    def _issuers_can_be_used(self) -> Self:
+        if self.cds_issuers_file is not None:
+            from cds.trust.issuers import IssuersWrong, read  # noqa: PLC0415 - only who has issuers pays for it
+
+            try:
+                read(self.cds_issuers_file, production=self.profile == "production")
+            except IssuersWrong as exc:
+                raise ValueError("\n".join(f"{PREFIX}CDS_ISSUERS_FILE: {line}" for line in exc.lines)) from None
+        return self
+
+    @model_validator(mode="after")
     def _not_open_in_production(self) -> Self:
         if self.profile == "development":
             if not is_loopback(self.http_host) or not is_loopback(self.dicom_host):
@@ -221,7 +260,11 @@ class Settings(BaseSettings):
         missing = [
             f"{PREFIX}{name}: expected in the production profile ({why})"
             for name, given, why in (
-                ("BEARER_TOKEN", self.bearer_token, "hooks, FHIR and metrics refuse callers without it"),
+                (
+                    "BEARER_TOKEN",
+                    self.bearer_token or self.cds_issuers_file,
+                    "hooks, FHIR and metrics refuse callers without it; or CDS_ISSUERS_FILE, for hooks alone",
+                ),
                 ("SECRET_KEY", self.secret_key, "signs page and overlay links"),
                 ("PUBLIC_BASE_URL", self.public_base_url, "the https address that callers use"),
                 ("CALLING_AES", self.calling_aes, "AE titles that may send images"),
@@ -291,7 +334,7 @@ def _refuse_unknown(environ: Mapping[str, str], settings_cls: type[BaseSettings]
     unknown = [
         name
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS and name.removesuffix("_FILE") not in known
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS and not {name, name.removesuffix("_FILE")} & known
     ]
     if unknown:
         raise SettingsError([f"{name}: expected a known setting; see docs/configuration.md" for name in unknown])
@@ -333,7 +376,7 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        known = {*PacsDestination.model_fields, *BodyPart.model_fields}
+        known = {*PacsDestination.model_fields, *BodyPart.model_fields, *AlertHygiene.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]
         where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")

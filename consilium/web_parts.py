@@ -1,5 +1,6 @@
 """What one web worker is made of, built from the settings."""
 
+import secrets
 import uuid
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from consilium import health, metrics
 from consilium.app import WebParts
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
-from consilium.settings import is_loopback
+from consilium.settings import Settings, is_loopback
 from consilium.wiring import House
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FhirClient
@@ -50,7 +51,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
-        bearer_token=None if settings.bearer_token is None else settings.bearer_token.get_secret_value(),
+        bearer_token=_bearer_token(settings),
     )
 
 
@@ -67,6 +68,14 @@ def _cds_context(house: House, engine: LocalEngine, links: LinkSigner) -> CdsCon
         observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
         drift=metrics.drift_observer(),
     )
+
+
+def _bearer_token(settings: Settings) -> str | None:
+    """Return what opens FHIR, pages and metrics. None leaves them open, which only development may."""
+    if settings.bearer_token is not None:
+        return settings.bearer_token.get_secret_value()
+    # With issuers alone the hooks have their door, and nobody has a key to the rest.
+    return secrets.token_urlsafe(48) if settings.profile == "production" else None
 
 
 def _manifests(engine: LocalEngine) -> list[Manifest]:

@@ -11,6 +11,16 @@ from consilium.settings import Settings, SettingsError, load_settings
 pytestmark = pytest.mark.usefixtures("no_settings")
 
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
+PRODUCTION = {
+    "PROFILE": "production",
+    "BEARER_TOKEN": SECRET,
+    "SECRET_KEY": SECRET,
+    "PUBLIC_BASE_URL": "https://cds.example.org",
+    "CALLING_AES": '{"PACS": ["10.0.0.0/8"]}',
+    "PATIENT_ISSUERS": '{"HOSP": "urn:oid:1.2.3"}',
+    "TLS": "proxy",
+    "HTTP_HOST": "0.0.0.0",
+}
 
 
 @pytest.mark.parametrize(
@@ -85,16 +95,7 @@ def test_production_refuses_to_start_open(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_production_starts_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "PROFILE": "production",
-        "BEARER_TOKEN": SECRET,
-        "SECRET_KEY": SECRET,
-        "PUBLIC_BASE_URL": "https://cds.example.org",
-        "CALLING_AES": '{"PACS": ["10.0.0.0/8"]}',
-        "PATIENT_ISSUERS": '{"HOSP": "urn:oid:1.2.3"}',
-        "TLS": "proxy",
-        "HTTP_HOST": "0.0.0.0",
-    }.items():
+    for name, value in PRODUCTION.items():
         monkeypatch.setenv(f"CONSILIUM_{name}", value)
     settings = load_settings()
     assert settings.calling_aes == {"PACS": ("10.0.0.0/8",)}
@@ -166,3 +167,31 @@ def test_a_public_key_of_32_bytes_is_accepted(monkeypatch: pytest.MonkeyPatch) -
     key = base64.b64encode(bytes(range(32))).decode()
     monkeypatch.setenv("CONSILIUM_MODEL_KEYS", json.dumps([key]))
     assert load_settings().model_keys == (key,)
+
+
+def test_what_the_issuers_file_lacks_stops_start_up_and_is_named(monkeypatch, tmp_path) -> None:
+    (tmp_path / "issuers.toml").write_text('[[issuer]]\nname = "ehr"\niss = "https://hunter2.example"\n')
+    monkeypatch.setenv("CONSILIUM_CDS_ISSUERS_FILE", str(tmp_path / "issuers.toml"))
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert stopped.value.lines == [
+        "CONSILIUM_CDS_ISSUERS_FILE: issuer 1: expected keys, keys_file, jku, or certificates with use = 'alone'"
+    ]
+
+
+def test_production_starts_with_issuers_and_without_a_bearer_token(monkeypatch, tmp_path) -> None:
+    entry = '[[issuer]]\nname = "ehr"\niss = "https://ehr.example"\njku = ["https://ehr.example/jwks.json"]\n'
+    (tmp_path / "issuers.toml").write_text(entry)
+    for name, value in PRODUCTION.items():
+        if name != "BEARER_TOKEN":
+            monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    monkeypatch.setenv("CONSILIUM_CDS_ISSUERS_FILE", str(tmp_path / "issuers.toml"))
+    assert load_settings().bearer_token is None
+
+
+@pytest.mark.parametrize("origins", ['["*"]', '["null"]', '["https://hunter2.example/path"]', '"https://hunter2"'])
+def test_pages_are_let_in_by_origin_and_never_all_of_them(monkeypatch, origins) -> None:
+    monkeypatch.setenv("CONSILIUM_CORS_ORIGINS", origins)
+    with pytest.raises(SettingsError, match="CONSILIUM_CORS_ORIGINS") as stopped:
+        load_settings()
+    assert "hunter2" not in str(stopped.value)
