@@ -24,7 +24,8 @@ class Capabilities:
 
     selection_behaviors: which a client's users can be offered, best first (Epic knows `any` alone).
     actions: types of suggestion actions that the client carries out; none: cards come without suggestions.
-    html: raw HTML may stand in `detail`. app_context: `appContext` of smart links is passed on.
+    html: raw HTML may stand in `detail`; no card of ours holds any. tables: its Markdown has tables.
+    app_context: `appContext` of smart links is passed on.
     """
 
     version: SpecVersion = SpecVersion.V2
@@ -36,6 +37,7 @@ class Capabilities:
     smart_links: bool = False
     app_context: bool = False
     html: bool = False
+    tables: bool = True
 
 
 @dataclass(frozen=True, slots=True)

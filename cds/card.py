@@ -33,6 +33,7 @@ __all__ = [
     "shorten",
 ]
 
+FINDING_KEY_MAX = 128
 SUMMARY_MAX = 139  # "<140 characters"
 # With an even number of backslashes before it, a character of Markdown is not escaped.
 _BARE = r"(?<!\\)(?:\\\\)*"
@@ -51,10 +52,10 @@ class CardAbout:
     """What a card is about, for feedback, hygiene and audit; never on the wire.
 
     model: who said it. threshold: the probability (0..1) from which it is said. outcome: of what.
-    probability: what the model said (0..1). could_not_look: it says that something was not seen, so nobody may
-        hold it back.
-    finding_key: names the thing itself, so that the same is recognised when it is said again (a study, a lesion).
-    input_hash: sha256 (hexadecimal) of the model's digest and what it read, see cds.about.
+    finding_key: names the thing itself without patient data, so that the same is recognised when it is said again;
+    at most 128 characters. input_hash: sha256 (hexadecimal) of the model's digest and what it read, see cds.about.
+    probability: what was said (0..1). could_not_look: it says that something was not seen, read or asked; such a
+    card is never suppressed.
     """
 
     model: ModelRef | None = None
@@ -64,6 +65,9 @@ class CardAbout:
     input_hash: str | None = None
     probability: float | None = None
     could_not_look: bool = False
+
+    def __post_init__(self) -> None:
+        must(len(self.finding_key or "") <= FINDING_KEY_MAX, "a finding's key is too long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Card:
     suggestions: tuple[Suggestion, ...] = ()
     selection_behavior: SelectionBehavior | None = None
     override_reasons: tuple[Coding, ...] = ()
-    about: CardAbout = field(default=CardAbout())
+    about: CardAbout = field(default_factory=CardAbout)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "summary", shorten(self.summary))
@@ -93,6 +97,8 @@ class Card:
         must(self.indicator in tuple(Indicator), "its indicator is none of info, warning and critical")
         self._check_detail()
         self._check_choice()
+        leads = any(link.type is LinkType.ABSOLUTE for link in self.links)
+        must(leads or not any(link.spare for link in self.links), "a link is spare and leads where no other does")
         for reason in self.override_reasons:
             must_be_coding(reason, "an override reason")
         codes = [(reason.system, reason.code) for reason in self.override_reasons]

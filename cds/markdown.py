@@ -7,6 +7,8 @@ text that came from a record is escaped here before it reaches a card (threat T6
 import re
 from collections.abc import Iterable, Sequence
 
+from cds.origins import PublicUrl
+
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#!$])")
 _BLOCK_START = re.compile(r"^([-+=]|\d+(?=[.)](?:\s|$)))")
 # Control characters, and the invisible ones that reorder what a reader sees (bidirectional overrides).
@@ -48,6 +50,21 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(_inline(cell) for cell in cells) + " |"
+
+
+def bold(text: str) -> str:
+    """Return plain text as bold Markdown."""
+    return f"**{_inline(text)}**"
+
+
+def bullets(items: Iterable[str]) -> str:
+    """Return plain texts as a list."""
+    return "\n".join(f"- {escape(item)}" for item in items)
+
+
+def linked(label: str, url: PublicUrl) -> str:
+    """Return a link; it stands on a card whose source or links lead to the same URL."""
+    return f"[{_inline(label)}]({url.text})"
 
 
 def paragraphs(*parts: str) -> str:

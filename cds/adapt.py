@@ -1,0 +1,99 @@
+"""The same guidance for what a client understands: nothing it cannot do is sent, and nothing is silently lost.
+
+What a client cannot be offered is said in the card's text instead. Capabilities are what a site configured for the
+client (cds.caller); a card made here goes through the same checks as any other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID, uuid5
+
+from cds.actions import Action
+from cds.adapt_suggestions import Offer, offered
+from cds.caller import Capabilities, SpecVersion
+from cds.card import Card
+from cds.guidance import Guidance
+from cds.markdown import bold, bullets, escape, paragraphs
+from cds.markdown_level import without_links, without_tables
+from cds.origins import PublicUrl
+from cds.source import Link, LinkType
+from cds.suggestion import SelectionBehavior, Suggestion
+
+BY_HAND = "To be done by hand, as this system does not take these suggestions"
+ONE_OF_THEM = "This system lets you take one of the suggestions; do the others by hand."
+NOT_OPENED = "Not opened by this system"
+ASKED = "Your system is asked to record by itself"
+RECORD = "Record in the chart"
+
+
+def adapt(guidance: Guidance, capabilities: Capabilities) -> Guidance:
+    """Return what the client is sent. It never raises for guidance that is legal, and gives legal guidance."""
+    applies = capabilities.system_actions and capabilities.version is not SpecVersion.V1
+    cards, actions = list(guidance.cards), guidance.system_actions
+    if actions:
+        cards[0] = _told(cards[0], actions) if applies else _as_suggestion(cards[0], actions)
+    return Guidance(tuple(_card(card, capabilities) for card in cards), actions if applies else ())
+
+
+def _card(card: Card, client: Capabilities) -> Card:
+    offer = offered(card, client)
+    opened = [link for link in card.links if _opens(link, client)]
+    closed = [link for link in card.links if link not in opened]
+    gone = {link.url.text for link in closed} - {url.text for url in _urls(card, opened)}
+    detail = paragraphs(
+        without_links(card.detail or "", gone),
+        *_by_hand(offer),
+        _line(NOT_OPENED, [link.label for link in closed if not link.spare]),
+    )
+    first_line = client.version is SpecVersion.V1
+    return replace(
+        card,
+        detail=(detail if client.tables else without_tables(detail)) or None,
+        links=tuple(opened),
+        suggestions=offer.kept,
+        selection_behavior=offer.behavior,
+        source=replace(card.source, topic=None) if first_line else card.source,
+        override_reasons=() if first_line or not client.override_reasons else card.override_reasons,
+    )
+
+
+def _urls(card: Card, links: Sequence[Link]) -> list[PublicUrl]:
+    return [link.url for link in links] + ([card.source.url] if card.source.url else [])
+
+
+def _opens(link: Link, client: Capabilities) -> bool:
+    """A SMART link whose context is not passed on would open on nobody's images."""
+    smart = link.type is LinkType.SMART
+    return not smart or (client.smart_links and (link.app_context is None or client.app_context))
+
+
+def _by_hand(offer: Offer) -> list[str]:
+    said = []
+    if offer.left:
+        said += [bold(BY_HAND), bullets(map(_words, offer.left))]
+    return [*said, ONE_OF_THEM] if offer.narrowed else said
+
+
+def _words(suggestion: Suggestion) -> str:
+    done = "; ".join(action.description for action in suggestion.actions)
+    return f"{suggestion.label}: {done}" if done else suggestion.label
+
+
+def _line(title: str, items: Sequence[str]) -> str:
+    return f"{escape(title)}: {escape('; '.join(items))}" if items else ""
+
+
+def _told(card: Card, actions: Sequence[Action]) -> Card:
+    said = _line(ASKED, [action.description for action in actions])
+    return replace(card, detail=paragraphs(card.detail or "", said))
+
+
+def _as_suggestion(card: Card, actions: Sequence[Action]) -> Card:
+    """Offer what would have been applied; where only one suggestion may be taken, tell of it in words."""
+    label = f"{RECORD}: {'; '.join(action.description for action in actions)}"
+    if card.suggestions and card.selection_behavior is SelectionBehavior.AT_MOST_ONE:
+        return replace(card, detail=paragraphs(card.detail or "", bold(BY_HAND), bullets([label])))
+    # The same card gives the same uuid, so feedback finds it.
+    made = Suggestion(label, str(uuid5(UUID(card.uuid), "system-actions")), tuple(actions))
+    behaviour = card.selection_behavior if card.suggestions else SelectionBehavior.ANY
+    return replace(card, suggestions=(*card.suggestions, made), selection_behavior=behaviour)
