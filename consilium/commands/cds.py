@@ -5,9 +5,15 @@ Each command is a function in a module of its own; here they only get their name
 
 import typer
 
+from consilium.commands import cds_call, cds_keys
+
 app = typer.Typer(no_args_is_help=True, help="Call, check and watch CDS Hooks services.")
 
 
 @app.callback()
 def cds() -> None:
     """Call, check and watch CDS Hooks services."""
+
+
+app.command("call")(cds_call.call)
+app.command("keys")(cds_keys.keys)
