@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
+from werkzeug.exceptions import HTTPException
 
 from cds.call import HookCall
 from cds.caller import Caller
@@ -75,8 +76,10 @@ def answer_call(
         log.warning("hook refused", service=course.service_id, category=course.said, expression=error.expression)
         _audit_failure(course, context)
         raise
-    except Exception:
-        course.said = Category.FAULT.value
+    except Exception as error:
+        # What the HTTP layer refuses (413, 415) is the caller's mistake like any other.
+        refused = isinstance(error, HTTPException) and (error.code or 500) < 500
+        course.said = (Category.INCORRECT if refused else Category.FAULT).value
         _audit_failure(course, context)
         raise
     finally:
@@ -93,16 +96,14 @@ def _guide(
     if context.shadow.covers(service.id):
         _in_the_shadow(call, service, context)
         course.said = "shadow"
-        _record(course, context)
+        _audit(course, context)
         return Guidance()
     call, guidance = _worked_out(call, service, context)
     guidance = context.hygiene.sift(call, guidance)
     guidance = context.adapt(guidance, course.caller.capabilities)
     course.cards = len(guidance.cards)
     course.said = "cards" if guidance.cards else "no-cards"
-    # A card that comes late would be shown over whatever the clinician has turned to meanwhile.
-    call.deadline.left_s()
-    _record(course, context, call, guidance)
+    _keep(course, context, call, guidance)
     return guidance
 
 
@@ -136,24 +137,34 @@ def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> Non
         log.warning("shadow not recorded", service=service.id, category=error.category.value)
 
 
-def _record(
-    course: Course, context: CdsContext, call: HookCall | None = None, guidance: Guidance | None = None
-) -> None:
-    """Write the audit row and the sent cards, in one transaction, before anything is sent."""
-    sends = call is not None and guidance is not None and bool(guidance.cards)
-    if context.audit is None and (context.sent is None or not sends):
+def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidance) -> None:
+    """Write the audit row and the sent cards, in one transaction, before anything is sent.
+
+    Raises Busy when it is too late: a late card would be shown over whatever the clinician has turned to meanwhile.
+    That takes the rows back too: a card that nobody saw must not hold back the next one.
+    """
+    if context.audit is None and context.sent is None:
+        call.deadline.left_s()
         return
     # Not flushed: a power cut may take the last rows with it, and the machine that would have taken feedback too.
     with context.db.write(durable=False) as conn:
         if context.audit is not None:
             context.audit.record(conn, course.record())
-        if context.sent is not None and call is not None and guidance is not None and sends:
+        if context.sent is not None and guidance.cards:
             context.sent.record(conn, call, guidance)
+        call.deadline.left_s()
+
+
+def _audit(course: Course, context: CdsContext) -> None:
+    """Write the audit row of a call that sends no cards."""
+    if context.audit is not None:
+        with context.db.write(durable=False) as conn:
+            context.audit.record(conn, course.record())
 
 
 def _audit_failure(course: Course, context: CdsContext) -> None:
     try:
-        _record(course, context)
+        _audit(course, context)
     except ClinicalError as error:
         # The call has failed already and is answered with its own error.
         log.warning("call not audited", service=course.service_id, category=error.category.value)
