@@ -17,6 +17,7 @@ from clinical.errors import Busy
 from consilium.app import create_app
 from consilium.supervise import listening_socket, report_ready
 from consilium.web_parts import build_parts
+from consilium.web_worker import WholeRequestWorker
 from consilium.wiring import House
 from model_runtime.engine import Engine, LocalEngine
 
@@ -61,6 +62,11 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         )
         super().__init__()
 
+    @property
+    def request_seconds(self) -> float:
+        """Within which a request must have arrived whole; the worker asks."""
+        return self._house.settings.request_seconds
+
     def _bind(self, host: str, port: int) -> str:
         try:
             self._socket = listening_socket(host, port)
@@ -76,7 +82,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         settings = self._house.settings
         for name, value in {
             "bind": f"fd://{self._fd}",
-            "worker_class": "gthread",
+            "worker_class": WholeRequestWorker,
             "workers": settings.web_workers,
             "threads": settings.web_threads,
             "graceful_timeout": GRACE_S,
@@ -85,6 +91,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "limit_request_line": 8190,
             "limit_request_fields": 64,
             "limit_request_field_size": 16384,
+            # Nobody in front may set SCRIPT_NAME or PATH_INFO by a header: it would be a 500 or another path.
+            "forwarder_headers": "",
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: PTH112, S108
             "accesslog": None,
             "errorlog": None,

@@ -37,7 +37,9 @@ HTTP_ISSUE: Mapping[int, tuple[str, str]] = {
     413: ("too-long", "the request body is too large"),
     414: ("too-long", "the address is too long"),
     415: ("not-supported", "this address does not read that media type, character set or encoding"),
+    417: ("not-supported", "this server meets no expectation but 100-continue"),
     431: ("too-long", "the request headers are too large"),
+    503: ("throttled", "the server is busy; try again later"),
 }
 
 

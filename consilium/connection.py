@@ -1,0 +1,103 @@
+"""One client of the web worker, and what has arrived of its next request."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.unreader import Unreader
+from gunicorn.workers.gthread import TConn
+
+from consilium.framing import Framing
+from fhir_adapters.strict_json import MAX_BYTES
+
+READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again
+SEND_S = 30.0  # a whole answer; a client that does not read it must not keep a thread
+
+
+class Arrived(Unreader):  # type: ignore[misc]  # gunicorn has no types
+    """Gives the parser one request that is here, and never waits for more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data, self._at = memoryview(b""), 0
+
+    def put(self, data: memoryview) -> None:
+        """Replace what was there."""
+        self._data, self._at = data, 0
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes. Raises NoMoreData, for gunicorn to close the connection: never an early end."""
+        piece = bytes(self._data[self._at : self._at + max(READ_BYTES, size_hint or 0)])
+        if not piece:
+            raise NoMoreData
+        self._at += len(piece)
+        return piece
+
+    def take_rest(self) -> bytes:
+        """Return what the parser left."""
+        rest: bytes = self.take_buffered() + bytes(self._data[self._at :])
+        self.put(memoryview(b""))
+        return rest
+
+
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """Belongs to the main loop or to one thread, never to both.
+
+    linger: closes a connection whose client may still be reading, without waiting for it.
+    """
+
+    parser: Any
+
+    def __init__(
+        self,
+        cfg: Any,  # noqa: ANN401 - gunicorn has no types
+        sock: socket.socket,
+        client: object,
+        server: object,
+        linger: "Callable[[Connection], None]",
+    ) -> None:
+        super().__init__(cfg, sock, client, server)
+        self._linger = linger
+        self.framing = Framing(MAX_BYTES)
+        self.ends_at = 0.0
+        self.told_to_go_on = False
+        self.drained = 0
+        self.data_ready = True  # for gunicorn: it must not wait for data in a thread
+
+    def init(self) -> None:
+        """Be called in the thread before the parser is. What is sent must be taken within a time."""
+        super().init()
+        self.sock.settimeout(SEND_S)
+
+    def begin(self, ends_at: float) -> None:
+        """Await the next request; it may be here already, behind the one before (pipelining)."""
+        rest = bytes(self.framing.data[self.framing.end :]) if self.framing.end is not None else b""
+        if self.parser is not None:
+            rest = self.parser.unreader.take_rest() + rest
+        self.framing = Framing(MAX_BYTES)
+        self.ends_at = ends_at
+        self.told_to_go_on = False
+        if self.sock.gettimeout() != 0:
+            self.sock.setblocking(False)
+        if rest:
+            self.framing.feed(rest)
+
+    def hand_over(self) -> None:
+        """Give the parser the bytes of one request, and none of what follows it."""
+        if not self.initialized:
+            super().init()
+            self.parser.unreader = Arrived()
+        self.parser.unreader.put(self.framing.request())
+
+    def has_more(self) -> bool:
+        """True when bytes are here of the request behind this one."""
+        end = self.framing.end
+        return end is not None and len(self.framing.data) > end
+
+    def close(self, graceful: bool = False) -> None:
+        """Close at once, or when the client has read the answer: without keeping the main loop waiting."""
+        if graceful:
+            self._linger(self)
+        else:
+            super().close()

@@ -1,0 +1,220 @@
+"""A gunicorn gthread worker that gives a thread only to a request that has arrived whole.
+
+gunicorn's own worker reads in its threads and without a limit of time: as many clients as it has threads, each
+sending a byte now and then or nothing at all, end the service for everybody; and it waits in its main loop, two
+seconds each, for clients to close what it has closed (measured in tests/e2e/test_cds_abuse.py). Here the main
+loop collects the bytes, and nothing in it waits for anybody.
+"""
+
+import errno
+import selectors
+import socket
+import time
+from concurrent.futures import Future
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+import structlog
+from gunicorn import util
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from consilium.connection import Connection
+from consilium.refusals import refusal, status_of
+from fhir_adapters.strict_json import MAX_BYTES
+
+MAX_HELD_BYTES = 64 << 20  # of one worker's requests, arriving or waiting for a thread
+RECEIVE_BYTES = 256 << 10
+PIECES = 4  # taken of one client before it is the next one's turn
+LINGER_S = 2.0
+MAX_LINGERING = 256
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+log = structlog.get_logger()
+
+
+class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """See the module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's
+        super().__init__(*args, **kwargs)
+        # Within which a request must have arrived whole, else it is a 408.
+        self._request_seconds: float = self.app.request_seconds
+        # Each in the order of `ends_at`, because all wait equally long.
+        self._arriving: dict[Connection, None] = {}
+        self._lingering: dict[Connection, None] = {}
+        self._held: dict[Connection, int] = {}
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new client; when there is no room, in place of the one that has waited longest."""
+        try:
+            sock, client = listener.accept()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._make_room()
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+                raise
+            return
+        self.nr_conns += 1
+        self.enqueue_req(Connection(self.cfg, sock, client, listener.getsockname(), self.linger))
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """gunicorn's one door to the threads: nothing passes that has not arrived whole."""
+        self._forget(conn)
+        conn.begin(time.monotonic() + self._request_seconds)
+        self._arriving[conn] = None
+        if not (self._settled(conn) if conn.framing.data else self._received(conn)):
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._readable, conn))
+
+    def finish_request(self, conn: Connection, fs: "Future[Any]") -> None:
+        """Take the connection back from its thread; a next request may be here already."""
+        self._held.pop(conn, None)
+        super().finish_request(conn, fs)
+        if self.keepalived_conns and self.keepalived_conns[-1] is conn and conn.has_more():
+            self.on_client_socket_readable(conn, conn.sock)
+
+    def murder_pending(self) -> None:
+        """End what has waited too long; gunicorn calls this every second or more often."""
+        now = time.monotonic()
+        # A stopping worker waits as long for a request as gunicorn does on a kept connection.
+        late = now if self.alive else now + self._request_seconds - STOP_KEEPALIVE_LINGER
+        for conn in _until(self._arriving, late):
+            self._end(conn, 408)
+        for conn in _until(self._lingering, now):
+            self._end_linger(conn)
+
+    def handle_error(self, req: object, client: socket.socket, addr: object, exc: BaseException) -> None:  # noqa: ARG002
+        """Word what the parser refuses. gunicorn would answer in HTML and repeat what was sent."""
+        status = status_of(exc)
+        if status >= 500:
+            log.error("request failed", kind=type(exc).__name__)
+        else:
+            log.info("request refused", status=status, kind=type(exc).__name__)
+        try:
+            util.write_nonblock(client, refusal(status))
+        except OSError:
+            log.debug("refusal not taken", status=status)
+
+    def linger(self, conn: Connection) -> None:
+        """Close towards the client and let it read to the end (RFC 9112 9.6), while the main loop goes on."""
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError):
+            util.close(conn.sock)
+            return
+        conn.ends_at = time.monotonic() + LINGER_S
+        self._lingering[conn] = None
+        if len(self._lingering) > MAX_LINGERING:
+            self._end_linger(next(iter(self._lingering)))
+
+    def _readable(self, conn: Connection, _sock: object) -> None:
+        if conn in self._arriving:
+            self._received(conn)
+
+    def _received(self, conn: Connection) -> bool:
+        """Take what has arrived. True when the connection need not be waited for any more."""
+        for _ in range(PIECES):
+            try:
+                piece = conn.sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return False
+            except OSError:
+                piece = b""
+                conn.framing.data.clear()
+            if not piece:
+                self._end(conn, 400)
+                return True
+            conn.framing.feed(piece)
+            if self._settled(conn):
+                return True
+        return False
+
+    def _settled(self, conn: Connection) -> bool:
+        """Pass a whole request to a thread. True when the connection need not be waited for any more."""
+        framing = conn.framing
+        self._held[conn] = len(framing.data)
+        if framing.refused is not None:
+            self._end(conn, framing.refused)
+            return True
+        if framing.end is not None:
+            self._unregister(conn)
+            del self._arriving[conn]
+            conn.hand_over()
+            super().enqueue_req(conn)
+            return True
+        if framing.awaits_continue and not conn.told_to_go_on:
+            conn.told_to_go_on = True
+            self._send(conn, _CONTINUE)
+        self._stay_within_memory()
+        return conn not in self._arriving
+
+    def _stay_within_memory(self) -> None:
+        # The largest that is not whole goes first: a small call is never refused for what others have sent.
+        while self._arriving and sum(self._held.values()) > MAX_HELD_BYTES:
+            self._end(max(self._arriving, key=lambda conn: len(conn.framing.data)), 503)
+
+    def _make_room(self) -> None:
+        """End the oldest client that is not being answered: half a request, else a connection kept open."""
+        if self._arriving:
+            self._end(next(iter(self._arriving)), 503)
+        elif self.keepalived_conns:
+            conn = self.keepalived_conns.popleft()
+            self._unregister(conn)
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            time.sleep(0.01)  # every descriptor is at work: trying again at once would take the processor
+
+    def _end(self, conn: Connection, status: int) -> None:
+        """End a connection that is being waited for, with an answer when a request had begun."""
+        self._unregister(conn)
+        self._forget(conn)
+        self.nr_conns -= 1
+        if conn.framing.data:
+            log.info("request refused", status=status)
+            self._send(conn, refusal(status))
+            self.linger(conn)
+        else:
+            conn.close()
+
+    def _send(self, conn: Connection, data: bytes) -> None:
+        try:
+            conn.sock.send(data)
+        except OSError:
+            log.debug("client gone")
+
+    def _drain(self, conn: Connection, _sock: object) -> None:
+        try:
+            piece = conn.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        conn.drained += len(piece)
+        if not piece or conn.drained > MAX_BYTES:
+            self._end_linger(conn)
+
+    def _end_linger(self, conn: Connection) -> None:
+        self._lingering.pop(conn, None)
+        self._unregister(conn)
+        util.close(conn.sock)
+
+    def _forget(self, conn: Connection) -> None:
+        self._arriving.pop(conn, None)
+        self._held.pop(conn, None)
+
+    def _unregister(self, conn: Connection) -> None:
+        try:
+            self.poller.unregister(conn.sock)
+        except (KeyError, ValueError, OSError):
+            return  # it was not, or is closed
+
+
+def _until(waiting: dict[Connection, None], moment: float) -> list[Connection]:
+    """Return those whose time is up; `waiting` is in the order of `ends_at`."""
+    return list(takewhile(lambda conn: conn.ends_at <= moment, waiting))
