@@ -24,7 +24,7 @@ from record_store.audit import append as append_audit
 from record_store.database import Database
 from record_store.sent_cards import SeenCard
 
-REPEATED, SHOWN_BESIDE, COOLING, CAPPED = "repeated", "shown-by-another-service", "cooling-down", "too-many"
+REPEATED, SHOWN_BESIDE, COOLING, CAPPED = "repeated", "shown-beside", "cooling-down", "too-many"
 ANY_REASON = "*"
 HOUR_S = 3600
 FEEDBACK_WITHIN_S = 2 * 24 * HOUR_S  # a cool-down starts with the report; some clients send theirs at night
@@ -236,11 +236,10 @@ class CardHygiene:
                     conn,
                     at=self.now(),
                     action="card-suppressed",
-                    outcome="held",
+                    outcome=one.reason,
                     actor=f"service:{call.service_id}",
                     subject=one.card.uuid,
                     detail={
-                        "reason": one.reason,
                         "because": one.because,
                         "hook": call.request.hook.name,
                         "hook_instance": call.request.hook_instance,

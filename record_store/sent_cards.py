@@ -166,10 +166,10 @@ def seen_cards(conn: Connection, issuer: str, patient_key: str, since: datetime)
 
 
 def _overrides(conn: Connection, cards: list[str]) -> dict[str, dict[str, object]]:
-    """Return the last report of each card that was overridden last, by the order and clock of the server."""
+    """Return the last report of each card whose last one is an override; it counts from when we received it."""
     if not cards:
         return {}
-    query = select(feedback).where(feedback.c.card.in_(cards)).order_by(feedback.c.row)
+    query = select(feedback).where(feedback.c.card.in_(cards)).order_by(feedback.c.outcome_at, feedback.c.row)
     last = {row["card"]: row for row in conn.execute(query).mappings()}
     return {
         card: {

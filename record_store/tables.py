@@ -314,4 +314,5 @@ audit = Table(
     Column("actor", String(128), nullable=False),
     Column("subject", String(256), nullable=False),
     Column("detail", Text, nullable=False, server_default="{}"),
+    Index("audit_action", "action", "at"),
 )

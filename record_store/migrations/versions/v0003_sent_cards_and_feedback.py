@@ -24,6 +24,7 @@ def upgrade() -> None:
     _feedback()
     _shadow_call()
     _card_outcome()
+    op.create_index("audit_action", "audit", ["action", "at"], unique=False)  # a report counts what was held back
 
 
 def _sent_card() -> None:
