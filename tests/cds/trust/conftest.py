@@ -1,0 +1,128 @@
+"""A hospital whose tokens are good, its keys, and the hooks behind a door."""
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from cds.http import blueprint
+from cds.testing import one_card_service
+from cds.trust.door import TokenDoor
+from cds.trust.issuer import IssuerProfile, TrustFile
+from cds.trust.jwk import RECOMMENDED, read_key
+from cds.trust.keys import KeyRing
+from cds.trust.refusal_log import RefusalLog
+from cds.trust.testing import CannedFetcher, Signer, claims
+from record_store.seen_tokens import SeenTokens
+from record_store.tables import audit
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+BASE = "https://cds.example"
+ISS = "https://ehr.example/fhir"
+
+
+class StandingClock:
+    def __init__(self):
+        self.at = NOW
+
+    def __call__(self):
+        return self.at
+
+    def advance(self, seconds):
+        self.at += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def now():
+    return StandingClock()
+
+
+@pytest.fixture(scope="session")
+def signers():
+    """Key pairs by algorithm, made once: each is the hospital's, but for "stranger"."""
+    pairs = {name: Signer(f"kid-{name}", name) for name in ("ES384", "RS384", "ES256", "ES512")}
+    return pairs | {"stranger": Signer("kid-stranger"), "stranger-rsa": Signer("kid-RS384", "RS384")}
+
+
+@pytest.fixture(scope="session")
+def hospital(signers):
+    """The profile of a client system with two keys, as the issuers file would give it."""
+    keys = tuple(read_key(signers[name].jwk) for name in ("ES384", "RS384"))
+    return IssuerProfile("hospital", ISS, keys, algorithms=frozenset(RECOMMENDED))
+
+
+class Desk:
+    """Takes any feedback."""
+
+    def take(self, service_id, caller, body):
+        self.last = (service_id, caller, body)
+
+
+class House:
+    """The hooks behind a door: post(token) -> answer, and what the operator is told."""
+
+    def __init__(self, door, context, db):
+        context = replace(context, door=door, base_url=BASE, feedback=Desk())
+        app = Flask("trust-test")
+        app.register_blueprint(blueprint([one_card_service()], context))
+        self.client, self.door, self.db = app.test_client(), door, db
+
+    def call(self, token=None, *, path="/cds-services/one-card", authorization=None, **more):
+        value = authorization if authorization is not None else f"Bearer {token}" if token is not None else None
+        headers = {} if value is None else {"Authorization": value}
+        if path == "/cds-services":
+            return self.client.get(path, headers=headers)
+        body = {
+            "hook": "patient-view",
+            "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+            "context": {"userId": "Practitioner/d1", "patientId": "p1"},
+        }
+        return self.client.post(path, json=body, headers=headers, **more)
+
+    def told(self):
+        """Every refusal in the audit, oldest first."""
+        with self.db.read() as conn:
+            rows = conn.execute(select(audit).where(audit.c.action == "token-refused").order_by(audit.c.row)).all()
+        return [dict(row._mapping) for row in rows]
+
+
+@pytest.fixture
+def make_house(make_context, shared_db, now):
+    """make_house(profile, ..., fetcher=...) -> House with a clean audit and a fresh memory of used tokens."""
+
+    def make(*profiles, fetcher=None, header=None, observe=lambda issuer, reason: None):
+        with shared_db.write() as conn:
+            conn.exec_driver_sql("DELETE FROM audit")
+            conn.exec_driver_sql("DELETE FROM seen_token")
+        ring = KeyRing(profiles, fetcher or CannedFetcher({}))
+        ring.start = lambda: None  # what a test fetches, it fetches itself
+        door = TokenDoor(
+            TrustFile(profiles, header), ring, SeenTokens(shared_db), now, RefusalLog(shared_db, now, observe)
+        )
+        return House(door, make_context(now=now), shared_db)
+
+    return make
+
+
+@pytest.fixture
+def house(make_house, hospital):
+    return make_house(hospital)
+
+
+@pytest.fixture
+def mint(signers, now):
+    """mint(**claims) -> a good token of the hospital, but for what is changed; signer and algorithm by name."""
+    numbers = itertools.count()
+
+    def make(signer="ES384", *, header=None, aud=f"{BASE}/cds-services/one-card", iss=ISS, jti=None, **changes):
+        usual = {"alg": signers[signer].algorithm, "typ": "JWT", "kid": signers[signer].kid}
+        given = {name: value for name, value in (usual | (header or {})).items() if value is not None}
+        # The canary patient stands in every token: a log line with any of it fails the test.
+        jti = f"zzcanary-{next(numbers)}" if jti is None else jti
+        body = claims(iss, aud, now(), jti, **{"sub": "quillon", **changes})
+        return signers[signer].token(body, given)
+
+    return make
