@@ -140,7 +140,7 @@ def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> Non
 def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidance) -> None:
     """Write the audit row and the sent cards, in one transaction, before anything is sent.
 
-    Raises Busy when it is too late: a late card would be shown over whatever the clinician has turned to meanwhile.
+    Raises Busy when it is too late: the card would be shown over whatever the clinician has turned to meanwhile.
     That takes the rows back too: a card that nobody saw must not hold back the next one.
     """
     if context.audit is None and context.sent is None:

@@ -30,6 +30,10 @@ class Doorkeeper(Protocol):
         """
         ...
 
+    def warm(self) -> None:
+        """Fetch what checking needs, so that the first caller does not wait for it."""
+        ...
+
 
 class EverybodyIn:
     """Asks nobody for anything (development, or a gate in front)."""
@@ -38,6 +42,9 @@ class EverybodyIn:
         """Return the anonymous caller."""
         del headers, url, peer
         return ANONYMOUS
+
+    def warm(self) -> None:
+        """Fetch nothing."""
 
 
 class CrossOrigin(Protocol):

@@ -27,8 +27,9 @@ from fhir_adapters.rest import Fhir
 log = structlog.get_logger()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
-OPEN_PATHS = ("/livez", "/readyz")
-OPEN_BELOW = ("/overlay/", "/static/")
+# The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
+OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT)
+OPEN_BELOW = ("/overlay/", "/static/", cds.http.ROOT + "/")
 
 
 @dataclass(frozen=True, slots=True)

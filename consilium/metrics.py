@@ -31,6 +31,15 @@ FEEDBACK_REPORTS = Counter("consilium_feedback_total", "Reports on cards that we
 SHADOW_CALLS = Counter(
     "consilium_shadow_calls_total", "Calls of services in shadow mode by how they ended", ["service", "outcome"]
 )
+PREFETCH = Counter(
+    "consilium_prefetch_total",
+    "Prefetch keys by what was known in the end and who brought it",
+    ["issuer", "service", "key", "state", "source"],
+)
+CIRCUIT_EVENTS = Counter(
+    "consilium_circuit_events_total", "What circuits before services and EHRs did", ["kind", "name", "event"]
+)
+RESULT_CACHE = Counter("consilium_result_cache_total", "Answers used again or worked out", ["service", "event"])
 HTTP_REQUESTS = Counter("consilium_http_requests_total", "HTTP requests by route and status", ["route", "status"])
 INSTANCES = Counter("consilium_dicom_instances_total", "C-STORE requests by the status answered", ["dimse_status"])
 INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects taken")

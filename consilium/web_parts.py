@@ -7,15 +7,14 @@ from urllib.parse import urlsplit
 
 import cds.services
 from cds.links import LinkSigner
-from cds.service import CdsContext
+from cds.shadow import demand_known
 from consilium import health, metrics
 from consilium.app import WebParts
+from consilium.hook_parts import hook_context
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
-from consilium.settings import Settings, is_loopback
+from consilium.settings import Settings
 from consilium.wiring import House
-from fhir_adapters.allow_list import AllowedServer, Network
-from fhir_adapters.client import FhirClient
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
@@ -27,9 +26,11 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     engine = LocalEngine(house.library)
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
     ready = _readiness(house, engine, supervised=supervised)
+    services = cds.services.SERVICES
+    demand_known(frozenset(settings.shadow_services), frozenset(service.id for service in services))
     return WebParts(
-        services=cds.services.SERVICES,
-        cds=_cds_context(house, engine, links),
+        services=services,
+        cds=hook_context(house, engine, links),
         fhir=Fhir(
             db=house.db,
             now=house.now,
@@ -55,21 +56,6 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     )
 
 
-def _cds_context(house: House, engine: LocalEngine, links: LinkSigner) -> CdsContext:
-    servers = [_allowed(house, base) for base in house.settings.fhir_servers]
-    return CdsContext(
-        engine=engine,
-        db=house.db,
-        now=house.now,
-        links=links,
-        new_uuid=lambda: str(uuid.uuid4()),
-        fhir=FhirClient(servers) if servers else None,
-        budget_s=house.settings.hook_budget_ms / 1000,
-        observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
-        drift=metrics.drift_observer(),
-    )
-
-
 def _bearer_token(settings: Settings) -> str | None:
     """Return what opens FHIR, pages and metrics. None leaves them open, which only development may."""
     if settings.bearer_token is not None:
@@ -80,13 +66,6 @@ def _bearer_token(settings: Settings) -> str | None:
 
 def _manifests(engine: LocalEngine) -> list[Manifest]:
     return [engine.manifest(state.name) for state in engine.ready() if state.version]
-
-
-def _allowed(house: House, base: str) -> AllowedServer:
-    development = house.settings.profile == "development"
-    if development and is_loopback(urlsplit(base).hostname or ""):
-        return AllowedServer(base, Network.LOOPBACK)
-    return AllowedServer(base, Network(house.settings.fhir_network))
 
 
 def _readiness(house: House, engine: LocalEngine, *, supervised: bool) -> Callable[[], health.Readiness]:

@@ -1,0 +1,107 @@
+"""The stages of a hook call and what services work with, built from the settings."""
+
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from cds.adapt import adapt
+from cds.budget import Budgets
+from cds.bulkhead import Bulkhead
+from cds.call_audit import AuditOfCalls
+from cds.caller import Caller
+from cds.circuit import Circuits, GuardedReader
+from cds.links import LinkSigner
+from cds.prefetch import FhirReader
+from cds.result_cache import ResultCache
+from cds.service import CdsContext
+from cds.stages import Doorkeeper
+from cds.trust import issuers, parts
+from cds.trust.cors import Cors
+from cds.trust.issuer import TrustFile
+from cds.trust.readers import Readers
+from consilium import metrics
+from consilium.feedback_parts import feedback_parts
+from consilium.settings import is_loopback
+from consilium.wiring import House
+from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.client import FhirClient
+from model_runtime.engine import Engine
+
+
+def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
+    """Return the collaborators of the hooks."""
+    settings, trust, cards = house.settings, trust_of(house), feedback_parts(house)
+    return CdsContext(
+        engine=engine,
+        db=house.db,
+        now=house.now,
+        links=links,
+        new_uuid=_new_uuid,
+        base_url=house.base_url,
+        reader_for=_readers(house, trust),
+        budget=Budgets(settings.hook_budget_ms, settings.hook_budgets).seconds,
+        observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
+        observe_prefetch=lambda *labels: metrics.PREFETCH.labels(*labels).inc(),
+        drift=metrics.drift_observer(),
+        door=_door(house, trust),
+        cors=Cors(settings.cors_origins),
+        bulkhead=Bulkhead(settings.web_threads, callers=len(trust.issuers) if trust else 1),
+        circuits=Circuits("service", observe=_circuit_event),
+        results=ResultCache(engine, house.now, _new_uuid, observe=_result_event),
+        hygiene=cards.hygiene,
+        shadow=cards.shadow,
+        adapt=adapt,
+        sent=cards.sent,
+        feedback=cards.feedback,
+        audit=AuditOfCalls(house.now),
+    )
+
+
+def trust_of(house: House) -> TrustFile | None:
+    """Return what the issuers file says; None without one. The settings have read it before."""
+    path = house.settings.cds_issuers_file
+    return None if path is None else issuers.read(path, production=house.settings.profile == "production")
+
+
+def _door(house: House, trust: TrustFile | None) -> Doorkeeper:
+    bearer = house.settings.bearer_token
+    return parts.door(
+        trust=trust,
+        bearer=None if bearer is None else bearer.get_secret_value(),
+        open_to_all=house.settings.profile == "development",
+        db=house.db,
+        now=house.now,
+        observe=lambda issuer, reason: metrics.TOKENS_REFUSED.labels(issuer, reason).inc(),
+    )
+
+
+def _readers(house: House, trust: TrustFile | None) -> Callable[[Caller], FhirReader | None]:
+    """Return who fetches for a caller: its issuer's client, and one circuit for each EHR before all of them."""
+    servers = [_allowed(house, base) for base in house.settings.fhir_servers]
+    readers = Readers(trust, FhirClient(servers) if servers else None)
+    ehrs = Circuits("ehr", observe=_circuit_event)
+
+    def reader_for(caller: Caller) -> FhirReader | None:
+        reader = readers.reader(caller)
+        return None if reader is None else GuardedReader(reader, ehrs)
+
+    return reader_for
+
+
+def _allowed(house: House, base: str) -> AllowedServer:
+    development = house.settings.profile == "development"
+    if development and is_loopback(urlsplit(base).hostname or ""):
+        return AllowedServer(base, Network.LOOPBACK)
+    return AllowedServer(base, Network(house.settings.fhir_network))
+
+
+def _new_uuid() -> str:
+    return str(uuid.uuid4())
+
+
+def _circuit_event(kind: str, name: str, event: str) -> None:
+    metrics.CIRCUIT_EVENTS.labels(kind, name, event).inc()
+
+
+def _result_event(service: str, event: str) -> None:
+    metrics.RESULT_CACHE.labels(service, event).inc()
