@@ -13,13 +13,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest
 
+from cds.service import CdsContext
 from clinical.errors import Busy
 from consilium.app import create_app
 from consilium.supervise import listening_socket, report_ready
 from consilium.web_parts import build_parts
 from consilium.web_worker import WholeRequestWorker
 from consilium.wiring import House
-from model_runtime.engine import Engine, LocalEngine
+from model_runtime.engine import LocalEngine
 
 GRACE_S = 6
 
@@ -107,8 +108,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Callable[..., Any]:
         """Build the application: in the worker, after the fork."""
         parts = build_parts(self._house, supervised="CONSILIUM_STATUS_FD" in self._environ)
-        # The first caller of a hook should not wait for its model to be loaded and checked.
-        threading.Thread(target=_warm, args=(parts.cds.engine,), name="warm", daemon=True).start()
+        # The first caller of a hook should not wait for its issuer's keys, nor for its model to be loaded.
+        threading.Thread(target=_warm, args=(parts.cds,), name="warm", daemon=True).start()
         return _with_checked_body(create_app(parts))
 
     def _worker_ready(self, _worker: object) -> None:
@@ -123,7 +124,9 @@ def _with_checked_body(app: Flask) -> Callable[..., Any]:
     return answer
 
 
-def _warm(engine: Engine) -> None:
+def _warm(context: CdsContext) -> None:
+    context.door.warm()
+    engine = context.engine
     if isinstance(engine, LocalEngine):
         for state in engine.ready():
             engine.check_files(state.name)
