@@ -12,6 +12,7 @@ MODEL = "model"  # the name of a model's only graph
 DTYPES = ("float64", "float32", "float16", "int64", "int32", "uint16", "uint8", "bool")
 PRECISIONS = ("float64", "float32", "float16", "int8")
 DEVICES = ("cpu", "cuda")
+MOST_BATCH_ROWS = 1024
 GRAPH_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -47,7 +48,8 @@ class GraphSpec:
 
     sha256: of the file. opset: operator domain -> version. intra_op_threads: of one run on the CPU (1 for small
     ones). heavy: an imaging network, which workers load and web processes never. precision: of its arithmetic;
-    tested_on: devices on which it was compared with the trainer.
+    tested_on: devices on which it was compared with the trainer. batch_rows: how many rows every run has, those of
+    several callers together (model_runtime.batching); 1 for none: each caller's rows are a run.
     """
 
     name: str
@@ -61,6 +63,7 @@ class GraphSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     golden: GoldenSpec
+    batch_rows: int = 1
 
 
 def read_graphs(top: Fields) -> Mapping[str, GraphSpec]:
@@ -87,7 +90,11 @@ def _graph(name: str, fields: Fields) -> GraphSpec:
         inputs=tuple(_tensor(item) for item in fields.children("inputs")),
         outputs=tuple(_tensor(item) for item in fields.children("outputs")),
         golden=_golden(fields.child("golden")),
+        batch_rows=fields.whole_or("batch_rows", 1, MOST_BATCH_ROWS, 1),
     )
+    tensors = (*graph.inputs, *graph.outputs)
+    if graph.batch_rows > 1 and not all(spec.shape[:1] == (BATCH,) for spec in tensors):
+        fields.faults.add(f"{fields.path}.batch_rows", "expected 1, for not every tensor has a batch axis")
     for key, specs in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         if len({spec.name for spec in specs}) != len(specs):
             fields.faults.add(f"{fields.path}.{key}", "expected different names")

@@ -131,6 +131,10 @@ class Fields:
             null,
         )
 
+    def whole_or(self, key: str, low: int, high: int, otherwise: int) -> int:
+        """A whole number within bounds, `otherwise` where the key is not there."""
+        return self.whole(key, low, high) if self.has(key) else otherwise
+
     def flag(self, key: str) -> bool:
         """True or false."""
         return self.take(key, "true or false", lambda v: isinstance(v, bool), False)

@@ -147,7 +147,10 @@ class Library:
         """
         spec = self.manifest(name).graph(graph)
         session = Session(name, spec, self.model_bytes(name, graph), device)
-        check_golden(name, session.run, self.golden(name, graph), spec.golden.tolerance)
+        golden = self.golden(name, graph)
+        check_golden(name, session.run, golden, spec.golden.tolerance)
+        if spec.batch_rows > 1:
+            check_rows_alone(name, session.run, golden, spec.batch_rows)
         return session
 
     def verify_all(self, name: str, device: Device = Device.CPU) -> dict[str, Session]:
@@ -189,6 +192,29 @@ def check_golden(
         difference = float(np.max(np.abs(found.astype(np.float64) - wanted.astype(np.float64)), initial=0.0))
         if not difference <= tolerance:
             raise Fault(f"model {name} does not reproduce its golden output {output!r}")
+
+
+def check_rows_alone(
+    name: str, run: Callable[[Mapping[str, Array]], Mapping[str, Array]], golden: Golden, length: int
+) -> None:
+    """Run each golden row in a batch of its copies, then all in one. Raises Fault unless the bits are the same.
+
+    length: rows of a batch. What is run together with a stranger's rows must depend neither on them nor on where
+    it stands among them.
+    """
+    rows = min(len(values) for values in golden.inputs.values())
+    if rows < 2:
+        raise Fault(f"model {name} is to be run in batches, and its golden file holds fewer than two rows")
+    mixed = run({key: np.resize(values, (length, *values.shape[1:])) for key, values in golden.inputs.items()})
+    for row in range(min(rows, length)):
+        alone = run(
+            {key: np.repeat(values[row : row + 1], length, axis=0) for key, values in golden.inputs.items()}
+        )
+        for output, values in alone.items():
+            wanted = values[:1].tobytes()
+            same = all(values[place : place + 1].tobytes() == wanted for place in range(length))
+            if not same or mixed[output][row : row + 1].tobytes() != wanted:
+                raise Fault(f"model {name}: the output {output!r} of a row depends on the rest of the batch")
 
 
 def single_onnxruntime(installed: Iterable[str] | None = None) -> str | None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 import structlog
 
 from clinical.errors import Busy, Fault
+from model_runtime.batching import Batcher
 from model_runtime.circuit import Circuit
 from model_runtime.library import Library
 from model_runtime.outputs import Array, Outputs
@@ -56,11 +57,13 @@ class Loaded:
     """A session and the turns to run it. degraded: it runs on the CPU because the GPU is away."""
 
     session: Session
-    turns: Turns
+    turns: Turns | Batcher
     degraded: bool = False
 
     def run(self, inputs: Mapping[str, Array], deadline: float | None) -> Outputs:
-        """Run when it is our turn. Raises as Session.run, and Busy when no turn came in time."""
+        """Run when it is our turn, or in a batch. Raises as Session.run, and Busy when no turn came in time."""
+        if isinstance(self.turns, Batcher):
+            return Outputs(self.turns.run(inputs, deadline), self.session.device, degraded=self.degraded)
         with self.turns.take(deadline):
             return Outputs(self.session.run(inputs), self.session.device, degraded=self.degraded)
 
@@ -159,6 +162,9 @@ class Slot:
 
     def _opened(self, device: Device, *, degraded: bool = False) -> Loaded:
         session = self._library.verify(self._model, device, self._graph)
+        rows = session.graph.batch_rows
+        if rows > 1:
+            return Loaded(session, Batcher(self._model, session.run, rows), degraded)
         return Loaded(session, Turns(self._model, _at_once(session)), degraded)
 
 
