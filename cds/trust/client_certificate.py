@@ -34,6 +34,8 @@ def _is_proxy(peer: str, rule: CertificateHeader) -> bool:
         address = ipaddress.ip_address(peer)
     except ValueError:
         return False
+    # A socket that listens on IPv6 and IPv4 at once names an IPv4 peer so.
+    address = getattr(address, "ipv4_mapped", None) or address
     return any(address in ipaddress.ip_network(network) for network in rule.proxies)
 
 

@@ -1,0 +1,268 @@
+"""Published keys: fetched ahead, changed without a refused token, kept while their server is away."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from cds.trust import tokens
+from cds.trust.base64url import encode
+from cds.trust.jwk import KeyUnfit, read_key, read_published
+from cds.trust.key_fetch import KeyFetcher, KeysAway
+from cds.trust.keys import ASK_BURST, ASK_EVERY_S, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
+from cds.trust.testing import CannedFetcher, Signer
+from clinical.errors import Busy
+
+JKU = "https://ehr.example/jwks.json"
+SECOND = "https://ehr.example/more.json"
+
+
+class Clock:
+    def __init__(self):
+        self.at = 1000.0
+
+    def __call__(self):
+        return self.at
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def publisher(hospital):
+    return replace(hospital, keys=(), jku=(JKU,))
+
+
+def published(*signers):
+    return {"keys": [signer.jwk for signer in signers]}
+
+
+class Ring:
+    """A ring without its thread: the test is the thread."""
+
+    def __init__(self, profile, fetcher, clock, mint):
+        self.ring, self.profile, self.mint = KeyRing([profile], fetcher, clock=clock), profile, mint
+        self.ring.start = lambda: None
+
+    def kids(self, signer, **header):
+        token = tokens.parse(self.mint(signer, header=header))
+        return [key.kid for key in self.ring.candidates(self.profile, token)]
+
+
+@pytest.fixture
+def make_ring(clock, mint):
+    return lambda profile, fetcher: Ring(profile, fetcher, clock, mint)
+
+
+def test_the_first_caller_finds_the_key_though_nothing_was_fetched_yet(publisher, make_ring, signers):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    assert ring.kids("ES384") == ["kid-ES384"]
+    assert ring.kids("ES384") == ["kid-ES384"]
+    assert fetcher.asked == [JKU]
+
+
+def test_a_new_key_is_found_by_the_first_token_that_it_signs(publisher, make_ring, signers):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    fetcher.sets[JKU] = published(signers["ES384"], signers["RS384"])
+    assert ring.kids("RS384") == ["kid-RS384"]
+    assert ring.kids("ES384") == ["kid-ES384"]
+
+
+def test_a_key_that_was_withdrawn_serves_on_for_a_minute_and_then_no_more(publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    fetcher.sets[JKU] = published(signers["RS384"])
+    assert ring.kids("RS384") == ["kid-RS384"]
+    clock.at += GRACE_S - 1
+    assert ring.kids("ES384") == ["kid-ES384"]
+    clock.at += 2
+    assert ring.kids("ES384") == []
+
+
+def test_a_whole_rotation_refuses_no_token(publisher, make_house, signers, mint):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    house = make_house(publisher, fetcher=fetcher)
+    said = [house.call(mint("ES384")).status_code]
+    fetcher.sets[JKU] = published(signers["ES384"], signers["RS384"])  # both are published,
+    said += [house.call(mint(name)).status_code for name in ("ES384", "RS384", "ES384")]
+    fetcher.sets[JKU] = published(signers["RS384"])  # and then the new one alone
+    said += [house.call(mint(name)).status_code for name in ("RS384", "RS384")]
+    assert said == [200] * 6
+
+
+def test_the_set_is_fetched_again_in_time(publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.ring.refresh_due()
+    clock.at += REFRESH_S * 0.8
+    ring.ring.refresh_due()
+    assert len(fetcher.asked) == 1
+    clock.at += REFRESH_S * 0.4
+    ring.ring.refresh_due()
+    assert len(fetcher.asked) == 2
+
+
+def test_unknown_key_ids_have_the_set_fetched_a_few_times_and_no_oftener(publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    for number in range(50):
+        assert ring.kids("ES384", kid=f"made-up-{number}") == []
+    assert len(fetcher.asked) == ASK_BURST
+    clock.at += ASK_EVERY_S
+    ring.kids("ES384", kid="made-up")
+    ring.kids("ES384", kid="made-up")
+    assert len(fetcher.asked) == ASK_BURST + 1
+
+
+def test_keys_serve_on_while_their_server_is_away_up_to_a_day(publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    fetcher.sets.clear()
+    clock.at += REFRESH_S * 1.2
+    ring.ring.refresh_due()
+    assert ring.kids("ES384") == ["kid-ES384"]
+    clock.at += STALE_S - REFRESH_S * 1.2
+    assert ring.kids("ES384") == ["kid-ES384"]
+    clock.at += 1
+    with pytest.raises(Busy):
+        ring.kids("ES384")
+
+
+def test_while_a_server_is_away_callers_do_not_wait_for_it_again_and_again(publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({})
+    ring = make_ring(publisher, fetcher)
+    for _ in range(20):
+        with pytest.raises(Busy):
+            ring.kids("ES384")
+    assert len(fetcher.asked) == 1
+    fetcher.sets[JKU] = published(signers["ES384"])
+    clock.at += RETRY_S
+    ring.ring.refresh_due()
+    assert ring.kids("ES384") == ["kid-ES384"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"keys": "none"}, {"keys": [{}] * 101}, "twins"],
+)
+def test_a_set_that_cannot_be_read_leaves_the_old_keys(answer, publisher, make_ring, signers, clock):
+    fetcher = CannedFetcher({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    fetcher.sets[JKU] = published(signers["RS384"], signers["RS384"]) if answer == "twins" else answer
+    clock.at += REFRESH_S * 1.2
+    ring.ring.refresh_due()
+    assert ring.kids("ES384") == ["kid-ES384"]
+
+
+def test_the_callers_of_one_moment_share_one_fetch(publisher, make_ring, signers):
+    class Slow(CannedFetcher):
+        def fetch(self, url):
+            started.set()
+            assert go.wait(5)
+            return super().fetch(url)
+
+    started, go, found = threading.Event(), threading.Event(), []
+    fetcher = Slow({JKU: published(signers["ES384"])})
+    ring = make_ring(publisher, fetcher)
+    callers = [threading.Thread(target=lambda: found.append(ring.kids("ES384"))) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    assert started.wait(5)
+    go.set()
+    for caller in callers:
+        caller.join()
+    assert found == [["kid-ES384"]] * 6
+    assert len(fetcher.asked) == 1
+
+
+def test_a_token_may_name_a_registered_address_and_then_its_keys_alone_count(publisher, make_ring, signers):
+    both = replace(publisher, jku=(JKU, SECOND))
+    fetcher = CannedFetcher({JKU: published(signers["ES384"]), SECOND: published(signers["RS384"])})
+    ring = make_ring(both, fetcher)
+    assert ring.kids("ES384", jku=JKU) == ["kid-ES384"]
+    assert ring.kids("ES384", jku=SECOND) == []
+    assert ring.kids("ES384") == ["kid-ES384"]
+    assert ring.kids("RS384") == ["kid-RS384"]
+
+
+def test_the_background_thread_fetches_and_ends(publisher, clock, signers):
+    fetched = threading.Event()
+
+    class Telling(CannedFetcher):
+        def fetch(self, url):
+            fetched.set()
+            return super().fetch(url)
+
+    ring = KeyRing([publisher], Telling({JKU: published(signers["ES384"])}), clock=clock)
+    ring.start()
+    ring.start()
+    assert fetched.wait(5)
+    ring.close()
+    assert not ring._thread.is_alive()
+
+
+def test_the_background_thread_outlives_a_surprise(publisher, clock):
+    calls = threading.Semaphore(0)
+
+    class Broken:
+        def fetch(self, url):
+            calls.release()
+            raise RuntimeError
+
+    ring = KeyRing([publisher], Broken(), clock=clock)
+    ring.start()
+    assert calls.acquire(timeout=5)
+    assert calls.acquire(timeout=5)
+    ring.close()
+
+
+def test_of_a_published_set_what_is_not_for_us_is_left_out(signers):
+    mixed = {
+        "keys": [
+            signers["ES384"].jwk,
+            signers["ES384"].jwk | {"kid": "b", "use": "enc"},
+            signers["ES384"].jwk | {"kid": "c", "key_ops": ["encrypt"]},
+            signers["ES384"].key.as_dict(private=True) | {"kid": "d"},
+            {"kty": "oct", "kid": "e", "k": "c2VjcmV0"},
+            {"kty": "OKP", "kid": "f", "crv": "Ed25519", "x": "AA"},
+            {"kty": "EC", "kid": "g", "crv": "P-384", "x": "AA", "y": "AA"},
+            "not even a key",
+        ]
+    }
+    assert [key.kid for key in read_published(mixed)] == ["kid-ES384"]
+
+
+@pytest.mark.parametrize("bits", [512, 1024, 2040])
+def test_a_short_rsa_key_is_no_key(bits):
+    modulus = part_of((1 << (bits - 1)) | 1, bits)
+    with pytest.raises(KeyUnfit, match="2048"):
+        read_key({"kty": "RSA", "kid": "a", "n": modulus, "e": "AQAB"})
+
+
+def test_a_key_with_a_giant_exponent_is_no_key(signers):
+    with pytest.raises(KeyUnfit, match="exponent"):
+        read_key(signers["RS384"].jwk | {"e": part_of((1 << 2000) | 1, 2008)})
+
+
+def part_of(number, bits):
+    return encode(number.to_bytes(bits // 8))
+
+
+def test_what_is_not_registered_is_not_fetched(publisher):
+    with pytest.raises(KeysAway, match="not registered"):
+        KeyFetcher([publisher]).fetch("https://evil.example/jwks.json")
+
+
+def test_two_kinds_of_key_may_share_an_id(signers):
+    pair = read_published({"keys": [signers["ES384"].jwk | {"kid": "a"}, signers["RS384"].jwk | {"kid": "a"}]})
+    assert len(pair) == 2
+    assert len(read_published({"keys": [Signer("a").jwk]})) == 1
