@@ -16,10 +16,12 @@ from werkzeug.exceptions import HTTPException
 import cds.documents
 import cds.http
 import fhir_adapters.rest
+from cds.discovery import DOCUMENTATION
 from cds.service import CdsContext, Service
 from clinical.errors import ClinicalError, Denied, Fault
+from consilium.headers import harden
 from consilium.health import Readiness
-from consilium.pages import views
+from consilium.pages import hooks, views
 from consilium.pages.views import PagesContext
 from fhir_adapters import outcome
 from fhir_adapters.rest import Fhir
@@ -28,7 +30,7 @@ log = structlog.get_logger()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
 # The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
-OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT)
+OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION)
 OPEN_BELOW = ("/overlay/", "/static/", cds.http.ROOT + "/")
 
 
@@ -57,6 +59,7 @@ def create_app(parts: WebParts) -> Flask:
     """Return the WSGI application. Opens nothing: collaborators open themselves at first use."""
     app = Flask("consilium", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
+    harden(app, https=parts.base_url.startswith("https://"))
     app.before_request(_start_clock)
     if parts.bearer_token is not None:
         app.before_request(_gate(parts.bearer_token))
@@ -68,6 +71,7 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
     app.register_blueprint(views.blueprint(parts.pages))
+    app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
     _health_routes(app, parts)
     return app
 

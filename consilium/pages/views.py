@@ -57,12 +57,17 @@ def blueprint(context: PagesContext) -> Blueprint:
     """Return the routes of the pages."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
     pages.add_app_template_filter(shown_unit)
-    pages.context_processor(lambda: {"root": context.root})
+    dress(pages, context.root)
     pages.register_error_handler(ClinicalError, _problem)
-    pages.after_request(_secure)
     _add_home(pages, context)
     _add_overlay(pages, context)
     return pages
+
+
+def dress(pages: Blueprint, root: str) -> None:
+    """Give the pages of a blueprint their style and the headers that keep them to themselves."""
+    pages.context_processor(lambda: {"root": root})
+    pages.after_request(_secure)
 
 
 def _add_home(pages: Blueprint, context: PagesContext) -> None:
