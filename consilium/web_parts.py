@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import cds.services
 from cds.links import LinkSigner
+from cds.services import bench
 from cds.shadow import demand_known
 from consilium import health, metrics
 from consilium.app import WebParts
@@ -26,7 +27,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     engine = LocalEngine(house.library)
     links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
     ready = _readiness(house, engine, supervised=supervised)
-    services = cds.services.SERVICES
+    services = cds.services.SERVICES + (bench.services() if settings.benchmark_services else ())
     demand_known(frozenset(settings.shadow_services), frozenset(service.id for service in services))
     return WebParts(
         services=services,
