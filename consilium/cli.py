@@ -63,7 +63,7 @@ def _make_folder(folder: Path) -> None:
         raise SettingsError([f"CONSILIUM_DATA_DIR: expected a folder that can be made and written ({problem})"])
 
 
-def _settings_of_a_store(data_dir: Path | None) -> Settings:
+def settings_of_a_store(data_dir: Path | None) -> Settings:
     """Return the settings when the database is there and prepared: a question must not find it half made."""
     from consilium import health, logs  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
@@ -153,7 +153,7 @@ def deliveries(
     """Show what was sent back to which archive, or send the dead ones again."""
     from consilium.operator import list_deliveries, resend_dead  # noqa: PLC0415
 
-    settings = _settings_of_a_store(data_dir)
+    settings = settings_of_a_store(data_dir)
     if resend:
         errors.print(f"{resend_dead(settings)} deliveries will be tried again.")
         return
@@ -170,7 +170,7 @@ def studies(
     """Show the studies received, their state, and why one is held; or release a held one."""
     from consilium.operator import list_studies, release_held_study  # noqa: PLC0415
 
-    settings = _settings_of_a_store(data_dir)
+    settings = settings_of_a_store(data_dir)
     if release is None:
         _table(list_studies(settings))
     else:
@@ -186,7 +186,7 @@ def jobs(
     """Show the study jobs that are not done and why one failed, or queue the failed ones again."""
     from consilium.operator import list_jobs, retry_failed  # noqa: PLC0415
 
-    settings = _settings_of_a_store(data_dir)
+    settings = settings_of_a_store(data_dir)
     if retry:
         errors.print(f"{retry_failed(settings)} jobs will be tried again.")
         return

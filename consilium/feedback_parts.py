@@ -6,9 +6,8 @@ from cds.feedback.desk import Desk
 from cds.feedback.sent import SentCardLog
 from cds.hygiene import CardHygiene, HygieneRules
 from cds.shadow import ShadowMode
-from clinical.pseudonym import Pseudonyms
 from consilium import metrics
-from consilium.keys import derived_key
+from consilium.feedback_names import pseudonyms_of
 from consilium.settings import Settings
 from consilium.wiring import House
 
@@ -21,11 +20,6 @@ class FeedbackParts:
     feedback: Desk
     hygiene: CardHygiene
     shadow: ShadowMode
-
-
-def pseudonyms_of(house: House) -> Pseudonyms:
-    """Return who names patients and users in the store; another secret key makes other names."""
-    return Pseudonyms(derived_key(house.key, "cds-pseudonym"))
 
 
 def rules_of(settings: Settings) -> HygieneRules:

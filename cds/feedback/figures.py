@@ -151,24 +151,35 @@ class ShadowReport:
     by_outcome: Mapping[tuple[int, int], int]
     against: tuple[Row, ...]
 
+    def patients(self, *, spoke: bool, happened: bool) -> int:
+        """Return how many patients there were of this kind."""
+        return self.by_outcome.get((int(spoke), int(happened)), 0)
+
+    @property
+    def measures(self) -> dict[str, Proportion]:
+        """What the outcomes say of the service, by patient."""
+        hit, false_alarm = self.patients(spoke=True, happened=True), self.patients(spoke=True, happened=False)
+        miss, quiet = self.patients(spoke=False, happened=True), self.patients(spoke=False, happened=False)
+        return {
+            "sensitivity": Proportion(hit, hit + miss),
+            "specificity": Proportion(quiet, quiet + false_alarm),
+            "ppv": Proportion(hit, hit + false_alarm),
+            "npv": Proportion(quiet, quiet + miss),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return counts, and what they say of the service."""
-        count = {key: self.by_outcome.get(key, 0) for key in ((1, 1), (1, 0), (0, 1), (0, 0))}
-        hit, false_alarm, miss, quiet = count.values()
         return {
             "service": self.service,
             "calls": self.calls,
             "spoke": self.spoke,
             "failed": dict(self.failed),
             "outcomes": {
-                "true_positive": hit,
-                "false_positive": false_alarm,
-                "false_negative": miss,
-                "true_negative": quiet,
-                "sensitivity": Proportion(hit, hit + miss).to_json(),
-                "specificity": Proportion(quiet, quiet + false_alarm).to_json(),
-                "ppv": Proportion(hit, hit + false_alarm).to_json(),
-                "npv": Proportion(quiet, quiet + miss).to_json(),
+                "true_positive": self.patients(spoke=True, happened=True),
+                "false_positive": self.patients(spoke=True, happened=False),
+                "false_negative": self.patients(spoke=False, happened=True),
+                "true_negative": self.patients(spoke=False, happened=False),
+                **{name: value.to_json() for name, value in self.measures.items()},
             },
             "against_live": list(self.against),
         }
