@@ -1,0 +1,32 @@
+"""What every answer says to browsers and caches, whichever door it came out of."""
+
+from collections.abc import Mapping
+
+from flask import Flask, Response
+
+# An answer of ours is read by programs, or is one of our pages, which say more for themselves.
+ALWAYS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # our addresses hold ids
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",  # cards and resources are a patient's; what may be kept says so itself
+}
+HSTS = "max-age=63072000"
+
+
+def harden(app: Flask, *, https: bool) -> None:
+    """Add the headers to every answer that does not set its own, and let no address mean another.
+
+    https: callers reach us by https, and should never try otherwise.
+    """
+    # Werkzeug would redirect `//fhir` to `http://<the Host header>/fhir`, in HTML and before any door of ours.
+    app.url_map.merge_slashes = False
+
+    def add(response: Response) -> Response:
+        for name, value in ALWAYS.items():
+            response.headers.setdefault(name, value)
+        if https:
+            response.headers.setdefault("Strict-Transport-Security", HSTS)
+        return response
+
+    app.after_request(add)
