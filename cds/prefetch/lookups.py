@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from cds.prefetch.reader import Answer
 from cds.prefetch.scope import Resource, Target
-from cds.prefetch.sent import classify
+from cds.prefetch.sent import State, classify
 from fhir_adapters.client import FetchFailed, Reason
 
 MOST_HOPS = 3  # rounds, for one template
@@ -49,7 +49,11 @@ class Lookups:
         if isinstance(answer, FetchFailed):
             self._lost |= dict.fromkeys(targets, answer.reason)
             return
-        resources = {(r.get("resourceType"), r.get("id")): r for r in classify(answer.resource).resources()}
+        found = classify(answer.resource)
+        if found.state is State.FAILED:
+            self._lost |= dict.fromkeys(targets, Reason.FAILED)
+            return
+        resources = {(r.get("resourceType"), r.get("id")): r for r in found.resources()}
         for target in targets:
             if target in resources or answer.complete:
                 self.found[target] = resources.get(target)

@@ -6,7 +6,7 @@ Templates of other servers are read here too, so the form is wider than what our
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from cds.prefetch.tokens import Token, parse_token
@@ -28,22 +28,20 @@ class Query:
     """kind: the resource type; None when the whole query is one token (`{{context.userId}}`).
 
     read: what stands for the id, () in a search. parameters: (name with modifier, value) as written.
+    tokens: every one in it. keys: the prefetch keys whose answers they read.
     """
 
     kind: str | None
     read: Text = ()
     parameters: tuple[tuple[str, Text], ...] = ()
+    tokens: tuple[Token, ...] = field(init=False, repr=False)
+    keys: frozenset[str] = field(init=False, repr=False)
 
-    @property
-    def tokens(self) -> Iterator[Token]:
-        """Every token in it."""
-        for text in (self.read, *(value for _, value in self.parameters)):
-            yield from (part for part in text if isinstance(part, Token))
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """The prefetch keys whose answers it reads."""
-        return frozenset(key for token in self.tokens for key in token.keys)
+    def __post_init__(self) -> None:
+        texts = (self.read, *(value for _, value in self.parameters))
+        tokens = tuple(part for text in texts for part in text if isinstance(part, Token))
+        object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "keys", frozenset(key for token in tokens for key in token.keys))
 
 
 def parse_query(template: str) -> Query:

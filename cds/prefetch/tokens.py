@@ -22,7 +22,7 @@ USER_TOKENS = {
 LONGEST_TOKEN = 1000
 MOST_DAYS = 36_525  # a century: no search for a patient's data asks for more
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9\-]*")
-_ROOT = re.compile(rf"\s*(?:(context)|%(?:({KEY.pattern})|`({KEY.pattern})`))(?=\.)")
+_ROOT = re.compile(rf"\s*(?:(context)|%(?:({KEY.pattern})|`({KEY.pattern})`))(?=\s*\.)")
 _STEP = re.compile(
     r"\s*\.\s*(?:ofType\(\s*(?P<kind>[A-Z][A-Za-z]{0,63})\s*\)|(?P<resolve>resolve\(\s*\))"
     r"|(?P<name>[A-Za-z][A-Za-z0-9]{0,63}+)(?!\s*\())"
@@ -78,7 +78,7 @@ class Path:
 Term = UserId | Today | Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # by identity: they are looked up often, and made at the start
 class Token:
     """One `{{...}}`: the union of its terms."""
 
