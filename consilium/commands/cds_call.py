@@ -132,7 +132,7 @@ def _reader(bundle: Path | None, fhir: str | None) -> "FhirReader | None":
     from fhir_adapters.client import FhirClient  # noqa: PLC0415
 
     if bundle is not None:
-        return RecordReader(record_of(_json(_text(bundle), "the Bundle")))
+        return RecordReader(record_of(read_json(bundle)))
     if fhir is None:
         return None
     address = parse_url(fhir)
@@ -157,7 +157,7 @@ def _patient_of(bundle: Path | None) -> str:
 
     if bundle is None:
         raise IncorrectInput("expected --patient, or a --bundle with one Patient")
-    return record_of(_json(_text(bundle), "the Bundle")).patient_id()
+    return record_of(read_json(bundle)).patient_id()
 
 
 def _authorization(token_file: Path | None) -> dict[str, Any] | None:
@@ -182,6 +182,11 @@ def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(text)
     except ValueError:
         raise IncorrectInput(f"{what}: expected JSON") from None
+
+
+def read_json(file: Path) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON in a file. Raises IncorrectInput."""
+    return _json(_text(file), str(file))
 
 
 def _text(file: Path) -> str:

@@ -1,0 +1,106 @@
+"""Section 1.8 of the checklist: feedback. The endpoint is optional; a server that has it keeps its rules."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from cds.conformance.bench import Bench, JsonObject, cards_of, new_uuid
+from cds.conformance.model import Check, Level, NotApplicable, Skipped, must
+
+CLAUSE = "Feedback"
+_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+Change = Callable[[JsonObject], object]
+
+
+def _card(bench: Bench) -> tuple[JsonObject, JsonObject]:
+    """Return a service and a card that it has just sent."""
+    for service, _ in bench.answering():
+        cards = [one for one in cards_of(bench.call(service, bench.body(service))) if one.get("uuid")]
+        if cards:
+            return service, cards[0]
+    raise Skipped("no card with a uuid was seen with this record")
+
+
+def _overridden(card: JsonObject) -> JsonObject:
+    return {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": _now()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _taken(bench: Bench, service: JsonObject, *items: JsonObject) -> None:
+    status = bench.feedback(service, {"feedback": list(items)}).status_code
+    if status in {404, 405}:
+        raise NotApplicable("there is no feedback endpoint")
+    must(200 <= status < 300, f"answered {status}")
+
+
+def _override(bench: Bench) -> None:
+    service, card = _card(bench)
+    _taken(bench, service, _overridden(card))
+
+
+def _override_with_reason(bench: Bench) -> None:
+    service, card = _card(bench)
+    given = (card.get("overrideReasons") or [{"code": "patient-ineligible", "system": _SYSTEM}])[0]
+    reason = {"reason": {"code": given["code"], "system": given["system"]}, "userComment": "seen elsewhere"}
+    _taken(bench, service, _overridden(card) | {"overrideReason": reason})
+
+
+def _acceptance(bench: Bench) -> None:
+    for service, _ in bench.answering():
+        for card in cards_of(bench.call(service, bench.body(service))):
+            chosen = [{"id": one["uuid"]} for one in card.get("suggestions", []) if one.get("uuid")][:1]
+            if card.get("uuid") and chosen:
+                item = _overridden(card) | {"outcome": "accepted", "acceptedSuggestions": chosen}
+                _taken(bench, service, item)
+                return
+    raise NotApplicable("no card with a suggestion was seen")
+
+
+def _again(bench: Bench) -> None:
+    service, card = _card(bench)
+    item = _overridden(card)
+    _taken(bench, service, item)
+    _taken(bench, service, item)
+
+
+def _several(bench: Bench) -> None:
+    service, one = _card(bench)
+    cards = [*cards_of(bench.call(service, bench.body(service))), one]
+    _taken(bench, service, *[_overridden(card) for card in cards if card.get("uuid")])
+
+
+def _refused(change: Change) -> Callable[[Bench], None]:
+    def run(bench: Bench) -> None:
+        service, card = _card(bench)
+        _taken(bench, service, _overridden(card))  # else there is no endpoint, and nothing to refuse
+        item = _overridden(card)
+        body: JsonObject = {"feedback": [item]}
+        broken = change(item)
+        status = bench.feedback(service, body if broken is None else broken).status_code
+        must(400 <= status < 500, f"answered {status}")
+
+    return run
+
+
+CHECKS = (
+    Check("F1.1", Level.MUST, CLAUSE, "an overridden card is taken", _override),
+    Check("F1.2", Level.MUST, CLAUSE, "an override with reason and comment is taken", _override_with_reason),
+    Check("F1.3", Level.MUST, CLAUSE, "an accepted suggestion is taken", _acceptance),
+    Check("F2.1", Level.MUST, CLAUSE, "feedback without a card is refused",
+          _refused(lambda item: item.pop("card") and None)),
+    Check("F2.2", Level.MUST, CLAUSE, "an outcome that is neither accepted nor overridden is refused",
+          _refused(lambda item: item.update(outcome="ignored"))),
+    Check("F2.3", Level.MUST, CLAUSE, "accepted without suggestions is refused",
+          _refused(lambda item: item.update(outcome="accepted"))),
+    Check("F2.4", Level.MUST, CLAUSE, "feedback without a time is refused",
+          _refused(lambda item: item.pop("outcomeTimestamp") and None)),
+    Check("F2.5", Level.MUST, CLAUSE, "an override reason with neither reason nor comment is refused",
+          _refused(lambda item: item.update(overrideReason={}))),
+    Check("F2.6", Level.MUST, CLAUSE, "a body without the feedback array is refused", _refused(lambda item: item)),
+    Check("F3.1", Level.MUST, CLAUSE, "the same report may come again", _again),
+    Check("F4.1", Level.MUST, CLAUSE, "several cards may be reported at once", _several),
+    Check("F5.1", Level.MAY, "own rule", "a card that was never sent is refused",
+          _refused(lambda item: item.update(card=new_uuid()))),
+)  # fmt: skip
