@@ -4,6 +4,8 @@ So a caller can never have us read from another organisation's server, and a tok
 ever sent below the very `fhirServer` of that call (`fhir_adapters.client` holds it to origin and path).
 """
 
+import ssl
+
 from cds.caller import Caller
 from cds.prefetch import FhirReader
 from cds.trust.issuer import TrustFile
@@ -15,13 +17,21 @@ class Readers:
     """The FHIR clients by issuer."""
 
     def __init__(
-        self, trust: TrustFile | None, others: FhirReader | None = None, *, resolve: Resolver = system_resolver
+        self,
+        trust: TrustFile | None,
+        others: FhirReader | None = None,
+        *,
+        resolve: Resolver = system_resolver,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """others: for callers without an issuer's token (CONSILIUM_FHIR_SERVERS). resolve: name -> addresses."""
+        """others: for callers without an issuer's token (CONSILIUM_FHIR_SERVERS).
+
+        resolve: name -> addresses. tls: trust other than certifi's authorities.
+        """
         profiles = () if trust is None else trust.issuers
         self._others = others
         self._issuers: dict[str, FhirReader | None] = {
-            profile.name: FhirClient(profile.fhir_bases, resolve=resolve) if profile.fhir_bases else None
+            profile.name: FhirClient(profile.fhir_bases, resolve=resolve, tls=tls) if profile.fhir_bases else None
             for profile in profiles
         }
 

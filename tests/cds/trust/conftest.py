@@ -94,7 +94,7 @@ def make_house(make_context, shared_db, now):
     """make_house(profile, ..., fetcher=...) -> House with a clean audit and a fresh memory of used tokens."""
 
     def make(*profiles, fetcher=None, header=None, observe=lambda issuer, reason: None):
-        with shared_db.write() as conn:
+        with shared_db.write(durable=False) as conn:
             conn.exec_driver_sql("DELETE FROM audit")
             conn.exec_driver_sql("DELETE FROM seen_token")
         ring = KeyRing(profiles, fetcher or CannedFetcher({}))
