@@ -164,4 +164,5 @@ def sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
 def rows_of(conn: Connection, query: Select[Any]) -> list[Row]:
     """Return what a query finds."""
     found: Sequence[Any] = conn.execute(query).mappings().all()
-    return [dict(row) for row in found]
+    # SQLAlchemy's names are a kind of str that orjson refuses as a key.
+    return [{str(name): value for name, value in row.items()} for row in found]

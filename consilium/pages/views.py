@@ -9,9 +9,11 @@ from flask import Blueprint, Response, make_response, render_template, request
 from sqlalchemy import func, select
 
 from cds.links import LinkSigner
+from clinical.clock import Clock, utc_now
 from clinical.errors import ClinicalError, Denied, NotFound
 from clinical.units import shown_unit
 from consilium.health import Readiness
+from consilium.pages.feedback import add_feedback
 from consilium.pages.png import encode_png, for_display
 from fhir_adapters import outcome
 from model_runtime.manifest import Manifest
@@ -51,6 +53,7 @@ class PagesContext:
     manifests: Callable[[], list[Manifest]]
     facts: Mapping[str, Any]
     root: str = ""
+    now: Clock = utc_now
 
 
 def blueprint(context: PagesContext) -> Blueprint:
@@ -61,6 +64,7 @@ def blueprint(context: PagesContext) -> Blueprint:
     pages.register_error_handler(ClinicalError, _problem)
     _add_home(pages, context)
     _add_overlay(pages, context)
+    add_feedback(pages, context)
     return pages
 
 
