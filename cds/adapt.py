@@ -22,17 +22,17 @@ from cds.suggestion import SelectionBehavior, Suggestion
 BY_HAND = "To be done by hand, as this system does not take these suggestions"
 ONE_OF_THEM = "This system lets you take one of the suggestions; do the others by hand."
 NOT_OPENED = "Not opened by this system"
-ASKED = "Your system is asked to record by itself"
-RECORD = "Record in the chart"
+ASKED = "Your system is asked to do this by itself"
 
 
 def adapt(guidance: Guidance, capabilities: Capabilities) -> Guidance:
     """Return what the client is sent. It never raises for guidance that is legal, and gives legal guidance."""
-    applies = capabilities.system_actions and capabilities.version is not SpecVersion.V1
-    cards, actions = list(guidance.cards), guidance.system_actions
-    if actions:
-        cards[0] = _told(cards[0], actions) if applies else _as_suggestion(cards[0], actions)
-    return Guidance(tuple(_card(card, capabilities) for card in cards), actions if applies else ())
+    if capabilities.system_actions and capabilities.version is not SpecVersion.V1:
+        guidance = _applied(guidance)
+    elif guidance.system_actions:
+        first, *others = guidance.cards
+        guidance = Guidance((_as_suggestion(first, guidance.system_actions), *others))
+    return replace(guidance, cards=tuple(_card(card, capabilities) for card in guidance.cards))
 
 
 def _card(card: Card, client: Capabilities) -> Card:
@@ -83,14 +83,23 @@ def _line(title: str, items: Sequence[str]) -> str:
     return f"{escape(title)}: {escape('; '.join(items))}" if items else ""
 
 
-def _told(card: Card, actions: Sequence[Action]) -> Card:
-    said = _line(ASKED, [action.description for action in actions])
-    return replace(card, detail=paragraphs(card.detail or "", said))
+def _applied(guidance: Guidance) -> Guidance:
+    """Make system actions of what may apply itself; each card tells of its own."""
+    cards: list[Card] = []
+    actions = list(guidance.system_actions)
+    for number, card in enumerate(guidance.cards):
+        taken = [action for one in card.suggestions if one.may_apply_itself for action in one.actions]
+        told = [action.description for action in (*(guidance.system_actions if number == 0 else ()), *taken)]
+        kept = tuple(one for one in card.suggestions if not one.may_apply_itself)
+        detail = paragraphs(card.detail or "", _line(ASKED, told))
+        cards.append(replace(card, suggestions=kept, detail=detail or None))
+        actions += taken
+    return Guidance(tuple(cards), tuple(actions))
 
 
 def _as_suggestion(card: Card, actions: Sequence[Action]) -> Card:
     """Offer what would have been applied; where only one suggestion may be taken, tell of it in words."""
-    label = f"{RECORD}: {'; '.join(action.description for action in actions)}"
+    label = "; ".join(action.description for action in actions)
     if card.suggestions and card.selection_behavior is SelectionBehavior.AT_MOST_ONE:
         return replace(card, detail=paragraphs(card.detail or "", bold(BY_HAND), bullets([label])))
     # The same card gives the same uuid, so feedback finds it.

@@ -110,6 +110,8 @@ class Card:
         favourites = sum(suggestion.is_recommended for suggestion in self.suggestions)
         one_only = self.selection_behavior is SelectionBehavior.AT_MOST_ONE
         must(not (one_only and favourites > 1), "at-most-one has at most one recommended suggestion")
+        by_itself = any(suggestion.may_apply_itself for suggestion in self.suggestions)
+        must(not (one_only and by_itself), "what applies itself is no choice among others")
         uuids = [suggestion.uuid for suggestion in self.suggestions]
         must(len({self.uuid, *uuids}) == len(uuids) + 1, "two of its parts have the same uuid")
 

@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cds import calibration
+from cds.explanation_block import AboutModel, Explanation, Factors, Used, block
 from cds.heart_rate_proposal import ADVICE
-from cds.markdown import escape, paragraphs, table
-from cds.prefetch import Prefetched, State
+from cds.markdown import bold, bullets, escape, paragraphs, table
+from cds.origins import PublicUrl
+from cds.prefetch import Prefetched
 from clinical.forecast import Alarm, HeartRateForecast, Moved, Step, Trend, direction
-from fhir_adapters.features.heart_rate import HeartRateRecord, used_of
+from fhir_adapters.features.heart_rate import HeartRateRecord, Ignored, used_of
+from model_runtime.manifest import Manifest
 from model_runtime.tasks.forecast import Forecast
 
 NOTE = "Research demonstration, not a medical device. A forecast is a model's estimate and no measurement."
-TOP_BLOCKS = 5
 SMALLEST_MOVE = 0.5  # per minute: less would be shown as 0
 NOT_SURE = "not sure enough"
-_PARTLY_SEEN = (State.ABSENT, State.FAILED, State.PAGED)
 _WORDS = {Trend.FALLING: "falling", Trend.STEADY: "steady", Trend.RISING: "rising", None: NOT_SURE}
 _ALARMS = {Alarm.HIGH: "may rise above the personal range", Alarm.LOW: "may fall below the personal range"}
 
@@ -49,24 +51,19 @@ def summary(said: Said) -> str:
     )
 
 
-def detail(said: Said) -> str:
-    """Return the card's Markdown."""
+def detail(said: Said, manifest: Manifest, card: PublicUrl | None) -> str:
+    """Return the card's Markdown. card: where the model's card is published."""
     forecast, record = said.forecast, said.record
-    zone = "" if record.series.clock_known else " UTC"
     return paragraphs(
-        f"**Forecast from {forecast.at:%Y-%m-%d %H:%M}{zone}**, heart rate now {forecast.newest:.0f}/min (mean of "
-        "five minutes)",
+        escape(manifest.notice or ""),
+        f"**Forecast from {forecast.at:%Y-%m-%d %H:%M}{_zone(record)}**, heart rate now {forecast.newest:.0f}/min "
+        "(mean of five minutes)",
         _forecast_table(said),
         _unsure(forecast.steps),
         _range(forecast),
-        "**Advice**",
-        "\n".join(f"- {escape(line)}" for line in ADVICE[forecast.alarm]),
-        *_moved(said),
-        "**Inputs used**",
-        table(("Input", "Value"), used_of(record)),
-        *_missing(record),
-        *_unread(said.prefetch),
-        f"Model: {escape(forecast.model.label)} (manifest sha256 {forecast.model.digest[:12]})",
+        bold("Advice"),
+        bullets(ADVICE[forecast.alarm]),
+        block(_explanation(said, manifest, card)),
         f"*{NOTE}*",
     )
 
@@ -104,28 +101,53 @@ def _range(forecast: HeartRateForecast) -> str:
     return f"**Personal range** {usual.low:.0f} to {usual.high:.0f}/min ({whose})"
 
 
-def _moved(said: Said) -> tuple[str, ...]:
-    top = [one for one in said.moved[:TOP_BLOCKS] if abs(one.change) >= SMALLEST_MOVE]
-    if not top:
-        return ()
-    minutes = said.forecast.steps[-1].minutes
-    return (
-        f"**What moved the forecast at {minutes} minutes** (per minute, against not knowing that part)",
-        table(("Part of the history", "Change"), [(one.label, f"{one.change:+.1f}") for one in top]),
+def _explanation(said: Said, manifest: Manifest, card: PublicUrl | None) -> Explanation:
+    record = said.record
+    return Explanation(
+        used=_used(record, said.forecast),
+        missing=[*map(_missing, record.missing), *map(_ignored, record.ignored)],
+        prefetch=said.prefetch,
+        about=_about(said, manifest, card),
+        factors=_factors(said),
     )
 
 
-def _missing(record: HeartRateRecord) -> tuple[str, ...]:
-    """Say what was not there, and what was there and not used."""
-    rows = [(line, "missing") for line in record.missing]
-    rows += [(f"{one.what}: {one.reason}", f"{one.count} not used") for one in record.ignored]
-    if not rows:
-        return ()
-    return ("**Missing or not used**", table(("What", "How"), rows))
+def _about(said: Said, manifest: Manifest, card: PublicUrl | None) -> AboutModel:
+    shown = "it warns when P10 or P90 leaves the personal range, and shows no interval that is too wide"
+    return AboutModel(
+        model=said.forecast.model,
+        threshold=f"{shown} ({said.part.rule})",
+        calibration=calibration.of_intervals(manifest.metrics, said.forecast.steps[-1].minutes),
+        card=card,
+    )
 
 
-def _unread(prefetch: Mapping[str, Prefetched]) -> tuple[str, ...]:
-    rows = [(key, found.reason) for key, found in prefetch.items() if found.reason and found.state in _PARTLY_SEEN]
-    if not rows:
-        return ()
-    return ("**Parts of the record that were not seen, or not wholly**", table(("Part", "Why"), rows))
+def _factors(said: Said) -> Factors:
+    minutes = said.forecast.steps[-1].minutes
+    rows = [(one.label, f"{one.change:+.1f}") for one in said.moved if abs(one.change) >= SMALLEST_MOVE]
+    return Factors(
+        f"What moved the forecast at {minutes} minutes",
+        "per minute, against not knowing that part",
+        ("Part of the history", "Change"),
+        rows,
+    )
+
+
+def _used(record: HeartRateRecord, forecast: HeartRateForecast) -> list[Used]:
+    """The newest value has a moment, what is counted over a time the day on which it ends."""
+    newest, *counted = used_of(record)
+    moment, day = f"{forecast.at:%Y-%m-%d %H:%M}{_zone(record)}", f"until {forecast.at:%Y-%m-%d}"
+    return [Used(*newest, date=moment), *(Used(label, value, date=day) for label, value in counted)]
+
+
+def _zone(record: HeartRateRecord) -> str:
+    return "" if record.series.clock_known else " UTC"
+
+
+def _missing(line: str) -> tuple[str, str]:
+    what, _, why = line.partition(": ")
+    return (what, why)
+
+
+def _ignored(one: Ignored) -> tuple[str, str]:
+    return (f"{one.count} values of {one.what}", f"not used: {one.reason}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cds.card import Card, Source
+from cds.card import Card, CardAbout
 from cds.markdown import paragraphs, table
 from cds.override_reasons import OF_AN_IMAGE
 from cds.service import CdsContext
@@ -95,9 +95,10 @@ def unread_card(unread: Sequence[UnreadStudy], context: CdsContext, who: str) ->
     passing = all(one.state == WAITING for one in unread)
     return Card(
         uuid=context.new_uuid(),
+        about=CardAbout(could_not_look=True),
         summary=f"{len(unread)} imaging {'studies have' if many else 'study has'} not been read by the model",
         indicator=Indicator.INFO if passing else Indicator.WARNING,
-        source=Source(f"Consilium, {who}", CHEST_IMAGING_STUDY),
+        source=context.links.source(who, CHEST_IMAGING_STUDY),
         detail=paragraphs(
             table(("Received (UTC)", "Modality", "State", "Why"), rows),
             "Nothing is known of these images: that no finding is shown does not mean that there is none.",

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cds.origins import Origins, PublicUrl, origins_of
-from cds.source import Link
+from cds.source import Link, Source
 from clinical.clock import Clock
+from clinical.codes import Coding
 from clinical.errors import Denied, IncorrectInput
 
 KEY_MIN_BYTES = 32
+NAME = "Consilium"
 _READING_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _EXPIRES = re.compile(r"[0-9]{1,12}")
 
@@ -27,16 +29,16 @@ class LinkSigner:
 
     key: at least 32 secret bytes, the same in every web process. base_url: the public one, without a
     trailing slash. life_s: how long a link opens.
-    also: further origins that cards may lead to. viewer: where a SMART app that shows images is launched, None
-    where there is none; its origin is among the configured ones. icon: of the source of every card.
+    viewer: where a SMART app that shows images is launched; model_cards: below which `{model}/card.md` is
+    published; icon: of the source of every card. Each may be None. Cards may lead to us and to their origins.
     """
 
     key: bytes = field(repr=False)
     base_url: str
     now: Clock
     life_s: int = 900
-    also: tuple[str, ...] = ()
     viewer: str | None = None
+    model_cards: str | None = None
     icon: str | None = None
 
     def __post_init__(self) -> None:
@@ -45,13 +47,23 @@ class LinkSigner:
 
     @property
     def origins(self) -> Origins:
-        """Where cards may lead: to us, to the configured viewer, and to what else is configured."""
-        return origins_of(self.base_url, *self.also, *(url for url in (self.viewer, self.icon) if url))
+        """Where cards may lead: to us, and to what is configured."""
+        configured = (self.viewer, self.model_cards, self.icon)
+        return origins_of(self.base_url, *(url for url in configured if url))
 
     @property
     def source_icon(self) -> PublicUrl | None:
         """The icon of cards' sources."""
         return None if self.icon is None else self.origins.url(self.icon)
+
+    def model_card(self, model: str) -> PublicUrl | None:
+        """Return where a model's card is published."""
+        return None if self.model_cards is None else self.origins.url(f"{self.model_cards}/{model}/card.md")
+
+    def source(self, said_by: str, topic: Coding, model: str | None = None) -> Source:
+        """Return the source of a card. said_by: after our name. model: whose card tells more."""
+        url = None if model is None else self.model_card(model)
+        return Source(f"{NAME}, {said_by}", topic, url=url, icon=self.source_icon)
 
     def overlay(self, label: str, reading_id: str) -> Link:
         """Return the signed link to the overlay page of one reading."""

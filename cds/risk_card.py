@@ -4,20 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cds.markdown import escape, paragraphs, table
-from cds.prefetch import Prefetched, State
+from cds import calibration
+from cds.explanation_block import AboutModel, Explanation, Factors, block, not_seen, used_of
+from cds.markdown import escape, paragraphs
+from cds.origins import PublicUrl
+from cds.prefetch import Prefetched
 from clinical.conformal import Answer
-from clinical.inputs import InputUsed
-from clinical.risk import Contribution, RiskPolicy, RiskScore
-from clinical.units import shown_unit
+from clinical.risk import Contribution, RiskScore
 from fhir_adapters.features.diabetes_risk import MissingInput
+from model_runtime.manifest import Manifest
 from model_runtime.tasks.risk import Variant
 
-TOP_FACTORS = 5
 SMALLEST_FACTOR = 0.005  # log-odds: less would be shown as "x1.00"
-MOVED = (
-    "**What moved the estimate** (exact Shapley values: by how much each multiplies the odds of an average person "
-    "of the training data)"
+MOVED = "What moved the estimate"
+HOW = (
+    "exact Shapley values: by how much each multiplies the odds of an average person of the training data; above "
+    "× 1 it raises the estimate"
 )
 UNKNOWN = "what is not known, taken together"
 NOTE = "Research demonstration, not a medical device. The probability is a model's estimate, not a diagnosis."
@@ -26,7 +28,6 @@ IN_WORDS = {
     Answer.NEGATIVE: "unlikely",
     Answer.UNSURE: "not sure enough, refer for a test",
 }
-_PARTLY_SEEN = (State.ABSENT, State.FAILED, State.PAGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class Told:
     unknown: float
     prefetch: Mapping[str, Prefetched]
 
+    @property
+    def partly_seen(self) -> bool:
+        """True when a part of the record did not come whole."""
+        return bool(not_seen(self.prefetch))
+
 
 def percent(probability: float) -> str:
     """Return a probability as people read it: 0.3417 is "34.2 %"."""
@@ -57,25 +63,34 @@ def summary(told: Told) -> str:
     return f"{said}; {IN_WORDS[Answer.UNSURE]}" if told.answer is Answer.UNSURE else said
 
 
-def detail(told: Told) -> str:
-    """Return the card's text (Markdown)."""
-    risk, policy = told.risk, told.variant.policy
+def detail(told: Told, manifest: Manifest, card: PublicUrl | None) -> str:
+    """Return the card's text (Markdown). card: where the model's card is published."""
+    said = f"**Estimated probability of {escape(told.outcome)}: {percent(told.risk.probability)}**"
+    explanation = Explanation(
+        used=used_of(told.risk.inputs),
+        missing=[(item.label, item.reason) for item in told.missing],
+        prefetch=told.prefetch,
+        about=_about(told, manifest, card),
+        factors=_factors(told.risk.contributions, told.unknown),
+    )
     return paragraphs(
-        f"**Estimated probability of {told.outcome}: {percent(risk.probability)}** {_shown_from(policy)}",
+        escape(manifest.notice or ""),
+        f"{said} (read by the graph {escape(told.variant_label)})",
         _answer(told),
-        f"Read by the graph {told.variant_label}.",
-        "**Inputs used**",
-        table(("Input", "Value", "Unit", "Date"), [_used(item) for item in risk.inputs]),
-        *_factors(risk.contributions, told.unknown),
-        *_missing(told.missing),
-        *_unread(told.prefetch),
-        f"Model: {escape(risk.model.label)} (sha256 {risk.model.digest[:12]})",
+        block(explanation),
         f"*{NOTE}*",
     )
 
 
-def _shown_from(policy: RiskPolicy) -> str:
-    return f"(shown from {percent(policy.report_from)}, warning from {percent(policy.warn_from)})"
+def _about(told: Told, manifest: Manifest, card: PublicUrl | None) -> AboutModel:
+    policy, graph = told.variant.policy, told.variant.graph
+    shown = f"a card from {percent(policy.report_from)}, a warning from {percent(policy.warn_from)}"
+    return AboutModel(
+        model=told.risk.model,
+        threshold=f"{shown} ({told.variant.rule})",
+        calibration=calibration.of_probabilities(manifest.metrics, graph),
+        card=card,
+    )
 
 
 def _answer(told: Told) -> str:
@@ -86,35 +101,11 @@ def _answer(told: Told) -> str:
     return text
 
 
-def _used(item: InputUsed) -> tuple[str, str, str, str]:
-    day = item.taken_at.date().isoformat() if item.taken_at else ""
-    return (item.label, item.shown, shown_unit(item.unit), day)
-
-
-def _factors(contributions: Sequence[Contribution], unknown: float) -> tuple[str, ...]:
-    top = [item for item in contributions[:TOP_FACTORS] if abs(item.change) >= SMALLEST_FACTOR]
-    if not top:
-        return ()
-    rows = [_factor(item.label, item.change) for item in top]
-    if abs(unknown) >= SMALLEST_FACTOR:
-        rows.append(_factor(UNKNOWN, unknown))
-    return (MOVED, table(("Input", "Odds", "Log-odds"), rows))
+def _factors(contributions: Sequence[Contribution], unknown: float) -> Factors:
+    rows = [_factor(item.label, item.change) for item in contributions if abs(item.change) >= SMALLEST_FACTOR]
+    rest = (_factor(UNKNOWN, unknown),) if abs(unknown) >= SMALLEST_FACTOR else ()
+    return Factors(MOVED, HOW, ("Input", "Odds", "Log-odds"), rows, rest)
 
 
 def _factor(label: str, change: float) -> tuple[str, str, str]:
     return (label, f"× {math.exp(change):.2f}", f"{change:+.2f}")
-
-
-def _missing(missing: Sequence[MissingInput]) -> tuple[str, ...]:
-    if not missing:
-        return ()
-    rows = [(item.label, item.reason) for item in missing]
-    return ("**Inputs missing**: the estimate was made without them", table(("Input", "Why"), rows))
-
-
-def _unread(prefetch: Mapping[str, Prefetched]) -> tuple[str, ...]:
-    """Say which parts of the record could not be read: "none recorded" is not the same as "not seen"."""
-    rows = [(key, found.reason) for key, found in prefetch.items() if found.reason and found.state in _PARTLY_SEEN]
-    if not rows:
-        return ()
-    return ("**Parts of the record that were not seen, or not wholly**", table(("Part", "Why"), rows))

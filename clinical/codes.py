@@ -48,8 +48,12 @@ DIASTOLIC_BLOOD_PRESSURE = Coding(LOINC, "8462-4", "Diastolic blood pressure")
 FASTING_GLUCOSE = Coding(LOINC, "1558-6", "Fasting glucose [Mass/volume] in Serum or Plasma")
 FASTING_GLUCOSE_MOLES = Coding(LOINC, "14771-0", "Fasting glucose [Moles/volume] in Serum or Plasma")
 FASTING_INSULIN = Coding(LOINC, "27873-9", "Insulin [Units/volume] in Serum or Plasma --fasting")
+HAEMOGLOBIN_A1C = Coding(LOINC, "4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood")
 DIABETES_MELLITUS_TYPE_2 = Coding(SNOMED_CT, "44054006", "Diabetes mellitus type 2")
 DIABETES_MELLITUS = Coding(SNOMED_CT, "73211009", "Diabetes mellitus")
+
+# What a card may ask a person to order
+PATIENT_REFERRAL = Coding(SNOMED_CT, "3457005", "Patient referral")
 
 # What FHIR puts on resources
 IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
-from dicom_node.uids import derived_uid
+from dicom_node.uids import tracking_uid
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.patient import GENDER, Demographics
@@ -122,11 +122,6 @@ def _unread(made: Json) -> str | None:
         return None
     said = readings.NO_IMAGE_READ if made["meant"] else readings.NOT_MEANT
     return f"{said}: " + "; ".join(made["left_out"])
-
-
-def tracking_uid(reading_id: str, number: int) -> str:
-    """Return the Tracking UID of a finding: in the SEG, the SR and the Observation alike."""
-    return derived_uid("tracking", reading_id, str(number))
 
 
 def demographics_of(header: Dataset) -> Demographics:

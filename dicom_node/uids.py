@@ -26,6 +26,11 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.UUID(bytes=bytes(marked)).int}"
 
 
+def tracking_uid(reading_id: str, number: int) -> str:
+    """Return the Tracking UID of a finding: the same in SEG, SR, Observation and card."""
+    return derived_uid("tracking", reading_id, str(number))
+
+
 def is_uid(text: str) -> bool:
     """Tell whether this is a valid UID by PS3.5 9.1."""
     return len(text) <= UID_LENGTH and _UID.fullmatch(text) is not None

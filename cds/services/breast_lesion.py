@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cds.card import Card
 from cds.hooks import PATIENT_VIEW
 from cds.imaging import MAX_READINGS, MAX_UNREAD, patient_keys, unread_card
-from cds.lesion_card import Said, lesion_card, stale_card
+from cds.lesion_card import lesion_card, stale_card
+from cds.lesion_detail import Said
 from cds.lesion_views import Views, newest_views, unread_since
 from cds.model_call import manifest_of, outputs_of
 from cds.prefetch import Prefetched, PrefetchTemplate, State
@@ -65,7 +66,7 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     if found is not None:
         said, diagnosis = found, found.diagnosis
         _observe(said.record, diagnosis, manifest, context)
-        return (lesion_card(said, manifest, context), *unread_cards)
+        return (lesion_card(said, manifest, call.request.patient_id, context), *unread_cards)
     if seen.stale:
         return (stale_card(seen.stale, manifest, context), *unread_cards)
     _demand_seen(call.prefetch)

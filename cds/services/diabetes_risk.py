@@ -10,12 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cds.card import Card, Source
+from cds.about import input_hash
+from cds.card import Card, CardAbout, SelectionBehavior
 from cds.hooks import PATIENT_VIEW
 from cds.model_call import manifest_of, probabilities
 from cds.override_reasons import OF_A_RISK
 from cds.prefetch import PrefetchTemplate
 from cds.risk_card import Told, detail, summary
+from cds.risk_proposal import suggestions
 from cds.service import CdsContext, HookCall, Service
 from clinical.conformal import Answer
 from clinical.errors import Fault, PreconditionMissing
@@ -69,15 +71,37 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     indicator = indicator_for(told.risk, variant.policy)
     if indicator is None:
         return ()
-    card = Card(
+    shown = Indicator.INFO if told.answer is Answer.UNSURE else indicator
+    return (_card(told, shown, _about(told, row), manifest, call, context),)
+
+
+def _card(
+    told: Told, indicator: Indicator, about: CardAbout, manifest: Manifest, call: HookCall, context: CdsContext
+) -> Card:
+    return Card(
         uuid=context.new_uuid(),
         summary=summary(told),
-        indicator=Indicator.INFO if told.answer is Answer.UNSURE else indicator,
-        source=Source(f"Consilium, model {manifest.ref.label}", model.outcome),
-        detail=detail(told),
+        indicator=indicator,
+        source=context.links.source(f"model {manifest.ref.label}", told.risk.outcome, manifest.name),
+        detail=detail(told, manifest, context.links.model_card(manifest.name)),
+        suggestions=suggestions(told, call.request.patient_id, context),
+        selection_behavior=SelectionBehavior.ANY,
         override_reasons=OF_A_RISK,
+        about=about,
     )
-    return (card,)
+
+
+def _about(told: Told, row: FeatureRow) -> CardAbout:
+    risk = told.risk
+    return CardAbout(
+        model=risk.model,
+        threshold=told.variant.policy.report_from,
+        probability=risk.probability,
+        outcome=risk.outcome,
+        finding_key=f"risk {risk.outcome.code}",
+        input_hash=input_hash(risk.model, {name: row.values[name] for name in told.variant.features}),
+        could_not_look=told.partly_seen,
+    )
 
 
 def _variant(row: FeatureRow, model: Risk) -> Variant:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cds.card import Card, SelectionBehavior, Source
+from cds.about import input_hash
+from cds.card import Card, CardAbout, SelectionBehavior
+from cds.explanation_block import not_seen
 from cds.heart_rate_card import Said, detail, summary
 from cds.heart_rate_proposal import suggestion
 from cds.hooks import PATIENT_VIEW
@@ -72,12 +74,26 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
             uuid=context.new_uuid(),
             summary=summary(said),
             indicator=Indicator.INFO if forecast.alarm is Alarm.NONE else Indicator.WARNING,
-            source=Source(f"Consilium, model {manifest.ref.label}", HEART_RATE),
-            detail=detail(said),
+            source=context.links.source(f"model {manifest.ref.label}", HEART_RATE, manifest.name),
+            detail=detail(said, manifest, context.links.model_card(manifest.name)),
             suggestions=() if offered is None else (offered,),
             selection_behavior=SelectionBehavior.ANY,
             override_reasons=OF_A_RISK,
+            about=_about(said, read),
         ),
+    )
+
+
+def _about(said: Said, read: Windows) -> CardAbout:
+    """A forecast has no threshold of a probability; the side on which it leaves the range is the finding."""
+    forecast = said.forecast
+    values = {name: value.tobytes().hex() for name, value in read.inputs().items()}
+    return CardAbout(
+        model=forecast.model,
+        outcome=HEART_RATE,
+        finding_key=f"heart-rate {forecast.alarm.value}",
+        input_hash=input_hash(forecast.model, values),
+        could_not_look=bool(not_seen(said.prefetch)),
     )
 
 

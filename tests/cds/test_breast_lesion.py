@@ -142,7 +142,7 @@ def test_the_record_alone_is_judged_and_the_card_says_that_there_was_no_image(im
     assert card["summary"] == f"Breast lesion: probability of malignancy {shown(1)} (record only)"
     assert card["indicator"] == "warning"
     assert card["source"]["topic"]["code"] == MALIGNANT_NEOPLASM_OF_BREAST.code
-    assert "| BI-RADS category | 5 | 2026-11-01 |" in card["detail"]
+    assert "| BI-RADS category | 5 |  | 2026-11-01 |" in card["detail"]
     assert "| Ultrasound image | no breast ultrasound of this patient has been read |" in card["detail"]
     assert "| Shape | none recorded |" in card["detail"]
     assert "links" not in card

@@ -139,7 +139,7 @@ def test_the_shipped_model_gives_a_card_with_an_explanation_by_either_graph(
     (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
     assert "the graph without laboratory" in card["detail"]
     assert ["Fasting insulin", "recorded, but this graph does not read it"] in rows_of(
-        card["detail"], "**Inputs missing**"
+        card["detail"], "**Inputs missing or not used**"
     )
 
 
@@ -185,7 +185,7 @@ def test_the_graph_is_chosen_by_what_the_chart_holds_and_the_card_says_which(
     (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
     assert "25.0 %" in card["summary"]
     assert "the graph without laboratory" in card["detail"]
-    assert ["Fasting glucose", "none recorded"] in rows_of(card["detail"], "**Inputs missing**")
+    assert ["Fasting glucose", "none recorded"] in rows_of(card["detail"], "**Inputs missing or not used**")
 
 
 def answering(probability, conformal):
@@ -256,7 +256,7 @@ def test_inputs_that_are_not_recorded_are_missing_for_the_model_and_on_the_card(
     engine = risk_engine_of(0.3)
     sent = adult | {"bmi": make_bundle(), "waist": None, "family-history": make_bundle()}
     (card,) = call(post, make_client(engine=engine), sent).json["cards"]
-    assert rows_of(card["detail"], "**Inputs missing**") == [
+    assert rows_of(card["detail"], "**Inputs missing or not used**") == [
         ["Body mass index", "none recorded"],
         ["Waist", "none recorded"],
         ["Diabetes in a close relative", "none recorded"],

@@ -99,10 +99,11 @@ def test_the_inputs_used_and_missing_are_told(card_of, make_bundle, chart):
     wrong = rate(70, 1, "/s")
     chart["heart-rate"]["entry"].append({"resource": wrong})
     detail = card_of(chart)["detail"]
-    assert ["Heart rate, newest five minutes", "80 per minute"] in rows_of(detail, "**Inputs used**")
-    assert rows_of(detail, "**Missing or not used**") == [
-        ["Steps: none recorded for this time", "missing"],
-        ["heart rate: the unit is not understood", "1 not used"],
+    newest = ["Heart rate, newest five minutes", "80 per minute", "2026-11-22 09:00"]
+    assert newest in rows_of(detail, "**Inputs used**")
+    assert rows_of(detail, "**Inputs missing or not used**") == [
+        ["Steps", "none recorded for this time"],
+        ["1 values of heart rate", "not used: the unit is not understood"],
     ]
 
 

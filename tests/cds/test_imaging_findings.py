@@ -105,7 +105,8 @@ def cards(client, post):
 
 
 def rows_of(card):
-    lines = card["detail"].split("\n\n")[0].splitlines()[2:]
+    first = next(block for block in card["detail"].split("\n\n") if block.startswith("|"))
+    lines = first.splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -117,7 +118,7 @@ def test_the_card_shows_the_digits_of_the_findings(store, cards):
     assert card["indicator"] == "warning"
     assert card["source"]["topic"]["code"] == NODULE_OF_LUNG.code
     assert "lung-nodule 0.1.0" in card["detail"]
-    assert "reported from 0.500" in card["detail"]
+    assert "reported from a probability of 0.500" in card["detail"]
 
 
 def test_the_link_opens_the_overlay_of_this_reading(store, cards):
