@@ -10,7 +10,7 @@ import httpx
 
 from cds.client.tokens import Client, mint
 from cds.deadline import deadline_in
-from cds.prefetch import FhirReader, PrefetchTemplate, State, gather
+from cds.prefetch import FhirReader, State, foreign_templates, gather
 from cds.request import parse_request
 from clinical.errors import Busy, IncorrectInput
 
@@ -110,7 +110,7 @@ def filled(service: Mapping[str, Any], body: JsonObject, reader: FhirReader, bas
     service: its entry in discovery. base: the FHIR server's URL, which `reader` reads. A key that cannot be had is
     left out.
     """
-    templates = [PrefetchTemplate(key, query) for key, query in service.get("prefetch", {}).items()]
+    templates = foreign_templates(service.get("prefetch", {}))
     request = parse_request({name: body[name] for name in body if name != "prefetch"} | {"fhirServer": base})
     found = gather(request, templates, reader, deadline_in(FILL_WITHIN_S))
     kept = {key: one.value for key, one in found.items() if one.state is not State.ABSENT}

@@ -15,7 +15,7 @@ from cds.prefetch.query import Query, canonical, parse_query
 from cds.prefetch.reader import FhirReader
 from cds.prefetch.scope import Scope
 from cds.prefetch.sent import Prefetched, Source, State
-from cds.prefetch.template import Policy, PrefetchTemplate
+from cds.prefetch.template import Policy, PrefetchTemplate, foreign_templates
 
 __all__ = [
     "FhirReader",
@@ -30,6 +30,7 @@ __all__ = [
     "State",
     "canonical",
     "fill",
+    "foreign_templates",
     "gather",
     "ordered",
     "parse_query",

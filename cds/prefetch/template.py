@@ -1,5 +1,7 @@
 """What a service asks for: one template a key, checked when it is made, so that a wrong one stops the start."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,6 +29,7 @@ class PrefetchTemplate:
     query: `Type/{{context.x}}` or a type-level search, as discovery announces it (D6, docs/prefetch.md).
     required: the same as policy REQUIRED.
     complete: a part of it is as good as nothing: what stays paged is absent.
+    foreign: it is another server's, so it may ask for what not every client knows.
 
     Raises Fault when the key or the query is not understood, or asks for more than clients need to know.
     """
@@ -36,16 +39,18 @@ class PrefetchTemplate:
     required: bool = False
     policy: Policy = Policy.OPTIONAL
     complete: bool = False
+    foreign: bool = False
     parsed: Query = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not KEY.fullmatch(self.key):
-            raise Fault(f"the prefetch key {self.key} is not letters, digits and hyphens")
+            raise Fault(f"the prefetch key {self.key} is not letters, digits, hyphens and underscores")
         if self.required and self.policy is Policy.NEVER:
             raise Fault(f"the prefetch key {self.key} is required and never fetched")
         try:
             parsed = parse_query(self.query)
-            restrictions.check(self.query, parsed)
+            if not self.foreign:
+                restrictions.check(self.query, parsed)
         except IncorrectInput as problem:
             raise Fault(f"the prefetch template {self.key} cannot be used: {problem.message}") from None
         policy = Policy.REQUIRED if self.required else self.policy
@@ -55,3 +60,12 @@ class PrefetchTemplate:
             ("required", policy is Policy.REQUIRED),
         ):
             object.__setattr__(self, name, value)
+
+
+def foreign_templates(prefetch: Mapping[str, object]) -> tuple[PrefetchTemplate, ...]:
+    """Return the templates of another server's discovery; what cannot be read is left out, as a client may."""
+    found = []
+    for key, query in prefetch.items():
+        with suppress(Fault):
+            found += [PrefetchTemplate(key, query, foreign=True)] if isinstance(query, str) else []
+    return tuple(found)

@@ -21,7 +21,7 @@ USER_TOKENS = {
 }
 LONGEST_TOKEN = 1000
 MOST_DAYS = 36_525  # a century: no search for a patient's data asks for more
-KEY = re.compile(r"[A-Za-z][A-Za-z0-9\-]*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 _ROOT = re.compile(rf"\s*(?:(context)|%(?:({KEY.pattern})|`({KEY.pattern})`))(?=\s*\.)")
 _STEP = re.compile(
     r"\s*\.\s*(?:ofType\(\s*(?P<kind>[A-Z][A-Za-z]{0,63})\s*\)|(?P<resolve>resolve\(\s*\))"

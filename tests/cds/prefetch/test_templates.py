@@ -5,7 +5,7 @@ import random
 import pytest
 
 from cds.hooks import PATIENT_VIEW
-from cds.prefetch import Policy, PrefetchTemplate, ordered, waves
+from cds.prefetch import Policy, PrefetchTemplate, foreign_templates, ordered, waves
 from cds.service import Service
 from cds.services import SERVICES
 from clinical.errors import Fault
@@ -66,6 +66,20 @@ def test_a_key_is_letters_digits_and_hyphens():
     for key in ("", "1a", "a b", "a.b", "a%b"):
         with pytest.raises(Fault):
             PrefetchTemplate(key, "Patient/{{context.patientId}}")
+
+
+def test_templates_of_another_server_are_read_as_far_as_they_can_be():
+    found = foreign_templates(
+        {
+            "hemoglobin-a1c": "Observation?patient={{context.patientId}}&code=4548-4&_count=1&sort:desc=date",
+            "snake_case": "Patient?_id={{context.patientId}}&_revinclude=Provenance:target",
+            "after": "X?a={{%snake_case.entry.resource.id}}",
+            "unknown": "Patient/{{patientId}}",
+            "a key": "Patient/1",
+            "number": 7,
+        }
+    )
+    assert [template.key for template in ordered(found)] == ["hemoglobin-a1c", "snake_case", "after"]
 
 
 def test_required_is_a_policy_by_another_name():
