@@ -8,7 +8,7 @@ import sys
 
 BENCHMARKS = (
     ("inference", "latency of the shipped models"),
-    ("hooks --seconds 2", "CDS Hooks over HTTP, one worker"),
+    ("cds_hooks --seconds 2 --rounds 1", "CDS Hooks over HTTP, beside HealthChain where it is installed"),
     ("fhir_search", "FHIR search and ingest at 20,000 Observations"),
     ("study --studies 6", "last image to result"),
     ("store --objects 100 --size-px 256", "C-STORE of durable objects beside Orthanc"),
