@@ -25,13 +25,14 @@ from dicom_node.pixels import Decoder
 from dicom_node.scu import Destination, send
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
-from record_store import readings
+from record_store import readings, sent_cards
 from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
 from record_store.jobs import JobClient, JobEngine
 
 DRAIN_S = 6
 MEASURE_S = 5.0
+PURGE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +164,10 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         Loop("deliver", delivering.once, DELIVERY_POLL_S),
+        Loop("purge", lambda: purge_cards(house), PURGE_S),
     )
+
+
+def purge_cards(house: House) -> int:
+    """Remove cards, feedback and outcomes that are older than CONSILIUM_CARD_RETENTION_DAYS; return the rows."""
+    return sent_cards.purge(house.db, house.now() - timedelta(days=house.settings.card_retention_days))

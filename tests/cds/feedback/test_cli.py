@@ -2,14 +2,14 @@
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from clinical.errors import IncorrectInput
 from clinical.pseudonym import Pseudonyms
-from consilium import logs
+from consilium import logs, worker_role
 from consilium.commands.cds import app
 from consilium.feedback_names import pseudonyms_of
 from consilium.settings import load_settings
@@ -77,3 +77,15 @@ def test_a_file_that_is_no_text_is_refused(run, tmp_path) -> None:
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(IncorrectInput, match="cannot be read"):
         run("outcomes", tmp_path / "x.csv")
+
+
+def test_the_worker_removes_what_is_older_than_the_retention(one_clinic, run, tmp_path) -> None:
+    house = House(load_settings(data_dir=tmp_path, card_retention_days=30))
+    one_clinic.at = datetime.now(UTC) - timedelta(days=31)
+    one_clinic.sends()
+    one_clinic.later(days=2)
+    one_clinic.sends()
+    assert worker_role.purge_cards(house) == 1
+    assert sum(group["sent"] for group in json.loads(run("feedback", "--json"))["groups"]) == 1
+    assert "purge" in {loop._name for loop in worker_role._loops(house, models=None, jobs=None)}
+    house.db.dispose()
