@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from cds.client.record import Record, searchset
-from clinical.errors import IncorrectInput
+from clinical.errors import Busy, IncorrectInput
 
 ROOT = "/fhir"
 
@@ -41,12 +41,14 @@ class FhirMock:
     """The running server. base: its FHIR base URL. asked: every request since `forget`."""
 
     def __init__(self, record: Record, port: int = 0, host: str = "127.0.0.1") -> None:
-        """port: 0 takes a free one. The server runs from `start` until `stop`."""
+        """port: 0 takes a free one. The server runs from `start` until `stop`. Raises Busy when it is taken."""
         self.record = record
         self.behaviour = Behaviour()
         self._asked: list[Asked] = []
-        self._server = ThreadingHTTPServer((host, port), _handler_of(self))
-        self._server.daemon_threads = True
+        try:
+            self._server = _Server((host, port), _handler_of(self))
+        except OSError as problem:
+            raise Busy(f"cannot listen on port {port} ({problem.strerror})") from None
         self.base = f"http://{host}:{self._server.server_port}{ROOT}"
 
     def asked(self) -> tuple[Asked, ...]:
@@ -99,6 +101,13 @@ class FhirMock:
         """Stop and free the port."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that hangs up is a client's right."""
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from fhir_adapters import strict_json
 JsonObject = dict[str, Any]
 FHIR_TOKEN = "conformance-access-token-that-nobody-may-repeat"  # noqa: S105 - opens the mock server, that is nothing
 _EXAMPLE_PATIENT, _EXAMPLE_USER, _EXAMPLE_ENCOUNTER = "1288992", "Practitioner/example", "89284"
-_NO_FETCH = "the service fetches nothing from fhirServer (C4)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,9 @@ class Options:
 
     services: (id, hook) pairs to call where discovery names none. reaches_fhir: the server can and may call our
     mock FHIR server, so that never calling it is a failure. origin: a browser origin that the server lists.
-    documentation: the page for people (D8), when discovery does not link it. takes_system_actions: we are known to
-    the server as a client that applies them. target_ms: what C7 calls "in the order of 500 ms".
+    documentation: the page for people (D8), when discovery does not link it. open_on_purpose: whoever shows no
+    token is let in, and that is meant (J1). takes_system_actions, knows_action_choice: the server knows us as a
+    client of that kind. target_ms: what C7 calls "in the order of 500 ms".
     """
 
     services: Sequence[tuple[str, str]] = ()
@@ -40,6 +40,7 @@ class Options:
     origin: str | None = None
     documentation: str | None = None
     takes_system_actions: bool = False
+    open_on_purpose: bool = False
     knows_action_choice: bool = False
     target_ms: int = 500
 
@@ -176,19 +177,22 @@ class Bench:
         return found
 
     def fetching(self) -> JsonObject:
-        """Return a service that asks for data and fetches it when nothing was sent.
+        """Return a service that asks for data and fetches it when nothing was sent, as `fetchers`."""
+        return self.fetchers()[0]
+
+    def fetchers(self) -> list[JsonObject]:
+        """Return every service that fetches what was not sent.
 
         Raises NotApplicable when no service asks for anything, Skipped when none fetches from us.
         """
-        if "fetching" not in self._memory:
+        if "fetchers" not in self._memory:
             asking = [one for one, _ in self.answering() if one.get("prefetch")]
             if not asking:
                 raise NotApplicable("no service asks for prefetch")
-            self._memory["fetching"] = next((one for one in asking if self._fetches(one)), None)
-        if self._memory["fetching"] is None:
-            raise Skipped(_NO_FETCH)
-        service: JsonObject = self._memory["fetching"]
-        return service
+            self._memory["fetchers"] = [one for one in asking if self._fetches(one)]
+        if not self._memory["fetchers"]:
+            raise Skipped("the service fetches nothing from fhirServer (C4)")
+        return list(self._memory["fetchers"])
 
     def _fetches(self, service: JsonObject) -> bool:
         self.fhir.forget()

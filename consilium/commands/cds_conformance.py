@@ -45,6 +45,7 @@ def conformance(
     service: Annotated[list[str] | None, typer.Option(help="id:hook to call where discovery fails.")] = None,
     documentation: Annotated[str | None, typer.Option(help="The target's page for people.")] = None,
     system_actions: Annotated[bool, typer.Option(help="We are known as a client that applies them.")] = False,
+    open_door: Annotated[bool, typer.Option("--open", help="The target lets in who shows no token.")] = False,
     name: Annotated[str | None, typer.Option(help="What the report calls the target; the URL without it.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
@@ -61,6 +62,7 @@ def conformance(
         origin=origin,
         documentation=documentation,
         takes_system_actions=system_actions,
+        open_on_purpose=open_door,
     )
     with (
         connect(url, key, iss, tenant, public_url, bearer_file) as server,

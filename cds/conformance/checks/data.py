@@ -97,11 +97,11 @@ def _more_pages(bench: Bench) -> None:
 
 
 def several(bench: Bench) -> tuple[JsonObject, str, JsonObject]:
-    service = bench.fetching()
-    for key, value in bench.body(service)["prefetch"].items():
-        entries = (value or {}).get("entry", [])
-        if len(entries) > 1 and entries[0]["resource"]["resourceType"] == "Observation":
-            return service, key, value
+    for service in bench.fetchers():
+        for key, value in bench.body(service)["prefetch"].items():
+            entries = (value or {}).get("entry", [])
+            if len(entries) > 1 and entries[0]["resource"]["resourceType"] == "Observation":
+                return service, key, value
     raise Skipped("no key has several Observations in this record")
 
 

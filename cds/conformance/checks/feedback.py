@@ -12,12 +12,11 @@ Change = Callable[[JsonObject], object]
 
 
 def _card(bench: Bench) -> tuple[JsonObject, JsonObject]:
-    """Return a service and a card that it has just sent."""
-    for service, _ in bench.answering():
-        cards = [one for one in cards_of(bench.call(service, bench.body(service))) if one.get("uuid")]
-        if cards:
-            return service, cards[0]
-    raise Skipped("no card with a uuid was seen with this record")
+    """Return a service and a card that it has sent."""
+    found = [(service, card) for service, card in bench.cards() if card.get("uuid")]
+    if not found:
+        raise Skipped("no card with a uuid was seen with this record")
+    return found[0]
 
 
 def _overridden(card: JsonObject) -> JsonObject:
@@ -48,13 +47,12 @@ def _override_with_reason(bench: Bench) -> None:
 
 
 def _acceptance(bench: Bench) -> None:
-    for service, _ in bench.answering():
-        for card in cards_of(bench.call(service, bench.body(service))):
-            chosen = [{"id": one["uuid"]} for one in card.get("suggestions", []) if one.get("uuid")][:1]
-            if card.get("uuid") and chosen:
-                item = _overridden(card) | {"outcome": "accepted", "acceptedSuggestions": chosen}
-                _taken(bench, service, item)
-                return
+    for service, card in bench.cards():
+        chosen = [{"id": one["uuid"]} for one in card.get("suggestions", []) if one.get("uuid")][:1]
+        if card.get("uuid") and chosen:
+            item = _overridden(card) | {"outcome": "accepted", "acceptedSuggestions": chosen}
+            _taken(bench, service, item)
+            return
     raise NotApplicable("no card with a suggestion was seen")
 
 
@@ -66,9 +64,11 @@ def _again(bench: Bench) -> None:
 
 
 def _several(bench: Bench) -> None:
-    service, one = _card(bench)
-    cards = [*cards_of(bench.call(service, bench.body(service))), one]
-    _taken(bench, service, *[_overridden(card) for card in cards if card.get("uuid")])
+    service, card = _card(bench)
+    again = cards_of(bench.call(service, bench.body(service)))
+    both = [card, *(one for one in again if one.get("uuid"))]
+    earlier = _overridden(card) | {"outcomeTimestamp": "2026-01-02T03:04:05Z"}
+    _taken(bench, service, *[_overridden(one) for one in both], earlier)
 
 
 def _refused(change: Change) -> Callable[[Bench], None]:
