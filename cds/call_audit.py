@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from cds.stages import CallRecord
 from clinical.clock import Clock
-from record_store.audit import append
+from record_store.audit import row_of
+from record_store.ledger import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +14,9 @@ class AuditOfCalls:
 
     now: Clock
 
-    def record(self, conn: Connection, call: CallRecord) -> None:
-        """Add the row `hook-called`, whose outcome is "cards", "no-cards", "shadow" or an error's category."""
-        append(
-            conn,
+    def row(self, call: CallRecord) -> Row:
+        """Return the row `hook-called`, whose outcome is "cards", "no-cards", "shadow" or an error's category."""
+        return row_of(
             at=self.now(),
             action="hook-called",
             outcome=call.outcome,

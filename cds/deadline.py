@@ -22,6 +22,10 @@ class Deadline:
             raise Busy("the time for this call is used up", retry_after_s=1)
         return left
 
+    def demand(self) -> None:
+        """Raise Busy when no time is left."""
+        self.left_s()
+
     @property
     def is_fair(self) -> bool:
         """True while half of the budget is left: who is late from here on is late by its own doing."""

@@ -20,7 +20,7 @@ from cds.prefetch import gather
 from cds.request import HookRequest, parse_request
 from cds.service import CdsContext, Service
 from cds.stages import CallRecord
-from clinical.errors import Category, ClinicalError
+from clinical.errors import Busy, Category, ClinicalError, Fault
 
 log = structlog.get_logger()
 
@@ -141,25 +141,22 @@ def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidanc
     """Write the audit row and the sent cards, in one transaction, before anything is sent.
 
     Raises Busy when it is too late: the card would be shown over whatever the clinician has turned to meanwhile.
-    That takes the rows back too: a card that nobody saw must not hold back the next one.
+    Then nothing is written: a card that nobody saw must not hold back the next one. Busy too when a card cannot be
+    recorded, for then it could not take feedback.
     """
-    if context.audit is None and context.sent is None:
-        call.deadline.left_s()
-        return
-    # Not flushed: a power cut may take the last rows with it, and the machine that would have taken feedback too.
-    with context.db.write(durable=False) as conn:
-        if context.audit is not None:
-            context.audit.record(conn, course.record())
+    rows = [] if context.audit is None else [context.audit.row(course.record())]
+    try:
         if context.sent is not None and guidance.cards:
-            context.sent.record(conn, call, guidance)
-        call.deadline.left_s()
+            rows.extend(context.sent.rows(context.db, call, guidance))
+        context.ledger.write(rows, check=call.deadline.demand)
+    except Fault as error:
+        raise Busy("what would be sent cannot be recorded") from error
 
 
 def _audit(course: Course, context: CdsContext) -> None:
     """Write the audit row of a call that sends no cards."""
     if context.audit is not None:
-        with context.db.write(durable=False) as conn:
-            context.audit.record(conn, course.record())
+        context.ledger.write([context.audit.row(course.record())])
 
 
 def _audit_failure(course: Course, context: CdsContext) -> None:

@@ -43,6 +43,7 @@ from clinical.errors import Fault
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
 from record_store.database import Database
+from record_store.ledger import Ledger
 
 __all__ = ["CdsContext", "HookCall", "Service", "by_id"]
 
@@ -92,6 +93,10 @@ class CdsContext:
     sent: SentCards | None = None
     feedback: FeedbackDesk | None = None
     audit: CallAudit | None = None
+    ledger: Ledger = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ledger", Ledger(self.db))
 
     def budget_of(self, hook: str, service_id: str) -> float:
         """Return the seconds that a call of this service on this hook may take."""

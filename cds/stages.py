@@ -4,17 +4,17 @@
 constructor; `consilium/web_parts.py` builds them all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
-
-from sqlalchemy import Connection
 
 from cds.call import HookCall
 from cds.caller import ANONYMOUS, Caller, Capabilities
 from cds.deadline import Deadline
 from cds.guidance import Guidance
+from record_store.database import Database
+from record_store.ledger import Row
 
 
 class Doorkeeper(Protocol):
@@ -178,8 +178,8 @@ class NoShadow:
 class SentCards(Protocol):
     """The memory of cards that are really sent: only they can take feedback."""
 
-    def record(self, conn: Connection, call: HookCall, guidance: Guidance) -> None:
-        """Add rows in the caller's transaction, which also holds the audit row of the call."""
+    def rows(self, db: Database, call: HookCall, guidance: Guidance) -> Sequence[Row]:
+        """Return the rows to write in one transaction with the audit row of the call. db: to read in."""
         ...
 
 
@@ -211,8 +211,8 @@ class CallRecord:
 class CallAudit(Protocol):
     """Who asked what, and how it ended."""
 
-    def record(self, conn: Connection, call: CallRecord) -> None:
-        """Add one row in the caller's transaction."""
+    def row(self, call: CallRecord) -> Row:
+        """Return the row of one call."""
         ...
 
 

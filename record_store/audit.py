@@ -10,10 +10,12 @@ from datetime import datetime
 import orjson
 from sqlalchemy import Connection, insert
 
+from record_store.ledger import Row
 from record_store.tables import audit
 from record_store.times import to_text
 
 DIGEST_LENGTH = 12
+INSERT = insert(audit)  # built once: it is written with every hook call
 
 
 def digest(uid: str) -> str:
@@ -22,6 +24,26 @@ def digest(uid: str) -> str:
     Enough to follow one object through a log; it does not lead back to the patient without the archive.
     """
     return hashlib.sha256(uid.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def row_of(
+    *,
+    at: datetime,
+    action: str,
+    outcome: str,
+    actor: str,
+    subject: str,
+    detail: Mapping[str, str | int | float | bool | None] | None = None,
+) -> Row:
+    """Return a row for `record_store.ledger`; the arguments are those of `append`."""
+    return INSERT, {
+        "at": to_text(at),
+        "action": action,
+        "outcome": outcome,
+        "actor": actor[:128],
+        "subject": subject[:256],
+        "detail": orjson.dumps(dict(detail or {}), option=orjson.OPT_SORT_KEYS).decode(),
+    }
 
 
 def append(
@@ -40,12 +62,5 @@ def append(
     actor: who asked ("ae:PACS", "client:ehr"), at most 128 characters. subject: what it was done to.
     detail: more, as flat JSON; no patient data.
     """
-    row = {
-        "at": to_text(at),
-        "action": action,
-        "outcome": outcome,
-        "actor": actor[:128],
-        "subject": subject[:256],
-        "detail": orjson.dumps(dict(detail or {}), option=orjson.OPT_SORT_KEYS).decode(),
-    }
-    conn.execute(insert(audit), row)
+    statement, row = row_of(at=at, action=action, outcome=outcome, actor=actor, subject=subject, detail=detail)
+    conn.execute(statement, row)

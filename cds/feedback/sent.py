@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from cds.call import HookCall
 from cds.card import Card
 from cds.feedback.who import owner_of, user_of
@@ -13,6 +11,8 @@ from cds.guidance import Guidance
 from clinical.clock import Clock
 from clinical.pseudonym import Pseudonyms
 from record_store import sent_cards
+from record_store.database import Database
+from record_store.ledger import Row
 from record_store.sent_cards import SentCard
 
 REPLACES_WITHIN = timedelta(hours=1)
@@ -59,7 +59,10 @@ class SentCardLog:
     now: Clock
     pseudonyms: Pseudonyms
 
-    def record(self, conn: Connection, call: HookCall, guidance: Guidance) -> None:
-        """Add the cards in the caller's transaction. Raises Busy or Fault: then nothing may be sent."""
+    def rows(self, db: Database, call: HookCall, guidance: Guidance) -> list[Row]:
+        """Return the rows of the cards. Raises Busy or Fault: then nothing may be sent."""
         cards = [sent_card_of(card, call, self.pseudonyms, self.now(), shadow=False) for card in guidance.cards]
-        sent_cards.add(conn, sent_cards.replacing(conn, cards, REPLACES_WITHIN))
+        if any(card.finding_key for card in cards):
+            with db.read() as conn:
+                cards = sent_cards.replacing(conn, cards, REPLACES_WITHIN)
+        return sent_cards.rows_of(cards)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from cds.actions import Action
 from cds.call_audit import AuditOfCalls
@@ -74,11 +74,13 @@ class Recorder:
         self.seen.append(("adapt", capabilities.system_actions))
         return guidance
 
-    def record(self, conn, call, guidance=None):
-        if guidance is None:
-            self.seen.append(("audit", call.outcome, call.cards, call.caller))
-        else:
-            self.seen.append(("sent", call.service_id, len(guidance.cards)))
+    def row(self, call):
+        self.seen.append(("audit", call.outcome, call.cards, call.caller))
+        return AuditOfCalls(standing).row(call)
+
+    def rows(self, db, call, guidance):
+        self.seen.append(("sent", call.service_id, len(guidance.cards)))
+        return ()
 
     def take(self, service_id, caller, body):
         self.seen.append(("feedback", service_id, caller.name, body))
@@ -189,8 +191,8 @@ def test_the_hook_of_an_organisation_is_known_where_a_service_declares_it(make_c
 
 def test_a_card_that_cannot_be_recorded_is_not_sent(make_client, post, shared_db, rows):
     class Full:
-        def record(self, conn, call, guidance):
-            raise Busy("the database is full")
+        def rows(self, db, call, guidance):
+            return [(insert(audit), {"no": "such column"})]
 
     client = make_client((one_card_service(),), sent=Full(), audit=AuditOfCalls(standing), db=shared_db)
     response = post(client, "one-card", hook_body())
@@ -202,8 +204,9 @@ def test_a_card_that_cannot_be_recorded_is_not_sent(make_client, post, shared_db
 
 def test_a_card_that_is_recorded_too_late_is_neither_sent_nor_recorded(make_client, post, shared_db, rows):
     class Slow:
-        def record(self, conn, call, guidance):
+        def rows(self, db, call, guidance):
             time.sleep(0.06)
+            return ()
 
     client = make_client(
         (one_card_service(),), sent=Slow(), audit=AuditOfCalls(standing), db=shared_db, budget_s=0.05

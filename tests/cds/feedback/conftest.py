@@ -23,6 +23,7 @@ from clinical.finding import ModelRef
 from clinical.pseudonym import Pseudonyms
 from clinical.risk import Indicator
 from record_store.database import open_database
+from record_store.ledger import Ledger
 from record_store.migrate import migrate
 from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
 
@@ -123,8 +124,8 @@ class Clinic:
     def sends(self, card=None, call=None, **more):
         """One card of one call, as the pipeline sends it; returns the card."""
         card = card or self.card()
-        with self.db.write() as conn:
-            SentCardLog(self.now, self.names).record(conn, call or self.call(**more), Guidance((card,)))
+        rows = SentCardLog(self.now, self.names).rows(self.db, call or self.call(**more), Guidance((card,)))
+        Ledger(self.db).write(rows)
         return card
 
     def says(self, *reports, service="diabetes-risk", caller=EHR):
