@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 from sqlalchemy import func, select
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from cds.links import LinkSigner
+from cds.viewer_handle import redeem
 from clinical.clock import Clock, utc_now
 from clinical.errors import ClinicalError, Denied, NotFound
 from clinical.units import shown_unit
@@ -21,6 +23,7 @@ from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.instances import instances_of
 from record_store.readings import StoredReading, reading_by_id
+from record_store.seen_tokens import SeenTokens
 from record_store.tables import delivery, reading, study, study_job
 
 if TYPE_CHECKING:
@@ -90,6 +93,14 @@ def _add_home(pages: Blueprint, context: PagesContext) -> None:
 
 def _add_overlay(pages: Blueprint, context: PagesContext) -> None:
     picture = _picture_reader(context)
+
+    seen = SeenTokens(context.db)
+
+    @pages.get("/overlay/launch")
+    def launch() -> WerkzeugResponse:
+        # The one-time handle that a SMART app was launched with becomes an ordinary signed link.
+        reading_id = redeem(context.links, request.args.get("handle", ""), seen.first_use)
+        return redirect(context.links.sign(reading_id), 303)
 
     @pages.get("/overlay/<reading_id>")
     def overlay(reading_id: str) -> str:

@@ -19,6 +19,7 @@ from dicom_node.testing import dx_dataset, radiograph_phantom, send_files, write
 pytestmark = pytest.mark.slow
 
 MARK = (0xFF, 0xD5, 0x4A)  # the colour of an outline, consilium.css
+OVERRIDDEN = (0xFF, 0x9E, 0x40)  # the colour of overridden cards, consilium.css
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -94,6 +95,36 @@ def test_the_overlay_shows_the_radiograph_with_the_outline(overlay_url: str, tmp
     greys = {int(value) for value in pixels[..., 0][np.ptp(pixels, axis=2) == 0].ravel()}
     assert outline > 50
     assert len(greys) > 100
+
+
+def _with_feedback(house: RunningServer) -> str:
+    """The address of the feedback page, after a card of this server was sent and overridden through HTTP."""
+    patient = {
+        "resourceType": "Patient",
+        "id": "pages",
+        "identifier": [{"system": "urn:consilium:test-hospital", "value": "PAGES-1"}],
+    }
+    card = _cards(house, patient)[0]
+    report = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": "2026-11-22T09:00:00Z"}
+    report["overrideReason"] = {"reason": card["overrideReasons"][0], "userComment": "Zzcanary"}
+    url = f"{house.base_url}/cds-services/imaging-findings/feedback"
+    answer = httpx.post(url, json={"feedback": [report]}, trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, {})
+    return f"{house.base_url}/feedback?service=imaging-findings"
+
+
+@pytest.mark.parametrize("size", ["1200,900", "420,900"])
+def test_the_feedback_page_shows_what_became_of_the_cards(
+    house: RunningServer, overlay_url: str, tmp_path: Path, size: str
+) -> None:
+    url = _with_feedback(house)
+    pixels = _picture(url, tmp_path, size)
+    # The bar of the overridden card, in its colour of consilium.css: the drawing came through the security policy.
+    assert (np.abs(pixels - OVERRIDDEN).max(axis=2) < 8).sum() > 50
+    assert pixels.mean() < 80
+    text = httpx.get(url, trust_env=False).text
+    assert "imaging-findings" in text
+    assert "Zzcanary" not in text
 
 
 def test_the_status_page_says_that_all_is_well(house: RunningServer, tmp_path: Path) -> None:
