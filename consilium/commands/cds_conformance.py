@@ -68,6 +68,7 @@ def conformance(
         connect(url, key, iss, tenant, public_url, bearer_file) as server,
         bench(server, _record(record), options, fhir_port) as on,
     ):
+        server.discover()  # whatever it answers: a server that is away is not a server that fails
         errors.print(f"our FHIR server: {on.fhir.base}", markup=False, style="dim")
         results = _run(on)
     _write(results, name or url, markdown, junit)

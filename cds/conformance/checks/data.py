@@ -37,6 +37,7 @@ def _no_permission(bench: Bench) -> None:
 
 
 def _fetches(bench: Bench) -> None:
+    bench.answering()  # raises when nothing could be asked at all
     try:
         bench.fetching()
     except Skipped:
