@@ -54,7 +54,7 @@ def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pat
 
 
 def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, path: str) -> str | None:
-    kind = str(resource.get("resourceType"))
+    kind = resource.get("resourceType", "")
     if kind == "Patient":
         return None if resource.get("id") == patient_id else f"{path}.id"
     owner = _OWNER.get(kind)
@@ -64,7 +64,7 @@ def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pa
         # Several come to one appointment; whoever of them is a patient must be this one.
         if not all(_is_ours(reference, patient_id, base, required=False) for reference in _references(item)):
             return f"{path}.participant[{number}].actor"
-    for element in _FURTHER.get(kind, _USUAL):
+    for element in _FURTHER.get(kind) or _USUAL:
         value = resource.get(element)
         if value is None or (isinstance(value, dict) and value.get("reference") == f"Patient/{patient_id}"):
             continue  # nearly every resource, so nothing more is done for it

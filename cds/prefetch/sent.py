@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any, TypeGuard, cast
 
 from cds.compartment import stranger
-from cds.prefetch.scope import is_resource
 from cds.request import HookRequest
 from clinical.errors import IncorrectInput
 from fhir_adapters.client import next_link
@@ -71,6 +70,7 @@ class Prefetched:
 
 
 NOT_SENT = Prefetched(State.ABSENT, reason="it was not sent", source=Source.NONE)
+_NO_RESOURCE = {"resourceType": "none"}  # an entry may stand without one
 _CLIENT_FAILED = "the client's own query for it failed"
 _PART = "only a part of it was sent"
 
@@ -102,13 +102,19 @@ def check_sent(request: HookRequest, asked: frozenset[str]) -> None:
 
 def is_prefetch(value: object) -> TypeGuard[Mapping[str, Any]]:
     """True for a resource, and for a Bundle of resources. Bundles within Bundles are legal and mean nothing."""
-    if not is_resource(value):
+    if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
         return False
     entries = value.get("entry", []) if value["resourceType"] == "Bundle" else []
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         return False
-    inner = [entry["resource"] for entry in entries if "resource" in entry]
-    return all(is_resource(resource) and resource["resourceType"] != "Bundle" for resource in inner)
+    for entry in entries:  # written out: the longest loop over a record of hundreds of entries
+        if not isinstance(entry, dict):
+            return False
+        inner = entry.get("resource", _NO_RESOURCE)
+        kind = inner.get("resourceType") if isinstance(inner, dict) else None
+        if not isinstance(kind, str) or kind == "Bundle":
+            return False
+    return True
 
 
 def sent(key: str, request: HookRequest) -> Prefetched:
@@ -138,10 +144,9 @@ def classify(value: Mapping[str, Any], *, complete: bool = True, source: Source 
 
 
 def _reports_failure(bundle: Mapping[str, Any]) -> bool:
-    for entry in bundle.get("entry", []):
-        resource = entry.get("resource", {})
-        issues = resource.get("issue") if resource.get("resourceType") == "OperationOutcome" else None
-        for issue in issues if isinstance(issues, list) else ():
-            if isinstance(issue, dict) and issue.get("severity") in {"error", "fatal"}:
-                return True
-    return False
+    inner = [entry["resource"] for entry in bundle.get("entry", []) if "resource" in entry]
+    outcomes = [resource for resource in inner if resource["resourceType"] == "OperationOutcome"]
+    issues = [
+        issue for outcome in outcomes if isinstance(outcome.get("issue"), list) for issue in outcome["issue"]
+    ]
+    return any(isinstance(issue, dict) and issue.get("severity") in {"error", "fatal"} for issue in issues)
