@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
+    smart_viewer_url: BaseUrl | None = None
+    model_cards_url: BaseUrl | None = None
     alert_hygiene: Annotated[AlertHygiene, BeforeValidator(_from_json)] | None = None
     shadow_services: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ()
     card_retention_days: int = Field(default=400, ge=1, le=3660)

@@ -25,7 +25,15 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     """Return the web process's collaborators. supervised: a `consilium serve` is our parent."""
     settings = house.settings
     engine = LocalEngine(house.library)
-    links = LinkSigner(derived_key(house.key, "overlay-link"), house.base_url, house.now, settings.link_life_s)
+    links = LinkSigner(
+        derived_key(house.key, "overlay-link"),
+        house.base_url,
+        house.now,
+        settings.link_life_s,
+        viewer=settings.smart_viewer_url,
+        model_cards=settings.model_cards_url,
+        icon=f"{house.base_url}/static/icon.png",
+    )
     ready = _readiness(house, engine, supervised=supervised)
     services = cds.services.SERVICES + (bench.services() if settings.benchmark_services else ())
     demand_known(frozenset(settings.shadow_services), frozenset(service.id for service in services))

@@ -186,4 +186,5 @@ SERVICE = Service(
     prefetch=PREFETCH,
     answer=answer,
     usage_requirements="Adults. Needs the patient's birth date and gender; other inputs are used when recorded.",
+    reuse_model=MODEL,
 )

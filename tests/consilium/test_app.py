@@ -1,17 +1,25 @@
 """The doors of the web process: what is closed in production, and what a person sees when something is wrong."""
 
+import io
+import uuid
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
+from cds.links import LinkSigner
+from cds.viewer_handle import handle
+from clinical.clock import utc_now
 from consilium.app import create_app
+from consilium.keys import derived_key
 from consilium.settings import load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
+BASE = "https://cds.example.org/consilium"
 TOKEN = "a-token-of-more-than-thirty-two-characters"
 SHOWN = {"Authorization": f"Bearer {TOKEN}"}
 PRODUCTION = {
@@ -58,7 +66,7 @@ def test_the_hooks_are_closed_and_say_no_more_than_that(closed: FlaskClient, met
     assert closed.open(path, method=method, headers=SHOWN, json={}).status_code != 401
 
 
-def test_every_route_but_five_is_401_without_the_token(closed: FlaskClient) -> None:
+def test_every_route_but_seven_is_401_without_the_token(closed: FlaskClient) -> None:
     fill = {"service_id": "diabetes-risk", "resource_type": "Patient"}
     opened = set()
     for rule in closed.application.url_map.iter_rules():
@@ -81,6 +89,7 @@ def test_every_route_but_five_is_401_without_the_token(closed: FlaskClient) -> N
         "/cds-hooks",
         "/livez",
         "/readyz",
+        "/overlay/launch",
         "/overlay/<reading_id>",
         "/overlay/<reading_id>/image.png",
         "/static/<path:filename>",
@@ -130,6 +139,23 @@ def test_a_link_that_no_longer_opens_is_a_page_that_says_what_to_do(closed: Flas
     assert answer.mimetype == "text/html"
     assert "follow the link on the new card" in answer.text
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_one_time_handle_leads_to_the_signed_page_once(closed: FlaskClient) -> None:
+    signer = LinkSigner(derived_key(PRODUCTION["secret_key"].encode(), "overlay-link"), BASE, utc_now)
+    made = handle(signer, "r-1", str(uuid.uuid4()))
+    answer = closed.get("/overlay/launch", query_string={"handle": made})
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith(f"{BASE}/overlay/r-1?expires=")
+    again = closed.get("/overlay/launch", query_string={"handle": made})
+    assert again.status_code == closed.get("/overlay/launch").status_code == 403
+
+
+def test_the_icon_of_cards_is_an_opaque_png_of_100_pixels_for_everybody(closed: FlaskClient) -> None:
+    picture = Image.open(io.BytesIO(closed.get("/static/icon.png").data))
+    assert (picture.format, picture.size) == ("PNG", (100, 100))
+    assert "transparency" not in picture.info
+    assert picture.mode in {"P", "RGB"}
 
 
 def test_pages_find_their_style_below_a_proxy_s_path(closed: FlaskClient, prepared: Path) -> None:
