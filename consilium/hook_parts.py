@@ -1,7 +1,6 @@
 """The stages of a hook call and what services work with, built from the settings."""
 
 import uuid
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from cds.adapt import adapt
@@ -75,17 +74,27 @@ def _door(house: House, trust: TrustFile | None) -> Doorkeeper:
     )
 
 
-def _readers(house: House, trust: TrustFile | None) -> Callable[[Caller], FhirReader | None]:
-    """Return who fetches for a caller: its issuer's client, and one circuit for each EHR before all of them."""
+class GuardedReaders:
+    """Who fetches for a caller: its issuer's client, with one circuit for each EHR before all of them."""
+
+    def __init__(self, readers: Readers, ehrs: Circuits) -> None:
+        self._readers = readers
+        self._ehrs = ehrs
+
+    def __call__(self, caller: Caller) -> FhirReader | None:
+        reader = self._readers.reader(caller)
+        return None if reader is None else GuardedReader(reader, self._ehrs)
+
+    def close(self) -> None:
+        """Close the connections to EHRs; the next use opens new ones."""
+        self._readers.close()
+
+
+def _readers(house: House, trust: TrustFile | None) -> GuardedReaders:
     servers = [_allowed(house, base) for base in house.settings.fhir_servers]
-    readers = Readers(trust, FhirClient(servers) if servers else None)
-    ehrs = Circuits("ehr", observe=_circuit_event)
-
-    def reader_for(caller: Caller) -> FhirReader | None:
-        reader = readers.reader(caller)
-        return None if reader is None else GuardedReader(reader, ehrs)
-
-    return reader_for
+    return GuardedReaders(
+        Readers(trust, FhirClient(servers) if servers else None), Circuits("ehr", observe=_circuit_event)
+    )
 
 
 def _allowed(house: House, base: str) -> AllowedServer:

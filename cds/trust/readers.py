@@ -30,7 +30,7 @@ class Readers:
         """
         profiles = () if trust is None else trust.issuers
         self._others = others
-        self._issuers: dict[str, FhirReader | None] = {
+        self._issuers: dict[str, FhirClient | None] = {
             profile.name: FhirClient(profile.fhir_bases, resolve=resolve, tls=tls) if profile.fhir_bases else None
             for profile in profiles
         }
@@ -38,3 +38,9 @@ class Readers:
     def reader(self, caller: Caller) -> FhirReader | None:
         """Return who fetches for a caller; None when nothing may be fetched for it."""
         return self._issuers.get(caller.name) if caller.name in self._issuers else self._others
+
+    def close(self) -> None:
+        """Close the connections of the issuers' clients; the next use opens new ones."""
+        for client in self._issuers.values():
+            if client is not None:
+                client.close()
