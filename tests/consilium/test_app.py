@@ -152,7 +152,8 @@ def test_a_one_time_handle_leads_to_the_signed_page_once(closed: FlaskClient) ->
 
 
 def test_the_icon_of_cards_is_an_opaque_png_of_100_pixels_for_everybody(closed: FlaskClient) -> None:
-    picture = Image.open(io.BytesIO(closed.get("/static/icon.png").data))
+    with closed.get("/static/icon.png") as answer:
+        picture = Image.open(io.BytesIO(answer.data))
     assert (picture.format, picture.size) == ("PNG", (100, 100))
     assert "transparency" not in picture.info
     assert picture.mode in {"P", "RGB"}
