@@ -54,7 +54,7 @@ def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pat
 
 
 def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, path: str) -> str | None:
-    kind = resource.get("resourceType", "")
+    kind = str(resource.get("resourceType"))
     if kind == "Patient":
         return None if resource.get("id") == patient_id else f"{path}.id"
     owner = _OWNER.get(kind)
