@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical.errors import IncorrectInput
+from fhir_adapters import strict_json
 from fhir_adapters.strict_json import load_object, loads
 
 json_values = st.recursive(
@@ -43,6 +44,58 @@ def test_anything_that_looks_like_json_gives_a_value_or_incorrect_input(text):
     except IncorrectInput:
         return
     assert json.loads(text) == value
+
+
+PIECES = (
+    *'[]{}":, \n\\eE.-+u019a',
+    *('"a"', '"b":', '"a":1', '{"a":', '{"a":[]}', "[" * 60, "]" * 60, "null", "\x00", "é"),
+    *("\\u003a", "\\u0061", "\\ud800", "1e999", "1E+1000", "1e-400", "-0", "-0.0", "0" * 18, "9" * 19),
+    "1.7976931348623157e308",
+)
+JSON_LIKE = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+
+
+def said(read, data):
+    try:
+        return repr(read(data))
+    except IncorrectInput as refused:
+        return refused.message
+
+
+@given(JSON_LIKE | json_values.map(json.dumps))
+@settings(max_examples=500, deadline=None)
+def test_the_quick_way_says_of_every_text_what_the_slow_one_says(text):
+    data = text.encode()
+    assert said(loads, data) == said(lambda d: strict_json._slowly(d, 64, 64, decimals=False), data)
+
+
+@pytest.mark.parametrize("depth", [62, 63, 64, 65, 66])
+@pytest.mark.parametrize(("opening", "inner", "closing"), [("[", "", "]"), ("[", "1", "]"), ('{"a":', "{}", "}")])
+def test_the_quick_way_counts_nesting_like_the_slow_one(depth, opening, inner, closing):
+    data = (opening * depth + inner + closing * depth).encode()
+    assert said(loads, data) == said(lambda d: strict_json._slowly(d, 64, 64, decimals=False), data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":":","a":1}',
+        '{"a:b":1,"a:b":2}',
+        '{"x":{"a":1,"b":2,"a":3},"y":"::"}',
+        '{"a":1, "a" :2}',
+        '{"a":"\\u003a","a":1}',
+        '{"a":"\\u003A\\u003a","b":{"c":1,"c":1}}',
+    ],
+)
+def test_a_name_that_stands_twice_is_seen_among_colons(text):
+    with pytest.raises(IncorrectInput, match="twice"):
+        loads(text.encode())
+
+
+def test_the_quick_way_is_taken_by_an_ordinary_call():
+    rows = [{"id": "1", "value": 31.2, "text": "a: b"}] * 9
+    data = json.dumps({"hook": "patient-view", "prefetch": {"patient": rows}})
+    assert strict_json._plain(data.encode(), 64) == json.loads(data)
 
 
 @pytest.mark.parametrize(
