@@ -41,7 +41,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-def _settings(**overrides: object) -> Settings:
+def settings_of(**overrides: object) -> Settings:
     try:
         settings = load_settings(**overrides)
         _make_folder(settings.data_dir)
@@ -68,7 +68,7 @@ def settings_of_a_store(data_dir: Path | None) -> Settings:
     from consilium import health, logs  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     logs.configure("ERROR", role="cli")
     problem = health.migrations_check(House(settings).db)()
     if problem:
@@ -81,7 +81,7 @@ def serve(data_dir: DataDir = None, http_port: HttpPort = None, dicom_port: Dico
     """Run web, dicom and worker under one parent; print one JSON line with the ports when ready."""
     from consilium.supervise import Supervisor  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir, http_port=http_port, dicom_port=dicom_port)
+    settings = settings_of(data_dir=data_dir, http_port=http_port, dicom_port=dicom_port)
     environ = dict(os.environ) | {
         "CONSILIUM_DATA_DIR": str(settings.data_dir),
         "CONSILIUM_HTTP_PORT": str(settings.http_port),
@@ -93,19 +93,19 @@ def serve(data_dir: DataDir = None, http_port: HttpPort = None, dicom_port: Dico
 @app.command()
 def web(data_dir: DataDir = None, http_port: HttpPort = None) -> None:
     """Serve CDS Hooks, FHIR and the pages over HTTP."""
-    _role("web", _settings(data_dir=data_dir, http_port=http_port))
+    _role("web", settings_of(data_dir=data_dir, http_port=http_port))
 
 
 @app.command()
 def dicom(data_dir: DataDir = None, dicom_port: DicomPort = None) -> None:
     """Receive images by C-STORE."""
-    _role("dicom", _settings(data_dir=data_dir, dicom_port=dicom_port))
+    _role("dicom", settings_of(data_dir=data_dir, dicom_port=dicom_port))
 
 
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
     """Read studies with the models, write the results and send them back."""
-    _role("worker", _settings(data_dir=data_dir))
+    _role("worker", settings_of(data_dir=data_dir))
 
 
 def _role(name: str, settings: Settings) -> None:
@@ -121,7 +121,7 @@ def migrate(data_dir: DataDir = None) -> None:
     from consilium import logs  # noqa: PLC0415
     from consilium.wiring import prepare_storage  # noqa: PLC0415
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     logs.configure("ERROR", role="migrate")
     count = prepare_storage(settings)
     errors.print("The database is up to date." if count == 0 else f"{count} migrations done.")
@@ -134,7 +134,7 @@ def doctor(
     """Say in words what is wrong with the settings, the database, the models and the ports."""
     from consilium.doctor import examine  # noqa: PLC0415
 
-    findings = examine(_settings(data_dir=data_dir))
+    findings = examine(settings_of(data_dir=data_dir))
     if as_json:
         sys.stdout.write(json.dumps({name: one.as_text() for name, one in findings.items()}) + "\n")
     else:

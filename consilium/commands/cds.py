@@ -5,7 +5,7 @@ Each command is a function in a module of its own; here they only get their name
 
 import typer
 
-from consilium.commands import cds_call, cds_conformance, cds_feedback, cds_keys
+from consilium.commands import cds_call, cds_conformance, cds_doctor, cds_feedback, cds_keys
 
 app = typer.Typer(no_args_is_help=True, help="Call, check and watch CDS Hooks services.")
 
@@ -18,5 +18,6 @@ def cds() -> None:
 app.command("call")(cds_call.call)
 app.command("keys")(cds_keys.keys)
 app.command("conformance")(cds_conformance.conformance)
+app.command("doctor")(cds_doctor.doctor)
 app.command("feedback")(cds_feedback.feedback)
 app.command("outcomes")(cds_feedback.outcomes)
