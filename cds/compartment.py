@@ -44,33 +44,36 @@ def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pat
     path: where `resource` stands, for the answer.
     """
     if resource.get("resourceType") != "Bundle":
-        return _stranger(resource, patient_id, base, path)
+        found = _stranger(resource, patient_id, f"Patient/{patient_id}", base)
+        return None if found is None else path + found
+    himself = f"Patient/{patient_id}"
     for number, entry in enumerate(resource.get("entry", [])):
         inner = entry.get("resource")
-        found = None if inner is None else _stranger(inner, patient_id, base, f"{path}.entry[{number}].resource")
+        found = None if inner is None else _stranger(inner, patient_id, himself, base)
         if found is not None:
-            return found
+            return f"{path}.entry[{number}].resource{found}"
     return None
 
 
-def _stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, path: str) -> str | None:
+def _stranger(resource: Mapping[str, Any], patient_id: str, himself: str, base: str | None) -> str | None:
+    """Return the path within the resource. himself: the patient as a relative reference, made once for all."""
     kind = str(resource.get("resourceType"))
     if kind == "Patient":
-        return None if resource.get("id") == patient_id else f"{path}.id"
+        return None if resource.get("id") == patient_id else ".id"
     owner = _OWNER.get(kind)
     if owner is not None and not isinstance(resource.get(owner), dict):
-        return f"{path}.{owner}"
+        return f".{owner}"
     for number, item in enumerate(_actors(resource) if kind == "Appointment" else ()):
         # Several come to one appointment; whoever of them is a patient must be this one.
         if not all(_is_ours(reference, patient_id, base, required=False) for reference in _references(item)):
-            return f"{path}.participant[{number}].actor"
+            return f".participant[{number}].actor"
     for element in _FURTHER.get(kind) or _USUAL:
         value = resource.get(element)
-        if value is None or (isinstance(value, dict) and value.get("reference") == f"Patient/{patient_id}"):
+        if value is None or (isinstance(value, dict) and value.get("reference") == himself):
             continue  # nearly every resource, so nothing more is done for it
         for reference in _references(value):
             if not _is_ours(reference, patient_id, base, required=element == owner):
-                return f"{path}.{element}"
+                return f".{element}"
     return None
 
 
