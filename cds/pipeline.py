@@ -22,6 +22,8 @@ from cds.service import CdsContext, Service
 from cds.stages import CallRecord
 from clinical.errors import Busy, Category, ClinicalError, Fault
 
+AUDIT_WAIT_S = 0.25  # longer than that no answer waits for the row that says how it ended
+
 log = structlog.get_logger()
 
 
@@ -74,13 +76,13 @@ def answer_call(
     except ClinicalError as error:
         course.said = error.category.value
         log.warning("hook refused", service=course.service_id, category=course.said, expression=error.expression)
-        _audit_failure(course, context)
+        _audit(course, context)
         raise
     except Exception as error:
         # What the HTTP layer refuses (413, 415) is the caller's mistake like any other.
         refused = isinstance(error, HTTPException) and (error.code or 500) < 500
         course.said = (Category.INCORRECT if refused else Category.FAULT).value
-        _audit_failure(course, context)
+        _audit(course, context)
         raise
     finally:
         context.observe(course.service_id, course.said, course.took_s())
@@ -148,20 +150,17 @@ def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidanc
     try:
         if context.sent is not None and guidance.cards:
             rows.extend(context.sent.rows(context.db, call, guidance))
-        context.ledger.write(rows, check=call.deadline.demand)
+        context.ledger.write(rows, check=call.deadline.demand, within_s=call.deadline.left_s())
     except Fault as error:
         raise Busy("what would be sent cannot be recorded") from error
 
 
 def _audit(course: Course, context: CdsContext) -> None:
-    """Write the audit row of a call that sends no cards."""
-    if context.audit is not None:
-        context.ledger.write([context.audit.row(course.record())])
-
-
-def _audit_failure(course: Course, context: CdsContext) -> None:
+    """Write the audit row of a call that sends no cards: it has failed, or runs in the shadow."""
+    if context.audit is None:
+        return
     try:
-        _audit(course, context)
+        context.ledger.write([context.audit.row(course.record())], within_s=AUDIT_WAIT_S)
     except ClinicalError as error:
-        # The call has failed already and is answered with its own error.
+        # A failed call is answered with its own error, and a shadowed one disturbs nobody.
         log.warning("call not audited", service=course.service_id, category=error.category.value)

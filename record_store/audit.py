@@ -15,7 +15,6 @@ from record_store.tables import audit
 from record_store.times import to_text
 
 DIGEST_LENGTH = 12
-INSERT = insert(audit)  # built once: it is written with every hook call
 
 
 def digest(uid: str) -> str:
@@ -36,7 +35,7 @@ def row_of(
     detail: Mapping[str, str | int | float | bool | None] | None = None,
 ) -> Row:
     """Return a row for `record_store.ledger`; the arguments are those of `append`."""
-    return INSERT, {
+    return audit, {
         "at": to_text(at),
         "action": action,
         "outcome": outcome,
@@ -62,5 +61,5 @@ def append(
     actor: who asked ("ae:PACS", "client:ehr"), at most 128 characters. subject: what it was done to.
     detail: more, as flat JSON; no patient data.
     """
-    statement, row = row_of(at=at, action=action, outcome=outcome, actor=actor, subject=subject, detail=detail)
-    conn.execute(statement, row)
+    table, row = row_of(at=at, action=action, outcome=outcome, actor=actor, subject=subject, detail=detail)
+    conn.execute(insert(table), row)

@@ -7,30 +7,23 @@ a C-STORE was answered with Success for them.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 
-from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+from clinical.errors import Busy, IncorrectInput
+from record_store.driver_errors import translated
+from record_store.sqlite_rows import AddRows, SqliteRows
 
 BUSY_TIMEOUT_S = 5.0
 _WRITES = "consilium_writes"
 _DURABLE = "consilium_durable"
-
-# What will pass: busy, locked, I/O, full, cannot open, locking protocol (sqlite.org/rescode.html).
-_SQLITE_PASSING = {5, 6, 10, 13, 14, 15}
-# Connection, rollback (serialisation, deadlock), resources, operator intervention, system error,
-# lock not available (PostgreSQL, Appendix A).
-_POSTGRES_PASSING = ("08", "40", "53", "57", "58", "55P03")
-
-log = structlog.get_logger()
+_WITHIN = "consilium_within_ms"
 
 
 class Database:
@@ -42,6 +35,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._engines: dict[int, Engine] = {}
+        self._kept: dict[int, SqliteRows] = {}
         self._turns: dict[int, threading.Lock] = {}
         self.dialect = url.get_backend_name()
 
@@ -66,7 +60,7 @@ class Database:
             yield conn.execution_options(**options)
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True, within_s: float = BUSY_TIMEOUT_S) -> Iterator[Connection]:
         """Yield a connection in a transaction: committed on exit, rolled back when an error leaves.
 
         SQLite takes its one write lock at the start (BEGIN IMMEDIATE), so that a transaction never fails
@@ -75,31 +69,49 @@ class Database:
         durable: False does not wait for the disk (measured 0.04 ms instead of 1.6 ms on SQLite). What was
         committed survives the death of our processes, but a power cut may take the last moments of it: only for
         what a caller need not have been promised.
+        within_s: how long another writer may keep us waiting.
 
         Raises Busy when the database is away, locked or full, Fault when it refuses a statement.
         """
-        with translated(), self._turn(), self._engine().connect() as conn:
-            conn = conn.execution_options(**{_WRITES: True, _DURABLE: durable})  # noqa: PLW2901 - the same one
+        options = {_WRITES: True, _DURABLE: durable, _WITHIN: _milliseconds(within_s)}
+        with translated(), self._turn(within_s), self._engine().connect() as conn:
+            conn = conn.execution_options(**options)  # noqa: PLW2901 - the same connection
             with conn.begin():
-                if not durable and self.dialect == "postgresql":
-                    conn.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                if self.dialect == "postgresql":
+                    for setting in _postgres_settings(durable=durable, within_s=within_s):
+                        conn.exec_driver_sql(f"SET LOCAL {setting}")
                 yield conn
+
+    @contextmanager
+    def append(self, within_s: float = BUSY_TIMEOUT_S) -> Iterator[AddRows]:
+        """Yield what adds rows in one transaction: `write(durable=False)` at a fraction of its cost."""
+        if self.dialect != "sqlite":
+            with self.write(durable=False, within_s=within_s) as conn:
+                yield lambda table, rows: _insert(conn, table, rows)
+            return
+        with translated(), self._turn(within_s), self._rows().transaction(within_s) as add:
+            yield add
 
     def dispose(self) -> None:
         """Close this process's connections; the next use opens new ones."""
-        engine = self._engines.pop(os.getpid(), None)
+        engine, rows = self._engines.pop(os.getpid(), None), self._kept.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+        if rows is not None:
+            rows.close()
+
+    def _rows(self) -> SqliteRows:
+        return self._kept.setdefault(os.getpid(), SqliteRows(str(self._url.database)))
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, within_s: float) -> Iterator[None]:
         # SQLite lets a writer that finds the lock taken sleep and try again. The threads of one process
         # queue here instead: four of them then commit 5 to 8 times as much (measured 84-141 and 280-1,126/s).
         if self.dialect != "sqlite":
             yield
             return
         turn = self._turns.setdefault(os.getpid(), threading.Lock())  # by process, as the engines are
-        if not turn.acquire(timeout=BUSY_TIMEOUT_S):
+        if not turn.acquire(timeout=within_s):
             raise Busy("the database is busy with another writer")
         try:
             yield
@@ -168,31 +180,22 @@ def _begin_sqlite(conn: Connection) -> None:
     writes, durable = options.get(_WRITES, True), options.get(_DURABLE, True)
     conn.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
     if writes:
+        within_ms = options.get(_WITHIN, _milliseconds(BUSY_TIMEOUT_S))
         conn.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        conn.exec_driver_sql(f"PRAGMA busy_timeout={within_ms}")
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the drivers' errors into ours. Their texts may quote stored values, so they end here."""
-    try:
-        yield
-    except PoolTimeout:
-        raise Busy("the database has no connection left") from None
-    except DBAPIError as exc:
-        raise _meaning(exc) from None
+def _postgres_settings(*, durable: bool, within_s: float) -> Iterator[str]:
+    if not durable:
+        yield "synchronous_commit = off"
+    if within_s < BUSY_TIMEOUT_S:
+        yield f"lock_timeout = '{_milliseconds(within_s)}ms'"
 
 
-def _meaning(exc: DBAPIError) -> ClinicalError:
-    kind = type(exc.orig).__name__
-    code = getattr(exc.orig, "sqlite_errorcode", None) or getattr(exc.orig, "sqlstate", None)
-    if isinstance(code, int):
-        passing = code & 0xFF in _SQLITE_PASSING  # the low byte is the primary result code
-    elif isinstance(code, str):
-        passing = code.startswith(_POSTGRES_PASSING)
-    else:
-        passing = exc.connection_invalidated or kind in {"OperationalError", "ConnectionTimeout", "InterfaceError"}
-    log.warning("database error", kind=kind, code=code, passing=passing, statement=exc.statement)
-    if passing:
-        return Busy("the database is away, locked or full")
-    return Fault(f"the database refused a statement ({kind} {code})")
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))  # 0 would be "for ever" to PostgreSQL
+
+
+def _insert(conn: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    conn.execute(insert(table), rows)

@@ -15,7 +15,8 @@ import orjson
 from sqlalchemy import make_url
 
 from clinical.errors import Category, ClinicalError, Fault
-from record_store.database import Database, open_database, translated
+from record_store.database import Database, open_database
+from record_store.driver_errors import translated
 from record_store.job_steps import Failure, failure_in
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from record_store.tables import card_outcome, feedback, sent_card, shadow_call
 from record_store.times import from_text, to_text
 
 BINS = 20  # of the probability, for what-if curves
-INSERT = insert(sent_card)  # built once: it is written with nearly every hook call
 PURGE_STEP = 1000  # rows a transaction, so that no purge keeps a hook call waiting
 
 
@@ -94,12 +93,12 @@ def bin_of(probability: float | None) -> int | None:
 def add(conn: Connection, cards: Sequence[SentCard]) -> None:
     """Add cards in the caller's transaction. Raises Fault when a card's UUID is there already."""
     if cards:
-        conn.execute(INSERT, [_row(card) for card in cards])
+        conn.execute(insert(sent_card), [_row(card) for card in cards])
 
 
 def rows_of(cards: Sequence[SentCard]) -> list[Row]:
     """Return the rows of cards for `record_store.ledger`."""
-    return [(INSERT, _row(card)) for card in cards]
+    return [(sent_card, _row(card)) for card in cards]
 
 
 def _row(card: SentCard) -> dict[str, object]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from cds.actions import Action
 from cds.call_audit import AuditOfCalls
@@ -192,7 +192,7 @@ def test_the_hook_of_an_organisation_is_known_where_a_service_declares_it(make_c
 def test_a_card_that_cannot_be_recorded_is_not_sent(make_client, post, shared_db, rows):
     class Full:
         def rows(self, db, call, guidance):
-            return [(insert(audit), {"no": "such column"})]
+            return [(audit, {"no": "such column"})]
 
     client = make_client((one_card_service(),), sent=Full(), audit=AuditOfCalls(standing), db=shared_db)
     response = post(client, "one-card", hook_body())
