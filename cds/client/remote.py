@@ -65,6 +65,15 @@ class Remote:
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             raise Busy(f"{method} {path}: no answer ({type(problem).__name__})") from None
 
+    def page(self, address: str) -> httpx.Response:
+        """Read a page that the server links to; one below its public base URL is read where we reach it."""
+        if self.public_url and address.startswith(f"{self.public_url}/"):
+            address = self.base_url + address.removeprefix(self.public_url)
+        try:
+            return self.http.get(address)
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise Busy(f"a page that the server links to cannot be read ({type(problem).__name__})") from None
+
     def discover(self, flaw: str | None = None) -> httpx.Response:
         """Ask what services there are."""
         return self.send("GET", "/cds-services", token=self.token("/cds-services", flaw))

@@ -103,13 +103,17 @@ class Bench:
         return context
 
     def body(self, service: Mapping[str, Any], *, prefetch: bool = True, fhir: bool = False) -> JsonObject:
-        """Return a good call. prefetch: everything asked for is sent. fhir: our server and its token are named."""
+        """Return a good call. prefetch: everything asked for is sent. fhir: our server and its token are named.
+
+        With both, what the record has not is sent as null: nothing is left to fetch.
+        """
         body = request_body(service["hook"], self.context(service["hook"]))
         if prefetch and service.get("prefetch"):
             key = f"prefetch {service['id']} {service['hook']}"
             if key not in self._memory:
                 self._memory[key] = self._fill(service, body)
-            body["prefetch"] = copy.deepcopy(self._memory[key])
+            known = dict.fromkeys(service["prefetch"]) if fhir else {}
+            body["prefetch"] = known | copy.deepcopy(self._memory[key])
         return body | (self.grant() if fhir else {})
 
     def _fill(self, service: Mapping[str, Any], body: JsonObject) -> JsonObject:

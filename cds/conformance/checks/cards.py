@@ -94,7 +94,7 @@ def _action(bench: Bench) -> None:
     for action in _actions(bench):
         must(action.get("type") in {"create", "update", "delete"}, "an action is none of create, update, delete")
         if action["type"] == "delete":
-            ident = action.get("resourceId")
+            ident = action.get("resourceId") or f"Any/{action.get('resource')}"  # a string id is deprecated
             must(isinstance(ident, str) and _RELATIVE.fullmatch(ident), "a delete names no relative reference")
         else:
             resource = action.get("resource")

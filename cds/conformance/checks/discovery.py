@@ -132,7 +132,7 @@ def _is_documented(bench: Bench) -> None:
     address = bench.options.documentation or (link and urljoin(str(answer.url), link.group(1)))
     if not address:
         raise Skipped("no page is linked (RFC 8631 service-doc) or was named with --documentation: ask for it")
-    page = bench.remote.http.get(address)
+    page = bench.remote.page(address)
     readable = page.headers.get("Content-Type", "").startswith("text/")
     must(page.status_code == 200 and readable, f"the documentation answered {page.status_code}")
 
