@@ -29,7 +29,9 @@ def offered(card: Card, client: Capabilities) -> Offer:
     """Return the card's suggestions as the client can offer them."""
     if not card.suggestions or card.selection_behavior is None:
         return Offer((), None)
-    whole, behavior = card.suggestions, card.selection_behavior
+    # What may apply itself elsewhere is here a suggestion like any other.
+    whole = tuple(replace(one, may_apply_itself=False) for one in card.suggestions)
+    behavior = card.selection_behavior
     unclear: tuple[Suggestion, ...] = ()
     if not client.action_selection_behavior or client.version is not SpecVersion.V3:
         whole, behavior, unclear = _each_alone(whole, behavior)

@@ -96,6 +96,11 @@ def not_seen(prefetch: Mapping[str, Prefetched]) -> list[tuple[str, str]]:
     return [(key, f"{LATE}: {found.reason}" if found.late else str(found.reason)) for key, found in partly.items()]
 
 
+def rule_in_words(rule: str) -> str:
+    """Return a manifest's rule for its thresholds in words that a reader of the card knows."""
+    return rule.replace("report_from", "card").replace("warn_from", "warning").rstrip(".")
+
+
 def used_of(items: Sequence[InputUsed]) -> list[Used]:
     """Return a model's inputs as people read them."""
     return [

@@ -17,7 +17,6 @@ from clinical.errors import ClinicalError
 from clinical.finding import PROBABILITY_DECIMALS, Finding, ModelRef
 from clinical.risk import Indicator
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.segmentation import Segmentation
 from record_store.readings import StoredReading
 
 OTHER_VERSION = "not known here: another version of the model is in use now"
@@ -115,7 +114,7 @@ def _explanation(
     first = images[0]
     threshold = f"{first.reading.threshold:.{PROBABILITY_DECIMALS}f}"
     read_at = f"{first.created_at:%Y-%m-%d %H:%M} UTC (read)"
-    counted = f"{len(study)}, findings in {len(images)}"
+    counted = f"{len(study)} read, findings in {len(images)}"
     return Explanation(
         used=[Used(f"{first.reading.image.modality} images", counted, date=read_at)],
         missing=(),
@@ -123,7 +122,7 @@ def _explanation(
         about=AboutModel(
             model=first.reading.model,
             threshold=f"a finding is reported from a probability of {threshold}",
-            calibration=_calibration(manifest),
+            calibration=calibration.RANKS_ONLY if manifest else OTHER_VERSION,
             card=context.links.model_card(first.reading.model.name),
         ),
     )
@@ -136,12 +135,6 @@ def _manifest(model: ModelRef, context: CdsContext) -> Manifest | None:
     except ClinicalError:
         return None
     return manifest if manifest.digest == model.digest else None
-
-
-def _calibration(manifest: Manifest | None) -> str:
-    if manifest is None:
-        return OTHER_VERSION
-    return calibration.RANKS_ONLY if manifest.get(Segmentation) else calibration.NOT_MEASURED
 
 
 def _assessed(images: Sequence[StoredReading]) -> str:

@@ -113,10 +113,9 @@ def _explanation(said: Said, manifest: Manifest, card: PublicUrl | None) -> Expl
 
 
 def _about(said: Said, manifest: Manifest, card: PublicUrl | None) -> AboutModel:
-    shown = "it warns when P10 or P90 leaves the personal range, and shows no interval that is too wide"
     return AboutModel(
         model=said.forecast.model,
-        threshold=f"{shown} ({said.part.rule})",
+        threshold="it warns when P10 or P90 leaves the personal range, and hides an interval that is too wide",
         calibration=calibration.of_intervals(manifest.metrics, said.forecast.steps[-1].minutes),
         card=card,
     )
@@ -150,4 +149,4 @@ def _missing(line: str) -> tuple[str, str]:
 
 
 def _ignored(one: Ignored) -> tuple[str, str]:
-    return (f"{one.count} values of {one.what}", f"not used: {one.reason}")
+    return (f"{one.what.capitalize()}, {one.count} value{'s' if one.count > 1 else ''}", f"not used: {one.reason}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cds import calibration
-from cds.explanation_block import AboutModel, Explanation, Factors, Used, block, used_of
+from cds.explanation_block import AboutModel, Explanation, Factors, Used, block, rule_in_words, used_of
 from cds.imaging import NOTE, about_size, size
 from cds.lesion_views import View, Views
 from cds.markdown import escape, paragraphs
@@ -70,7 +70,7 @@ def _explanation(said: Said, manifest: Manifest, card: PublicUrl | None) -> Expl
         prefetch=said.prefetch,
         about=AboutModel(
             model=manifest.ref,
-            threshold=f"a warning from {in_percent(variant.policy.warn_from)} ({variant.rule})",
+            threshold=f"a warning from {in_percent(variant.policy.warn_from)}; {rule_in_words(variant.rule)}",
             calibration=calibration.of_probabilities(manifest.metrics, figures),
             card=card,
         ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cds import calibration
-from cds.explanation_block import AboutModel, Explanation, Factors, block, not_seen, used_of
+from cds.explanation_block import AboutModel, Explanation, Factors, block, not_seen, rule_in_words, used_of
 from cds.markdown import escape, paragraphs
 from cds.origins import PublicUrl
 from cds.prefetch import Prefetched
@@ -27,6 +27,13 @@ IN_WORDS = {
     Answer.POSITIVE: "likely",
     Answer.NEGATIVE: "unlikely",
     Answer.UNSURE: "not sure enough, refer for a test",
+}
+
+# What class-conditional conformal prediction says (clinical.conformal): 41 % can be "likely" where few have it.
+_MEANING = {
+    Answer.POSITIVE: "At least {sure} % of people without {outcome} score lower.",
+    Answer.NEGATIVE: "At least {sure} % of people with {outcome} score higher.",
+    Answer.UNSURE: "The model names no class here; a test (fasting glucose or HbA1c) decides.",
 }
 
 
@@ -75,7 +82,7 @@ def detail(told: Told, manifest: Manifest, card: PublicUrl | None) -> str:
     )
     return paragraphs(
         escape(manifest.notice or ""),
-        f"{said} (read by the graph {escape(told.variant_label)})",
+        f"{said} (model variant {escape(told.variant_label)})",
         _answer(told),
         block(explanation),
         f"*{NOTE}*",
@@ -87,7 +94,7 @@ def _about(told: Told, manifest: Manifest, card: PublicUrl | None) -> AboutModel
     shown = f"a card from {percent(policy.report_from)}, a warning from {percent(policy.warn_from)}"
     return AboutModel(
         model=told.risk.model,
-        threshold=f"{shown} ({told.variant.rule})",
+        threshold=f"{shown}; {rule_in_words(told.variant.rule)}",
         calibration=calibration.of_probabilities(manifest.metrics, graph),
         card=card,
     )
@@ -95,10 +102,8 @@ def _about(told: Told, manifest: Manifest, card: PublicUrl | None) -> AboutModel
 
 def _answer(told: Told) -> str:
     sure = round((1 - told.variant.conformal.alpha) * 100)
-    text = f"**Answer at {sure} % confidence: {IN_WORDS[told.answer]}.**"
-    if told.answer is Answer.UNSURE:
-        text += " The model names no class here; a test (fasting glucose or HbA1c) decides."
-    return text
+    meaning = _MEANING[told.answer].format(sure=sure, outcome=escape(told.outcome))
+    return f"**Answer at {sure} % confidence: {IN_WORDS[told.answer]}.** {meaning}"
 
 
 def _factors(contributions: Sequence[Contribution], unknown: float) -> Factors:

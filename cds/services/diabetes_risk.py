@@ -30,8 +30,8 @@ from model_runtime.tasks.risk import Risk, Variant
 MODEL = "diabetes-risk"
 OUTCOME = "diabetes"
 EXPLANATION = "{graph}_explanation"  # the arrays of the model's folder that explain a graph
-LABELS = {"lab": "with laboratory", "no_lab": "without laboratory"}
-READ_BY_ANOTHER_GRAPH = "recorded, but this graph does not read it"
+LABELS = {"lab": "with laboratory values", "no_lab": "without laboratory values"}
+READ_BY_ANOTHER_GRAPH = "recorded, but this variant of the model does not read it"
 # Of the log-odds: beyond this, what explains the model is not what was run.
 LARGEST_GAP = 1e-6
 _ELEMENT = {"age": "prefetch.patient.birthDate", "sex_male": "prefetch.patient.gender"}

@@ -153,6 +153,19 @@ def test_system_actions_are_a_suggestion_for_every_other_client():
         assert made["actions"] == [RECORD.to_json()]
 
 
+def test_what_may_apply_itself_is_a_system_action_where_that_is_agreed_and_else_a_suggestion():
+    record = Suggestion("Record it", uuid(1), (RECORD,), may_apply_itself=True)
+    card = card_of(record, offer(2))
+    body = sent(card, version=V3, system_actions=True)
+    assert body["systemActions"] == [RECORD.to_json()]
+    assert [one["label"] for one in body["cards"][0]["suggestions"]] == ["Order a test"]
+    assert "do this by itself: Record the estimate" in body["cards"][0]["detail"]
+    for capabilities in ({}, {"selection_behaviors": (AT_MOST_ONE,)}, {"version": V1, "system_actions": True}):
+        body = sent(card, **capabilities)
+        assert "systemActions" not in body
+        assert [one["label"] for one in body["cards"][0]["suggestions"]] == ["Record it", "Order a test"]
+
+
 def test_the_same_card_is_always_adapted_with_the_same_uuids():
     card = card_of(offer(1, "Order", make("one"), make("two"), action_selection=ActionSelection.ANY))
     assert sent(card, RECORD) == sent(card, RECORD)
@@ -218,10 +231,12 @@ def guidances(draw):
         recommended = number == 0 and draw(st.booleans())
         label = f"{draw(LABELS)} {number}"
         chosen = draw(st.sampled_from(kinds))
-        suggestions.append(Suggestion(label, uuid(number + 1), tuple(actions), recommended, chosen))
+        by_itself = all(action.type == "create" for action in actions) and draw(st.booleans())
+        suggestions.append(Suggestion(label, uuid(number + 1), tuple(actions), recommended, chosen, by_itself))
     links = draw(st.sampled_from([(), (OPEN,), (LAUNCH,), (OPEN, LAUNCH)]))
     told = f"See [it]({links[0].url.text})." if links else draw(st.sampled_from([None, "| a |\n|---|\n| b |"]))
-    behaviour = draw(st.sampled_from([ANY, AT_MOST_ONE]))
+    free = ANY if any(one.may_apply_itself for one in suggestions) else AT_MOST_ONE
+    behaviour = draw(st.sampled_from([ANY, free]))
     card = card_of(
         *suggestions, behaviour=behaviour, links=links, detail=told, override_reasons=(ACTION_COMPLETED,)
     )
@@ -240,7 +255,8 @@ def lost(before, body, client):
     buttons = [read(each["label"]) for each in card.get("suggestions", [])]
     applied = [action["description"] for action in body.get("systemActions", [])]
     for one in before.cards[0].suggestions:
-        if not any(one.label in each for each in (*buttons, text)):
+        done = all(action.description in applied for action in one.actions)
+        if not any(one.label in each for each in (*buttons, text)) and not (one.may_apply_itself and done):
             yield one.label
     for link in before.cards[0].links:
         if link.label not in [each["label"] for each in card.get("links", [])] and link.label not in text:

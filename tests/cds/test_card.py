@@ -267,6 +267,20 @@ def test_k10_system_actions_go_when_their_card_goes():
     assert whole.keep(()).to_json() == {"cards": []}
 
 
+def test_k10_only_what_adds_may_apply_itself_and_never_a_condition():
+    Suggestion("Record", UUID2, (MAKE,), may_apply_itself=True)
+    for action in (
+        Action("create", "Suspect", condition()),
+        Action("update", "Change", TASK | {"id": "t1"}),
+        Action("delete", "Take away", resource_id="Task/1"),
+    ):
+        with pytest.raises(Fault):
+            Suggestion("Record", UUID2, (action,), may_apply_itself=True)
+    both = (Suggestion("Record", UUID2, (MAKE,), may_apply_itself=True), Suggestion("Other", UUID3))
+    with pytest.raises(Fault):
+        card_of(suggestions=both, selection_behavior=AT_MOST_ONE)
+
+
 def test_k11_only_the_hooks_own_orders_are_changed_or_taken_back():
     order = {"resourceType": "ServiceRequest", "subject": {"reference": "Patient/p1"}}
     swap = (

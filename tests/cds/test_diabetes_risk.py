@@ -131,14 +131,14 @@ def test_the_shipped_model_gives_a_card_with_an_explanation_by_either_graph(
     client = make_client(engine=LocalEngine(Library(Path(__file__).parents[2] / "models")), budget_s=60.0)
     adult["insulin"] = make_bundle(make_observation("27873-9", 120, "pmol/L"))
     (card,) = call(post, client, adult).json["cards"]
-    assert "the graph with laboratory" in card["detail"]
+    assert "model variant with laboratory values" in card["detail"]
     assert ["Fasting insulin", "20 (sent as 120 pmol/L)", "u[IU]/mL", "2026-03-04"] in [
         [cell.replace("\\", "") for cell in row] for row in rows_of(card["detail"], "**Inputs used**")
     ]
     assert len(rows_of(card["detail"], "**What moved the estimate**")) == 6  # five, and what is not known
     (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
-    assert "the graph without laboratory" in card["detail"]
-    assert ["Fasting insulin", "recorded, but this graph does not read it"] in rows_of(
+    assert "model variant without laboratory values" in card["detail"]
+    assert ["Fasting insulin", "recorded, but this variant of the model does not read it"] in rows_of(
         card["detail"], "**Inputs missing or not used**"
     )
 
@@ -181,10 +181,10 @@ def test_the_graph_is_chosen_by_what_the_chart_holds_and_the_card_says_which(
     client = make_client(engine=two_graphs({"lab": 0.35, "no_lab": 0.25}))
     (card,) = call(post, client, adult).json["cards"]
     assert "35.0 %" in card["summary"]
-    assert "the graph with laboratory" in card["detail"]
+    assert "model variant with laboratory values" in card["detail"]
     (card,) = call(post, client, adult | {"glucose": make_bundle()}).json["cards"]
     assert "25.0 %" in card["summary"]
-    assert "the graph without laboratory" in card["detail"]
+    assert "model variant without laboratory values" in card["detail"]
     assert ["Fasting glucose", "none recorded"] in rows_of(card["detail"], "**Inputs missing or not used**")
 
 
@@ -215,10 +215,10 @@ def test_where_both_classes_are_possible_the_card_refers_for_a_test_and_names_no
 def test_where_one_class_is_possible_it_is_named(make_client, post, adult):
     (card,) = call(post, make_client(engine=answering(0.6, CONFORMAL)), adult).json["cards"]
     assert "not sure" not in card["summary"]
-    assert "Answer at 90 % confidence: likely." in card["detail"]
+    assert "**Answer at 90 % confidence: likely.** At least 90 % of people without diabetes" in card["detail"]
     assert card["indicator"] == "warning"
     (card,) = call(post, make_client(engine=answering(0.25, CONFORMAL)), adult).json["cards"]
-    assert "Answer at 90 % confidence: unlikely." in card["detail"]
+    assert "**Answer at 90 % confidence: unlikely.** At least 90 % of people with diabetes" in card["detail"]
 
 
 def test_every_answer_is_told_to_the_drift_observer_also_one_without_a_card(

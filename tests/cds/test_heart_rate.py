@@ -103,7 +103,7 @@ def test_the_inputs_used_and_missing_are_told(card_of, make_bundle, chart):
     assert newest in rows_of(detail, "**Inputs used**")
     assert rows_of(detail, "**Inputs missing or not used**") == [
         ["Steps", "none recorded for this time"],
-        ["1 values of heart rate", "not used: the unit is not understood"],
+        ["Heart rate, 1 value", "not used: the unit is not understood"],
     ]
 
 
