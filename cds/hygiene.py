@@ -12,36 +12,22 @@ from datetime import datetime, timedelta
 
 from cds.call import HookCall
 from cds.card import Card
-from cds.feedback.sent import finding_digest
+from cds.feedback.sent import DECIDING_HOOKS, finding_digest
 from cds.feedback.who import owner_of, user_of
 from cds.guidance import Guidance
 from cds.override_reasons import group_of
 from clinical.clock import Clock
 from clinical.pseudonym import Pseudonyms
 from clinical.risk import Indicator
-from record_store import sent_cards
+from record_store import seen_cards
 from record_store.audit import append as append_audit
 from record_store.database import Database
-from record_store.sent_cards import SeenCard
+from record_store.seen_cards import SeenCard
 
 REPEATED, SHOWN_BESIDE, COOLING, CAPPED = "repeated", "shown-beside", "cooling-down", "too-many"
 ANY_REASON = "*"
 HOUR_S = 3600
 FEEDBACK_WITHIN_S = 2 * 24 * HOUR_S  # a cool-down starts with the report; some clients send theirs at night
-# At these something is decided: that a card stood in the chart before does not mean that it is remembered now.
-DECIDING_HOOKS = frozenset(
-    {
-        "order-select",
-        "order-sign",
-        "order-dispatch",
-        "appointment-book",
-        "encounter-discharge",
-        "medication-prescribe",
-        "medication-refill",
-        "medication-verify",
-        "order-review",
-    }
-)
 _RANK = {indicator.value: rank for rank, indicator in enumerate(Indicator)}
 
 
@@ -210,14 +196,13 @@ class CardHygiene:
         user_key = None if user is None else self.pseudonyms.of_user(owner, user)
         hour = now - timedelta(seconds=HOUR_S)
         with self.db.read() as conn:
-            seen = sent_cards.seen_cards(
-                conn, owner, patient_key, now - timedelta(seconds=self.rules.looks_back_s)
-            )
+            since = now - timedelta(seconds=self.rules.looks_back_s)
+            seen = seen_cards.seen_cards(conn, owner, patient_key, since)
             to_user = about_patient = 0
             if self.rules.user_cards_per_hour and user_key is not None:
-                to_user = sent_cards.sent_since(conn, owner, hour, user_key=user_key)
+                to_user = seen_cards.shown_to(conn, owner, user_key, hour)
             if self.rules.patient_cards_per_hour:
-                about_patient = sent_cards.sent_since(conn, owner, hour, patient_key=patient_key)
+                about_patient = seen_cards.shown_about(conn, owner, patient_key, hour)
         return Situation(
             service=call.service_id,
             hook=call.request.hook.name,

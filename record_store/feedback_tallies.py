@@ -51,7 +51,7 @@ def by_group(conn: Connection, span: Span) -> list[Row]:
     """
     columns = [sent_card.c[name] for name in ("service", "hook", "model", "model_version", "threshold")]
     columns += [sent_card.c.issuer, sent_card.c.client]
-    last, later = last_report(), _replaced()
+    last, later = last_report(span.of()), _replaced()
     query = (
         select(
             *columns,
@@ -70,7 +70,7 @@ def by_group(conn: Connection, span: Span) -> list[Row]:
 
 def by_reason(conn: Connection, span: Span) -> list[Row]:
     """Return rows of service, model, model_version, reason_system, reason_code (None: no coded one), count."""
-    last = last_report()
+    last = last_report(span.of())
     columns = [*_BY_MODEL, last.c.reason_system, last.c.reason_code]
     query = select(*columns, func.count().label("count")).select_from(_with(last))
     query = query.where(span.of(), last.c.outcome == _OVERRIDDEN).group_by(*columns)
@@ -79,7 +79,7 @@ def by_reason(conn: Connection, span: Span) -> list[Row]:
 
 def by_score(conn: Connection, span: Span) -> list[Row]:
     """Return rows of service, model, model_version, score_bin, sent, accepted, overridden."""
-    last = last_report()
+    last = last_report(span.of())
     columns = [*_BY_MODEL, sent_card.c.score_bin]
     query = (
         select(
@@ -139,12 +139,13 @@ def suppressed(conn: Connection, span: Span) -> list[Row]:
     ]
 
 
-def last_report() -> Subquery:
-    """Return the last report of each card, by the client's time."""
+def last_report(cards: ColumnElement[bool]) -> Subquery:
+    """Return the last report of each of these cards, by the client's time. cards: a condition on `sent_card`."""
     newest = func.row_number().over(
         partition_by=feedback.c.card, order_by=(feedback.c.outcome_at.desc(), feedback.c.row.desc())
     )
-    ranked = select(feedback, newest.label("rank")).subquery()
+    theirs = feedback.c.card.in_(select(sent_card.c.card).where(cards))
+    ranked = select(feedback, newest.label("rank")).where(theirs).subquery()
     return select(ranked).where(ranked.c.rank == 1).subquery("last_report")
 
 

@@ -4,16 +4,16 @@ Patients and users are digests under a key of ours (`clinical.pseudonym`), never
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from record_store.database import Database
 from record_store.ledger import Row
-from record_store.tables import card_outcome, feedback, sent_card, shadow_call
-from record_store.times import from_text, to_text
+from record_store.tables import card_outcome, sent_card, shadow_call
+from record_store.times import to_text
 
 BINS = 20  # of the probability, for what-if curves
 PURGE_STEP = 1000  # rows a transaction, so that no purge keeps a hook call waiting
@@ -49,26 +49,6 @@ class SentCard:
     suggestions: tuple[str, ...] = ()
     shadow: bool = False
     replaces: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SeenCard:
-    """What is known of a card that somebody saw. reason_*, overridden_at: of its last report, if an override."""
-
-    card: str
-    sent_at: datetime
-    service: str
-    hook: str
-    hook_instance: str
-    user_key: str | None = field(repr=False)
-    indicator: str
-    model: str | None
-    model_version: str | None
-    probability: float | None
-    finding_key: str | None
-    reason_system: str | None = None
-    reason_code: str | None = None
-    overridden_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +91,6 @@ def _row(card: SentCard) -> dict[str, object]:
     }
 
 
-def replacing(conn: Connection, cards: Sequence[SentCard], within: timedelta) -> list[SentCard]:
-    """Return cards of one call, each with the card of an earlier hook that it stands for now, if there is one.
-
-    That is the newest card of the same service, patient, user and finding, sent `within` the time before by
-    another hook: at order-sign the clinician sees the card of patient-view again, and the first was not ignored.
-    """
-    if not any(card.finding_key for card in cards):
-        return list(cards)
-    first = cards[0]
-    seen = seen_cards(conn, first.issuer, first.patient_key, first.sent_at - within)
-    earlier: dict[str | None, str] = {}
-    for one in reversed(seen):
-        same = (one.service, one.user_key) == (first.service, first.user_key)
-        if same and one.hook != first.hook and one.finding_key:
-            earlier[one.finding_key] = one.card
-    return [replace(card, replaces=earlier.get(card.finding_key)) for card in cards]
-
-
 def add_shadow_call(conn: Connection, call: ShadowCall) -> None:
     """Add a call of a service in shadow mode, in the caller's transaction."""
     row = {name: getattr(call, name) for name in ShadowCall.__slots__}
@@ -149,57 +111,6 @@ def suggestions_of(conn: Connection, issuer: str, service: str, cards: Collectio
     )
     found = conn.execute(query.order_by(sent_card.c.card).with_for_update(read=True))
     return {card: set(orjson.loads(suggestions)) for card, suggestions in found}
-
-
-def seen_cards(conn: Connection, issuer: str, patient_key: str, since: datetime) -> list[SeenCard]:
-    """Return the cards about a patient that were shown to users of an issuer since a time, newest first."""
-    names = (sent_card.c[name] for name in SeenCard.__slots__ if name in sent_card.c)
-    query = (
-        select(*names)
-        .where(
-            sent_card.c.patient_key == patient_key,
-            sent_card.c.sent_at >= to_text(since),
-            sent_card.c.issuer == issuer,
-            sent_card.c.shadow == 0,
-        )
-        .order_by(sent_card.c.sent_at.desc(), sent_card.c.card)
-    )
-    rows = [dict(row) for row in conn.execute(query).mappings()]
-    overrides = _overrides(conn, [row["card"] for row in rows])
-    return [
-        SeenCard(**row | {"sent_at": from_text(row["sent_at"])} | overrides.get(row["card"], {})) for row in rows
-    ]
-
-
-def _overrides(conn: Connection, cards: list[str]) -> dict[str, dict[str, object]]:
-    """Return the last report of each card whose last one is an override; it counts from when we received it."""
-    if not cards:
-        return {}
-    query = select(feedback).where(feedback.c.card.in_(cards)).order_by(feedback.c.outcome_at, feedback.c.row)
-    last = {row["card"]: row for row in conn.execute(query).mappings()}
-    return {
-        card: {
-            "reason_system": row["reason_system"],
-            "reason_code": row["reason_code"],
-            "overridden_at": from_text(row["received_at"]),
-        }
-        for card, row in last.items()
-        if row["outcome"] == "overridden"
-    }
-
-
-def sent_since(
-    conn: Connection, issuer: str, since: datetime, *, patient_key: str | None = None, user_key: str | None = None
-) -> int:
-    """Return how many cards were shown since a time about a patient, or to a user."""
-    query = select(func.count()).where(
-        sent_card.c.sent_at >= to_text(since), sent_card.c.issuer == issuer, sent_card.c.shadow == 0
-    )
-    if patient_key is not None:
-        query = query.where(sent_card.c.patient_key == patient_key)
-    if user_key is not None:
-        query = query.where(sent_card.c.user_key == user_key)
-    return int(conn.execute(query).scalar_one())
 
 
 def purge(db: Database, before: datetime) -> int:

@@ -54,15 +54,15 @@ def shadow_against_live(conn: Connection, span: Span) -> list[Row]:
         .group_by(shadow_call.c.service, shadow_call.c.patient_key, day)
         .subquery()
     )
-    last = last_report()
+    anywhere = Span(span.since, span.until).of()
+    last = last_report(anywhere)
     spoke = case((said.c.cards > 0, 1), else_=0)
     beside = and_(
         said.c.patient_key == sent_card.c.patient_key, said.c.day == func.substr(sent_card.c.sent_at, 1, 10)
     )
     columns = (said.c.service, sent_card.c.service.label("live"), spoke.label("spoke"), last.c.outcome)
     joined = sent_card.join(last, last.c.card == sent_card.c.card).join(said, beside)
-    anywhere = Span(span.since, span.until)
-    query = select(*columns, func.count().label("cards")).select_from(joined).where(anywhere.of())
+    query = select(*columns, func.count().label("cards")).select_from(joined).where(anywhere)
     groups = (said.c.service, sent_card.c.service, spoke, last.c.outcome)
     return rows_of(conn, query.group_by(*groups).order_by(*groups))
 

@@ -1,7 +1,7 @@
 """The memory of cards that were really sent: only they can take feedback."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cds.call import HookCall
@@ -10,13 +10,27 @@ from cds.feedback.who import owner_of, user_of
 from cds.guidance import Guidance
 from clinical.clock import Clock
 from clinical.pseudonym import Pseudonyms
-from record_store import sent_cards
+from record_store import seen_cards, sent_cards
 from record_store.database import Database
 from record_store.ledger import Row
 from record_store.sent_cards import SentCard
 
 REPLACES_WITHIN = timedelta(hours=1)
 _DIGITS = 32
+# At these something is decided: that a card stood in the chart before does not mean that it is remembered now.
+DECIDING_HOOKS = frozenset(
+    {
+        "order-select",
+        "order-sign",
+        "order-dispatch",
+        "appointment-book",
+        "encounter-discharge",
+        "medication-prescribe",
+        "medication-refill",
+        "medication-verify",
+        "order-review",
+    }
+)
 
 
 def finding_digest(finding_key: str | None) -> str | None:
@@ -62,7 +76,25 @@ class SentCardLog:
     def rows(self, db: Database, call: HookCall, guidance: Guidance) -> list[Row]:
         """Return the rows of the cards. Raises Busy or Fault: then nothing may be sent."""
         cards = [sent_card_of(card, call, self.pseudonyms, self.now(), shadow=False) for card in guidance.cards]
-        if any(card.finding_key for card in cards):
-            with db.read() as conn:
-                cards = sent_cards.replacing(conn, cards, REPLACES_WITHIN)
-        return sent_cards.rows_of(cards)
+        return sent_cards.rows_of(_replacing(db, cards))
+
+
+def _replacing(db: Database, cards: list[SentCard]) -> list[SentCard]:
+    """Return cards of one call, each with the card of an earlier hook that it stands for now, if there is one.
+
+    At order-sign the clinician sees the card of patient-view again, and the first one was not ignored.
+    """
+    first = cards[0]
+    if first.hook not in DECIDING_HOOKS or first.user_key is None or not any(card.finding_key for card in cards):
+        return cards
+    with db.read() as conn:
+        earlier = seen_cards.of_other_hooks(
+            conn,
+            issuer=first.issuer,
+            service=first.service,
+            hook=first.hook,
+            patient_key=first.patient_key,
+            user_key=first.user_key,
+            since=first.sent_at - REPLACES_WITHIN,
+        )
+    return [replace(card, replaces=earlier.get(card.finding_key or "")) for card in cards]

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds.card import Card, CardAbout, Source
-from cds.feedback.sent import finding_digest
+from cds.feedback.sent import DECIDING_HOOKS, finding_digest
 from cds.guidance import Guidance
-from cds.hygiene import DECIDING_HOOKS, HygieneRules, Situation, screen
+from cds.hygiene import HygieneRules, Situation, screen
 from cds.testing import counting_uuids
 from clinical.clock import utc_now
 from clinical.codes import Coding
 from clinical.finding import ModelRef
 from clinical.risk import Indicator
-from record_store.sent_cards import SeenCard
+from record_store.seen_cards import SeenCard
 
 NOW = utc_now()
 RANK = {"info": 0, "warning": 1, "critical": 2}
