@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from clinical.errors import Busy, IncorrectInput
 from record_store.driver_errors import translated
+from record_store.sql import insert_once
 from record_store.sqlite_rows import AddRows, SqliteRows
 
 BUSY_TIMEOUT_S = 5.0
@@ -91,6 +92,19 @@ class Database:
             return
         with translated(), self._turn(within_s), self._rows().transaction(within_s) as add:
             yield add
+
+    def add_once(
+        self, table: Table, row: Mapping[str, object], key: Sequence[str], *, within_s: float = BUSY_TIMEOUT_S
+    ) -> bool:
+        """Add a row unless one with the same `key` columns is there, as cheaply as `append`; True when added.
+
+        A concurrent addition of the same key is waited for, so False means that the other row is committed.
+        """
+        if self.dialect != "sqlite":
+            with self.write(durable=False, within_s=within_s) as conn:
+                return insert_once(conn, table, row, key)
+        with translated(), self._turn(within_s):
+            return self._rows().add_once(table, row, key, within_s)
 
     def dispose(self) -> None:
         """Close this process's connections; the next use opens new ones."""

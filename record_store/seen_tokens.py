@@ -7,15 +7,16 @@ database decides, so workers, machines and restarts all answer alike.
 import hashlib
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import delete, func, select
 
+from clinical.errors import Busy
 from record_store.database import Database
-from record_store.sql import insert_once
 from record_store.tables import seen_token
 from record_store.times import to_text
 
 # A machine whose clock runs behind still takes a token that another one has begun to call expired.
 KEPT_AFTER_EXPIRY = timedelta(minutes=10)
+WAIT_S = 1.0  # for another writer: a hook has half a second in all
 _PURGE_EVERY = 64  # inserts; each purge removes at most twice as many rows as were added since the last one
 
 
@@ -43,11 +44,10 @@ class SeenTokens:
         """
         row = {"token_key": token_key(issuer, jti), "expires_at": to_text(expires_at)}
         # Not waiting for the disk: the row survives our death; docs/decisions/021 says what a power cut may do.
-        with self._db.write(durable=False) as conn:
-            first = insert_once(conn, seen_token, row, ["token_key"])
-            self._inserts += first
-            if first and self._inserts % _PURGE_EVERY == 1:
-                self._purge(conn, now)
+        first = self._db.add_once(seen_token, row, ("token_key",), within_s=WAIT_S)
+        self._inserts += first
+        if first and self._inserts % _PURGE_EVERY == 1:
+            self._purge(now)
         return first
 
     def count(self) -> int:
@@ -55,7 +55,7 @@ class SeenTokens:
         with self._db.read() as conn:
             return int(conn.execute(select(func.count()).select_from(seen_token)).scalar_one())
 
-    def _purge(self, conn: Connection, now: datetime) -> None:
+    def _purge(self, now: datetime) -> None:
         # A bounded number at a time, so that no caller waits for the sweep of a busy hour; SKIP LOCKED because
         # two workers that delete the same rows in different orders would block each other (PostgreSQL).
         old = (
@@ -65,4 +65,8 @@ class SeenTokens:
             .limit(2 * _PURGE_EVERY)
             .with_for_update(skip_locked=True)
         )
-        conn.execute(delete(seen_token).where(seen_token.c.token_key.in_(old)))
+        try:
+            with self._db.write(durable=False, within_s=WAIT_S) as conn:
+                conn.execute(delete(seen_token).where(seen_token.c.token_key.in_(old)))
+        except Busy:
+            return  # the token is noted, and what is left over goes another time

@@ -56,11 +56,20 @@ class SqliteRows:
         self._kept = conn
         return conn
 
+    def add_once(self, table: Table, row: Mapping[str, object], key: Sequence[str], within_s: float) -> bool:
+        """Add one row in a transaction of its own; return False when one with this key is there."""
+        with self.transaction(within_s):
+            conn = self._kept or self._open()
+            text = f"{self._statement(table, tuple(row))} ON CONFLICT ({', '.join(key)}) DO NOTHING"
+            return conn.execute(text, row).rowcount == 1
+
     def _add(self, conn: sqlite3.Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-        names = tuple(rows[0])
+        conn.executemany(self._statement(table, tuple(rows[0])), rows)
+
+    def _statement(self, table: Table, names: tuple[str, ...]) -> str:
         text = self._statements.get((table.name, *names))
         if text is None:
             values = ", ".join(f":{name}" for name in names)
             text = f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES ({values})'  # noqa: S608 - our own names
             self._statements[table.name, *names] = text
-        conn.executemany(text, rows)
+        return text
