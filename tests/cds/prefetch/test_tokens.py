@@ -179,7 +179,17 @@ def test_several_values_stand_only_where_a_list_may():
 
 
 def test_a_query_that_no_server_would_take_is_not_made():
-    assert filled("X?a={{context.x}}", context={"x": "y" * 6000}).reason == TOO_LONG
+    assert len(filled("X?a={{context.x}}", context={"x": "y" * 5996}).query) == 6000
+    assert filled("X?a={{context.x}}", context={"x": "y" * 5997}).reason == TOO_LONG
+
+
+def test_a_template_a_token_and_a_way_through_time_have_a_greatest_length():
+    assert parse_query("X?a=" + "b" * 3996).kind == "X"
+    assert parse_query("X?a={{context." + "x." * 495 + "y}}").kind == "X"
+    for far in ("X?a=" + "b" * 3997, "X?a={{context." + "x." * 496 + "y}}"):
+        with pytest.raises(IncorrectInput):
+            parse_query(far)
+    assert filled("X?a={{today() - 36525 days}}").query == "X?a=1926-11-26"
 
 
 @pytest.mark.parametrize(
