@@ -146,7 +146,7 @@ class _Loop:
             return True
         self.latencies.append(time.perf_counter() - state[1])
         if not state[2].startswith(GOOD) or self.want not in state[2]:
-            raise RuntimeError(state[2][:60].decode("ascii", "replace").splitlines()[0])
+            raise RuntimeError(f"{state[2][:40]!r} ... {state[2][-300:]!r}")
         return self._send(state)
 
 
