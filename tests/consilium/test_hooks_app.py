@@ -16,6 +16,7 @@ from cds.client.keys import new_key, public_set
 from cds.client.tokens import Client, mint
 from cds.hooks import HOOKS
 from cds.testing import HOOK_INSTANCE, hook_body
+from cds.wire_schema.testing import problems
 from clinical.clock import utc_now
 from clinical.errors import Fault
 from consilium.app import create_app
@@ -243,3 +244,24 @@ def test_the_page_names_every_status_that_an_error_has() -> None:
     answered = {status for _, status in outcome.ISSUE_CODE.values()} | {outcome.UNAUTHENTICATED[1]}
     assert answered <= set(STATUSES)
     assert {405, 408, 413, 415} <= set(STATUSES)
+
+
+def test_what_is_answered_is_legal_by_the_published_schemas(client_of: Make) -> None:
+    client = client_of()
+    assert problems("request", risk_body()) == []
+    assert problems("response", ask(client).get_json()) == []
+    assert problems("discovery", client.get("/cds-services").get_json()) == []
+    refused = [
+        ask(client, {}),
+        ask(client, hook_body()),
+        ask(client, hook_body(), service="none"),
+        ask(client, hook_body(), service="order-imaging"),
+        client.get("/cds-services/diabetes-risk"),
+        client.post("/cds-services/diabetes-risk", data="x"),
+        client.post("/cds-services/diabetes-risk/feedback", json={}),
+    ]
+    assert [answer.status_code for answer in refused] == [400, 412, 404, 400, 405, 415, 400]
+    assert [problems("outcome", answer.get_json()) for answer in refused] == [[]] * len(refused)
+    # What can be named by its place in the request is named.
+    named = [bool(answer.get_json()["issue"][0].get("expression")) for answer in refused]
+    assert named == [True, True, False, True, False, False, True]
