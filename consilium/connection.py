@@ -12,7 +12,42 @@ from consilium.framing import Framing
 from fhir_adapters.strict_json import MAX_BYTES
 
 READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again
-SEND_S = 30.0  # a whole answer; a client that does not read it must not keep a thread
+SEND_BYTES = 1 << 20
+
+
+class Outgoing:
+    """A socket that takes what it is given at once: what the client does not read yet waits in `unsent`.
+
+    So a thread ends with its answer, and the main loop sends the rest. Everything else is the socket's own.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.unsent = bytearray()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the socket has
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Send what the client takes now, keep the rest. Raises OSError when the client is gone."""
+        sent = 0 if self.unsent else self._sent(data)
+        self.unsent += memoryview(data)[sent:]
+
+    def send(self, data: bytes) -> int:
+        """As `sendall`."""
+        self.sendall(data)
+        return len(data)
+
+    def flush(self) -> bool:
+        """Send more of the rest; True when nothing is left. Raises OSError when the client is gone."""
+        del self.unsent[: self._sent(memoryview(self.unsent)[:SEND_BYTES].tobytes())]
+        return not self.unsent
+
+    def _sent(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
 
 class Arrived(Unreader):  # type: ignore[misc]  # gunicorn has no types
@@ -48,6 +83,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """
 
     parser: Any
+    sock: Outgoing
 
     def __init__(
         self,
@@ -58,17 +94,13 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         linger: "Callable[[Connection], None]",
     ) -> None:
         super().__init__(cfg, sock, client, server)
+        self.sock = Outgoing(sock)
         self._linger = linger
         self.framing = Framing(MAX_BYTES)
         self.ends_at = 0.0
         self.told_to_go_on = False
         self.drained = 0
         self.data_ready = True  # for gunicorn: it must not wait for data in a thread
-
-    def init(self) -> None:
-        """Be called in the thread before the parser is. What is sent must be taken within a time."""
-        super().init()
-        self.sock.settimeout(SEND_S)
 
     def begin(self, ends_at: float) -> None:
         """Await the next request; it may be here already, behind the one before (pipelining)."""
@@ -86,7 +118,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def hand_over(self) -> None:
         """Give the parser the bytes of one request, and none of what follows it."""
         if not self.initialized:
-            super().init()
+            self.init()
             self.parser.unreader = Arrived()
         self.parser.unreader.put(self.framing.request())
 

@@ -97,7 +97,9 @@ class Framing:
                 yield
             match = _CHUNK_SIZE.fullmatch(self.data, at, line)
             payload += int(match[1], 16) if match else 0
-            if match is None or payload > self._max_body:
+            if payload > self._max_body:
+                self.refused = 413
+            if match is None or self.refused is not None:
                 return len(self.data)
             if int(match[1], 16) == 0:
                 return (yield from self._trailers_end(line))

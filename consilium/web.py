@@ -100,6 +100,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "logger_class": RoutedLogger,
             "loglevel": "warning",
             "control_socket_disable": True,
+            "sendfile": False,  # it would wait for the client in a thread; our files are small
             "post_worker_init": self._worker_ready,
             "child_exit": _forget_worker,
         }.items():

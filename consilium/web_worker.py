@@ -1,15 +1,16 @@
 """A gunicorn gthread worker that gives a thread only to a request that has arrived whole.
 
 gunicorn's own worker reads in its threads and without a limit of time: as many clients as it has threads, each
-sending a byte now and then or nothing at all, end the service for everybody; and it waits in its main loop, two
-seconds each, for clients to close what it has closed (measured in tests/e2e/test_cds_abuse.py). Here the main
-loop collects the bytes, and nothing in it waits for anybody.
+sending a byte now and then or nothing at all, or not reading its answer, end the service for everybody; and it
+waits in its main loop, two seconds each, for clients to close what it has closed (tests/e2e/test_cds_abuse.py).
+Here the main loop collects what comes and sends what is left, and nothing in it waits for anybody.
 """
 
 import errno
 import selectors
 import socket
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from functools import partial
 from itertools import takewhile
@@ -23,7 +24,8 @@ from consilium.connection import Connection
 from consilium.refusals import refusal, status_of
 from fhir_adapters.strict_json import MAX_BYTES
 
-MAX_HELD_BYTES = 64 << 20  # of one worker's requests, arriving or waiting for a thread
+MAX_HELD_BYTES = 64 << 20  # of one worker: requests that arrive or wait for a thread, answers nobody reads
+SEND_S = 30.0  # within which a client must have read a whole answer
 RECEIVE_BYTES = 256 << 10
 PIECES = 4  # taken of one client before it is the next one's turn
 LINGER_S = 2.0
@@ -44,6 +46,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         # Each in the order of `ends_at`, because all wait equally long.
         self._arriving: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
+        self._sending: dict[Connection, Future[Any]] = {}
         self._held: dict[Connection, int] = {}
 
     def accept(self, listener: socket.socket) -> None:
@@ -72,6 +75,9 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
     def finish_request(self, conn: Connection, fs: "Future[Any]") -> None:
         """Take the connection back from its thread; a next request may be here already."""
         self._held.pop(conn, None)
+        if conn.sock.unsent:
+            self._send_rest(conn, fs)
+            return
         super().finish_request(conn, fs)
         if self.keepalived_conns and self.keepalived_conns[-1] is conn and conn.has_more():
             self.on_client_socket_readable(conn, conn.sock)
@@ -83,6 +89,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         late = now if self.alive else now + self._request_seconds - STOP_KEEPALIVE_LINGER
         for conn in _until(self._arriving, late):
             self._end(conn, 408)
+        for conn in _until(self._sending, now):
+            self._give_up(conn)
         for conn in _until(self._lingering, now):
             self._end_linger(conn)
 
@@ -111,6 +119,32 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         self._lingering[conn] = None
         if len(self._lingering) > MAX_LINGERING:
             self._end_linger(next(iter(self._lingering)))
+
+    def _send_rest(self, conn: Connection, fs: "Future[Any]") -> None:
+        """Go on sending an answer that the client has not read; its next request is not looked at before."""
+        conn.ends_at = time.monotonic() + SEND_S
+        self._sending[conn] = fs
+        self._held[conn] = len(conn.sock.unsent)
+        conn.sock.setblocking(False)
+        self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._writable, conn))
+        self._stay_within_memory()
+
+    def _writable(self, conn: Connection, _sock: object) -> None:
+        try:
+            done = conn.sock.flush()
+        except OSError:
+            self._give_up(conn)
+            return
+        if done:
+            self._unregister(conn)
+            self.finish_request(conn, self._sending.pop(conn))
+
+    def _give_up(self, conn: Connection) -> None:
+        self._unregister(conn)
+        self._sending.pop(conn, None)
+        self._held.pop(conn, None)
+        self.nr_conns -= 1
+        conn.close()
 
     def _readable(self, conn: Connection, _sock: object) -> None:
         if conn in self._arriving:
@@ -154,9 +188,16 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         return conn not in self._arriving
 
     def _stay_within_memory(self) -> None:
-        # The largest that is not whole goes first: a small call is never refused for what others have sent.
-        while self._arriving and sum(self._held.values()) > MAX_HELD_BYTES:
-            self._end(max(self._arriving, key=lambda conn: len(conn.framing.data)), 503)
+        # The largest goes first: a small call is never refused for what others have sent or do not read.
+        while sum(self._held.values()) > MAX_HELD_BYTES and (self._arriving or self._sending):
+            conn = max((*self._arriving, *self._sending), key=self._size)
+            if conn in self._sending:
+                self._give_up(conn)
+            else:
+                self._end(conn, 503)
+
+    def _size(self, conn: Connection) -> int:
+        return self._held.get(conn, 0)
 
     def _make_room(self) -> None:
         """End the oldest client that is not being answered: half a request, else a connection kept open."""
@@ -215,6 +256,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             return  # it was not, or is closed
 
 
-def _until(waiting: dict[Connection, None], moment: float) -> list[Connection]:
+def _until(waiting: Iterable[Connection], moment: float) -> list[Connection]:
     """Return those whose time is up; `waiting` is in the order of `ends_at`."""
     return list(takewhile(lambda conn: conn.ends_at <= moment, waiting))

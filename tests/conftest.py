@@ -25,7 +25,12 @@ TOGETHER = {
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
 }
-BY_FILE = ("tests/e2e/test_serve.py", "tests/fhir_adapters/test_search_oracle.py", "tests/model_export/")
+BY_FILE = (
+    "tests/e2e/test_serve.py",
+    "tests/e2e/test_cds_abuse.py",
+    "tests/fhir_adapters/test_search_oracle.py",
+    "tests/model_export/",
+)
 
 # `make unit` looks at fewer examples of each property than `make test`.
 settings.register_profile("unit", max_examples=10, deadline=None)
