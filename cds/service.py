@@ -11,7 +11,7 @@ from cds.call import HookCall
 from cds.caller import Caller
 from cds.card import Card
 from cds.guidance import Guidance
-from cds.hooks import Hook
+from cds.hooks import HOOKS, Hook
 from cds.links import LinkSigner
 from cds.prefetch import FhirReader, PrefetchTemplate, ordered
 from cds.stages import (
@@ -129,6 +129,11 @@ class Service:
     def __post_init__(self) -> None:
         if not _SERVICE_ID.fullmatch(self.id):
             raise Fault(f"the service {self.id} has an id that is no URL segment")
+        published = HOOKS.get(self.hook.name)
+        if published is not None and published is not self.hook:
+            raise Fault(
+                f"the service {self.id} has a definition of {self.hook.name} that is not the published one"
+            )
         ordered(self.prefetch)  # raises for a key twice, and for keys that depend on themselves
 
     def describe(self) -> dict[str, object]:

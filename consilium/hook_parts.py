@@ -8,7 +8,7 @@ from cds.budget import Budgets
 from cds.bulkhead import Bulkhead
 from cds.call_audit import AuditOfCalls
 from cds.caller import Caller
-from cds.circuit import Circuits, GuardedReader
+from cds.circuit import CLOSED, OPENED, Circuits, GuardedReader
 from cds.links import LinkSigner
 from cds.prefetch import FhirReader
 from cds.result_cache import ResultCache
@@ -110,6 +110,8 @@ def _new_uuid() -> str:
 
 def _circuit_event(kind: str, name: str, event: str) -> None:
     metrics.CIRCUIT_EVENTS.labels(kind, name, event).inc()
+    if event in {OPENED, CLOSED}:
+        metrics.CIRCUIT_OPEN.labels(kind, name).set(event == OPENED)
 
 
 def _result_event(service: str, event: str) -> None:

@@ -39,6 +39,12 @@ PREFETCH = Counter(
 CIRCUIT_EVENTS = Counter(
     "consilium_circuit_events_total", "What circuits before services and EHRs did", ["kind", "name", "event"]
 )
+CIRCUIT_OPEN = Gauge(
+    "consilium_circuit_open",
+    "Web workers in which the circuit is open",
+    ["kind", "name"],
+    multiprocess_mode="livesum",
+)
 RESULT_CACHE = Counter("consilium_result_cache_total", "Answers used again or worked out", ["service", "event"])
 HTTP_REQUESTS = Counter("consilium_http_requests_total", "HTTP requests by route and status", ["route", "status"])
 INSTANCES = Counter("consilium_dicom_instances_total", "C-STORE requests by the status answered", ["dimse_status"])

@@ -189,6 +189,11 @@ def test_the_hook_of_an_organisation_is_known_where_a_service_declares_it(make_c
     assert post(client, "other", body).status_code == 400
 
 
+def test_a_published_hook_is_not_defined_anew():
+    with pytest.raises(Fault):
+        replace(one_card_service(), hook=replace(PATIENT_VIEW, version="9.9"))
+
+
 def test_a_card_that_cannot_be_recorded_is_not_sent(make_client, post, shared_db, rows):
     class Full:
         def rows(self, db, call, guidance):

@@ -174,6 +174,8 @@ def test_a_service_that_keeps_failing_is_not_asked_for_a_while(client_of: Any) -
     assert len(asked) == FAILURES
     assert int(answers[-1].headers["Retry-After"]) > 0
     assert all("cards" not in answer.get_json() for answer in answers)
+    circuit = {"kind": "service", "name": "often-broken"}
+    assert REGISTRY.get_sample_value("consilium_circuit_open", circuit) == 1
 
 
 def test_the_same_question_on_another_hook_is_answered_without_the_model(client_of: Any) -> None:
