@@ -78,7 +78,7 @@ def claim_problems(
 def audiences(profile: IssuerProfile, url: str) -> set[str]:
     """Return what a call of `url` may name as its audience: compared letter by letter, as they must be."""
     path = urlsplit(url).path
-    at = path.rfind("/cds-services")
+    at = path.find("/cds-services")
     return {url, *profile.aud_aliases, *(base + path[at:] for base in profile.aud_bases)}
 
 

@@ -1,7 +1,7 @@
 """What an operator is told of callers that were not let in: one audit row, without anything of the token itself.
 
-Bounded: whoever knocks all day fills neither the disk nor the table. Of each kind of refusal so many a minute are
-written; the next row says how many were left out.
+Bounded: whoever knocks all day does not fill the disk. Of each kind of refusal so many a minute are written, and
+of all together so many an hour; the next row of a kind says how many were left out.
 """
 
 import threading
@@ -18,6 +18,7 @@ from record_store.database import Database
 
 ACTION = "token-refused"
 ROWS_A_MINUTE = 10  # for each reason and issuer
+ROWS_AN_HOUR = 300  # for all of them, of one process: a day of knocking is some 2 MB
 KINDS = 256  # at a time: reasons times issuers; what comes on top waits for the next minute
 
 log = structlog.get_logger()
@@ -44,7 +45,8 @@ class RefusalLog:
         self._now = now
         self._observe = observe
         self._lock = threading.Lock()
-        self._minute = -1
+        self._minute = self._hour = -1
+        self._this_hour = 0
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
     def record(self, refused: Refused, path: str) -> None:
@@ -83,20 +85,25 @@ class RefusalLog:
     def _place(self, issuer: str, reason: str) -> int | None:
         """Return how many of this kind were left out before, or None when this one is left out too."""
         with self._lock:
-            minute = int(self._now().timestamp() // 60)
-            if minute != self._minute:
-                self._minute = minute
-                self._kinds = {
-                    name: _Kind(0, kind.left_out) for name, kind in self._kinds.items() if kind.left_out
-                }
+            self._turn_pages()
             kind = self._kinds.get((issuer, reason))
             if kind is None:
                 if len(self._kinds) >= KINDS:
                     return None
                 kind = self._kinds[issuer, reason] = _Kind()
-            if kind.written >= ROWS_A_MINUTE:
+            if kind.written >= ROWS_A_MINUTE or self._this_hour >= ROWS_AN_HOUR:
                 kind.left_out += 1
                 return None
             left_out, kind.left_out = kind.left_out, 0
             kind.written += 1
+            self._this_hour += 1
             return left_out
+
+    def _turn_pages(self) -> None:
+        """Begin to count anew when another minute or hour has begun; what was left out is still to be told."""
+        minute = int(self._now().timestamp() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._kinds = {name: _Kind(0, kind.left_out) for name, kind in self._kinds.items() if kind.left_out}
+        if minute // 60 != self._hour:
+            self._hour, self._this_hour = minute // 60, 0

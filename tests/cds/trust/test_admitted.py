@@ -7,10 +7,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from cds.caller import ANONYMOUS, Capabilities
+from cds.trust import tokens
+from cds.trust.checks import audiences
 from cds.trust.door import BEARER, BearerDoor, OpenDoor
 from cds.trust.issuer import TrustFile
 from cds.trust.jwk import Algorithm, read_key
 from cds.trust.parts import door
+from cds.trust.refusal import Refused
 from cds.trust.refusal_log import RefusalLog
 from cds.trust.testing import part
 from clinical.errors import Busy, Denied, Fault
@@ -90,6 +93,10 @@ def test_an_alias_that_the_site_has_set_is_taken_for_the_address(make_house, hos
     for aud in ("our-cds", "https://inside.example/cds/cds-services/one-card", URL):
         assert house.call(mint(aud=aud)).status_code == 200
     assert house.call(mint(aud="https://inside.example/cds/cds-services/other")).status_code == 401
+    odd = "/cds-services/cds-services-one"
+    assert f"https://inside.example/cds{odd}" in audiences(
+        house.door._trust.issuers[0], f"https://cds.example{odd}"
+    )
 
 
 def test_the_caller_is_what_the_site_knows_of_it(make_house, hospital, mint, shared_db):
@@ -179,6 +186,26 @@ def test_refusals_are_recorded_and_counted_but_never_without_bound(make_house, h
     now.advance(60)
     house.call("not.a.token")
     assert json.loads(house.told()[-1]["detail"])["left_out"] == 15
+
+
+def test_a_day_of_knocking_fills_no_disk(make_house, hospital, now):
+    house = make_house(hospital)
+    for _ in range(120):
+        for shown in ("a", "a.b", "e30.e30.e30", "not.a.token", "x" * 9000):
+            house.door._audit.record(refusal_of(shown), "/cds-services/one-card")
+        now.advance(15)
+    assert len(house.told()) <= 300
+    now.advance(3600)
+    house.call("a")
+    assert json.loads(house.told()[-1]["detail"])["left_out"] > 0
+
+
+def refusal_of(shown):
+    try:
+        tokens.parse(shown)
+    except Refused as refused:
+        return refused
+    raise AssertionError
 
 
 def test_the_operator_is_told_whose_token_it_was_and_nothing_that_was_in_it(house, mint):
