@@ -290,7 +290,8 @@ def test_today_is_the_day_in_utc():
     template = PrefetchTemplate("x", "Observation?patient={{context.patientId}}&date=ge{{today()}}")
     late_in_new_york = datetime(2026, 11, 25, 22, 0, tzinfo=timezone(timedelta(hours=-5)))
     assert resolve(template, request, now=lambda: late_in_new_york).endswith("date=ge2026-11-26")
-    assert resolve(template, request).endswith(f"date=ge{datetime.now(UTC).date().isoformat()}")
+    before = datetime.now(UTC).date().isoformat()
+    assert resolve(template, request)[-10:] in {before, datetime.now(UTC).date().isoformat()}
 
 
 def test_a_thousand_drafts_that_refer_to_each_other_are_followed_in_no_time():
