@@ -1,5 +1,6 @@
 """The web process: gunicorn with threads, each worker building its collaborators after the fork."""
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from consilium.wiring import House
 from model_runtime.engine import LocalEngine
 
 GRACE_S = 6
+COLLECT_EVERY = 5000  # new containers; what one large call makes
 
 log = structlog.get_logger()
 
@@ -133,6 +135,18 @@ def _warm(context: CdsContext) -> None:
             engine.check_files(state.name)
             if state.version:
                 engine.warm(state.name, heavy=False)
+    _leave_what_stays_alone()
+
+
+def _leave_what_stays_alone() -> None:
+    """Take what a worker has loaded out of the garbage collector's rounds.
+
+    A call of 74 kB makes thousands of dictionaries; each full round then went through every module and model of
+    the worker too. Measured: a third more such calls a second, and half the time of the slowest.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 20)
 
 
 def _forget_worker(_server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
