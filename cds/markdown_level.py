@@ -36,5 +36,6 @@ def _item(headers: Sequence[str], cells: Sequence[str]) -> str:
     # With two columns the second needs no name.
     named = zip(headers[1:], rest, strict=False)
     said = [cell if len(headers) == 2 else f"{header} {cell}".strip() for header, cell in named if cell]
-    head = f"**{first}**" if first else headers[0]
+    named_row = f"{headers[0]} {first}" if first.isdigit() else first or headers[0]
+    head = f"**{named_row}**"
     return f"- {head}: {'; '.join(said)}" if said else f"- {head}"

@@ -1,5 +1,7 @@
 """No text of a model or a record makes markup or a link in a card; an independent Markdown reader judges."""
 
+import itertools
+
 import pytest
 from markdown_it import MarkdownIt
 
@@ -32,8 +34,14 @@ def texts_of(detail):
     return kinds, links, " ".join(child.content for child in inner)
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("service", ["breast-lesion", "diabetes-risk", "heart-rate", "imaging-findings"])
+SERVICES = ("breast-lesion", "diabetes-risk", "imaging-findings")
+
+
+# The heart rate reads no words of the record, so two of the texts are enough there.
+@pytest.mark.parametrize(
+    ("service", "hostile"),
+    [*itertools.product(SERVICES, HOSTILE), *(("heart-rate", hostile) for hostile in HOSTILE[:2])],
+)
 def test_no_text_makes_markup_or_a_link(service, hostile, ask, engine_with):
     def change(prefetch):
         prefetch["patient"]["name"] = [{"family": hostile}]
