@@ -105,10 +105,21 @@ def _call(table: Mapping[str, Mapping[str, Service]], door: _Door) -> Callable[[
         caller = door.admit(f"/{service_id}")
         # From here on a body that trickles in holds a place of its caller, and not of the others.
         with door.context.bulkhead.enter(caller.issuer):
-            body = answer_call(Course(service_id, caller, started), hooks, read_body, door.context)
+            body = _answered(Course(service_id, caller, started), hooks, door.context)
         return Response(orjson.dumps(body), mimetype=JSON)
 
     return call
+
+
+def _answered(course: Course, hooks: Mapping[str, Service], context: CdsContext) -> dict[str, object]:
+    if context.tape is None:
+        return answer_call(course, hooks, read_body, context)
+    return context.tape.record(
+        course.service_id,
+        read_body,
+        context.reader_of,
+        lambda read, reader_of: answer_call(course, hooks, read, context.read_by(reader_of)),
+    )
 
 
 def _feedback(table: Mapping[str, Mapping[str, Service]], door: _Door) -> Callable[[str], Response]:

@@ -3,6 +3,7 @@
 Adding a service is one module with a `SERVICE` and one line in `cds/services/__init__.py`.
 """
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from cds.stages import (
     Budget,
     Bulkhead,
     CallAudit,
+    CallTape,
     Circuits,
     CrossOrigin,
     Doorkeeper,
@@ -32,6 +34,7 @@ from cds.stages import (
     NoShadow,
     NothingKept,
     ObservePrefetch,
+    ReaderOf,
     Results,
     SentCards,
     Shadow,
@@ -65,7 +68,7 @@ class CdsContext:
     observe: told (service id, outcome, seconds) after each call, for metrics; outcome is "cards", "no-cards",
         "shadow" or an error's category. observe_prefetch: see `cds.stages`.
     drift: told what a model was asked and what it said, case by case.
-    sent, feedback, audit: None keeps nothing, and feedback is a 404.
+    sent, feedback, audit: None keeps nothing, and feedback is a 404. tape: None records no calls.
     The other fields are the stages of `cds.stages`.
     """
 
@@ -76,7 +79,7 @@ class CdsContext:
     new_uuid: Callable[[], str]
     base_url: str = ""
     fhir: FhirReader | None = None
-    reader_for: Callable[[Caller], FhirReader | None] | None = None
+    reader_for: ReaderOf | None = None
     budget_s: float = 5.0
     budget: Budget | None = None
     observe: Callable[[str, str, float], None] = observe_nothing
@@ -93,6 +96,7 @@ class CdsContext:
     sent: SentCards | None = None
     feedback: FeedbackDesk | None = None
     audit: CallAudit | None = None
+    tape: CallTape | None = None
     ledger: Ledger = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +105,12 @@ class CdsContext:
     def budget_of(self, hook: str, service_id: str) -> float:
         """Return the seconds that a call of this service on this hook may take."""
         return self.budget_s if self.budget is None else self.budget(hook, service_id)
+
+    def read_by(self, reader_for: ReaderOf) -> "CdsContext":
+        """Return this context with another who fetches; everything else is shared, the ledger too."""
+        changed = copy.copy(self)
+        object.__setattr__(changed, "reader_for", reader_for)
+        return changed
 
     def reader_of(self, caller: Caller) -> FhirReader | None:
         """Return who fetches for this caller."""

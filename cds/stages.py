@@ -13,6 +13,7 @@ from cds.call import HookCall
 from cds.caller import ANONYMOUS, Caller, Capabilities
 from cds.deadline import Deadline
 from cds.guidance import Guidance
+from cds.prefetch.reader import FhirReader
 from record_store.database import Database
 from record_store.ledger import Row
 
@@ -213,6 +214,20 @@ class CallAudit(Protocol):
 
     def row(self, call: CallRecord) -> Row:
         """Return the row of one call."""
+        ...
+
+
+ReaderOf = Callable[[Caller], FhirReader | None]
+Answer = Callable[[Callable[[], Mapping[str, object]], ReaderOf], dict[str, object]]
+
+
+class CallTape(Protocol):
+    """Where a site keeps de-identified calls, to look at an incident offline."""
+
+    def record(
+        self, service_id: str, read: Callable[[], Mapping[str, object]], reader_of: ReaderOf, answer: Answer
+    ) -> dict[str, object]:
+        """Return what `answer` gives, or raise what it raises, having kept the call."""
         ...
 
 

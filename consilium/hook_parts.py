@@ -11,8 +11,10 @@ from cds.caller import Caller
 from cds.circuit import CLOSED, OPENED, Circuits, GuardedReader
 from cds.links import LinkSigner
 from cds.prefetch import FhirReader
+from cds.recording.recorder import CallRecorder
 from cds.result_cache import ResultCache
 from cds.service import CdsContext
+from cds.services import SERVICES
 from cds.stages import Doorkeeper
 from cds.trust import issuers, parts
 from cds.trust.cors import Cors
@@ -20,6 +22,7 @@ from cds.trust.issuer import TrustFile
 from cds.trust.readers import Readers
 from consilium import metrics
 from consilium.feedback_parts import feedback_parts
+from consilium.keys import RECORDING_KEY, derived_key
 from consilium.settings import is_loopback
 from consilium.wiring import House
 from fhir_adapters.allow_list import AllowedServer, Network
@@ -53,7 +56,18 @@ def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
         sent=cards.sent,
         feedback=cards.feedback,
         audit=AuditOfCalls(house.now),
+        tape=_tape(house),
     )
+
+
+def _tape(house: House) -> CallRecorder | None:
+    folder = house.settings.record_calls_dir
+    if folder is None:
+        return None
+    keys: dict[str, tuple[str, ...]] = {}
+    for one in SERVICES:
+        keys[one.id] = (*keys.get(one.id, ()), *(template.key for template in one.prefetch))
+    return CallRecorder(folder, derived_key(house.key, RECORDING_KEY), house.now, keys)
 
 
 def trust_of(house: House) -> TrustFile | None:

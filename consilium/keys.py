@@ -13,6 +13,7 @@ from clinical.errors import Fault
 from consilium.settings import Settings
 
 KEY_BYTES = 32
+RECORDING_KEY = "recordings"  # the purpose of the key that disguises recorded calls
 
 
 def master_key(settings: Settings) -> bytes:

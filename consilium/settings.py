@@ -191,6 +191,7 @@ class Settings(BaseSettings):
     hook_budgets: Annotated[dict[str, int], BeforeValidator(_from_json), AfterValidator(_hook_budgets)] = {}
     benchmark_services: bool = False
     cds_issuers_file: Path | None = None
+    record_calls_dir: Path | None = None
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_from_json), AfterValidator(_cors_origins)] = ()
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
