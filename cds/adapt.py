@@ -6,6 +6,7 @@ client (cds.caller); a card made here goes through the same checks as any other.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid5
 
 from cds.actions import Action
@@ -32,7 +33,8 @@ def adapt(guidance: Guidance, capabilities: Capabilities) -> Guidance:
     elif guidance.system_actions:
         first, *others = guidance.cards
         guidance = Guidance((_as_suggestion(first, guidance.system_actions), *others))
-    return replace(guidance, cards=tuple(_card(card, capabilities) for card in guidance.cards))
+    cards = tuple(_card(card, capabilities) for card in guidance.cards)
+    return guidance if cards == guidance.cards else replace(guidance, cards=cards)
 
 
 def _card(card: Card, client: Capabilities) -> Card:
@@ -46,15 +48,16 @@ def _card(card: Card, client: Capabilities) -> Card:
         _line(NOT_OPENED, [link.label for link in closed if not link.spare]),
     )
     first_line = client.version is SpecVersion.V1
-    return replace(
-        card,
-        detail=(detail if client.tables else without_tables(detail)) or None,
-        links=tuple(opened),
-        suggestions=offer.kept,
-        selection_behavior=offer.behavior,
-        source=replace(card.source, topic=None) if first_line else card.source,
-        override_reasons=() if first_line or not client.override_reasons else card.override_reasons,
-    )
+    changes: dict[str, Any] = {
+        "detail": (detail if client.tables else without_tables(detail)) or None,
+        "links": tuple(opened),
+        "suggestions": offer.kept,
+        "selection_behavior": offer.behavior,
+        "source": replace(card.source, topic=None) if first_line else card.source,
+        "override_reasons": () if first_line or not client.override_reasons else card.override_reasons,
+    }
+    # Most clients understand most cards whole, and making one checks all of it again.
+    return card if all(getattr(card, name) == new for name, new in changes.items()) else replace(card, **changes)
 
 
 def _urls(card: Card, links: Sequence[Link]) -> list[PublicUrl]:
