@@ -244,6 +244,13 @@ def test_a_search_that_reports_an_error_is_not_taken_for_none_found():
     assert gathered((CONDITIONS,), prefetch={"conditions": bundle(REMARK)})["conditions"].state is State.EMPTY
 
 
+@pytest.mark.parametrize("answer", [{}, {"resourceType": 7}, bundle(bundle()), bundle({"id": "x"})])
+def test_what_a_server_answers_that_is_no_resource_is_not_read(answer):
+    found = gathered((CONDITIONS,), Ehr({"Condition?patient=p1": answer}))["conditions"]
+    assert (found.state, found.value) == (State.ABSENT, None)
+    assert found.reason == "it was not sent, and the answer of the FHIR server is not FHIR JSON"
+
+
 def test_an_optional_key_that_comes_late_is_left_out_and_says_so():
     ehr = Ehr({"Condition?patient=p1": FetchFailed(Reason.TIMEOUT)})
     found = gathered((CONDITIONS, ROLES), ehr)

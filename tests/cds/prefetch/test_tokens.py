@@ -279,6 +279,7 @@ def test_queries_that_ask_the_same_are_known_to(one, other):
         ("Observation?a=b%26c=d", "Observation?a=b&c=d"),
         ("Observation?_sort=date", "Observation?_sort=-date"),
         ("Patient/p1", "Patient?_id=p1"),
+        ("Patient/p1", "Patient/p2"),
     ],
 )
 def test_queries_that_ask_something_else_are_known_to(one, other):
