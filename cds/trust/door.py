@@ -3,7 +3,6 @@
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from cds.caller import ANONYMOUS, Caller
@@ -16,23 +15,6 @@ from clinical.errors import Busy, Denied
 from record_store.seen_tokens import SeenTokens
 
 BEARER = Caller("bearer-token", "bearer-token")
-
-
-class Doorkeeper(Protocol):
-    """Who may call; see `cds.stages`, where the pipeline has it from."""
-
-    def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
-        """Return who calls.
-
-        headers: names in Title-Case. url: the public URL called, from configuration and not from `Host`. peer: the
-        address of the other end of the connection; only there does a client certificate's header count.
-
-        Raises Denied(unauthenticated=True), Busy when nobody can be checked just now.
-        """
-        ...
-
-    def warm(self) -> None:
-        """Fetch what the first caller would have to wait for, in the background. Call it in a web worker only."""
 
 
 class TokenDoor:
@@ -48,7 +30,7 @@ class TokenDoor:
         self._audit = audit
 
     def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
-        """See Doorkeeper."""
+        """See cds.stages.Doorkeeper."""
         certificate = client_certificate.fingerprint(headers, peer, self._trust.certificate_header)
         authorization = headers.get("Authorization")
         try:
@@ -86,7 +68,7 @@ class BearerDoor:
         self._audit = audit
 
     def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
-        """See Doorkeeper."""
+        """See cds.stages.Doorkeeper."""
         del peer
         try:
             self._compare(tokens.bearer(headers.get("Authorization")))
@@ -117,7 +99,7 @@ class OpenDoor:
         self._tokens_door = tokens_door
 
     def admit(self, headers: Mapping[str, str], url: str, peer: str = "") -> Caller:
-        """See Doorkeeper."""
+        """See cds.stages.Doorkeeper."""
         if self._tokens_door is None or not headers.get("Authorization"):
             return ANONYMOUS
         return self._tokens_door.admit(headers, url, peer)

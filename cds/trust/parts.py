@@ -1,6 +1,7 @@
 """The door that a site's settings ask for."""
 
-from cds.trust.door import BearerDoor, Doorkeeper, OpenDoor, TokenDoor
+from cds.stages import Doorkeeper
+from cds.trust.door import BearerDoor, OpenDoor, TokenDoor
 from cds.trust.issuer import TrustFile
 from cds.trust.key_fetch import KeyFetcher
 from cds.trust.keys import KeyRing

@@ -1,7 +1,6 @@
 """A hospital whose tokens are good, its keys, and the hooks behind a door."""
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,13 +8,16 @@ from flask import Flask
 from sqlalchemy import select
 
 from cds.http import blueprint
-from cds.testing import one_card_service
+from cds.links import LinkSigner
+from cds.service import CdsContext
+from cds.testing import counting_uuids, one_card_service
 from cds.trust.door import TokenDoor
 from cds.trust.issuer import IssuerProfile, TrustFile
 from cds.trust.jwk import RECOMMENDED, read_key
 from cds.trust.keys import KeyRing
 from cds.trust.refusal_log import RefusalLog
 from cds.trust.testing import CannedFetcher, Signer, claims
+from model_runtime.testing import CannedEngine
 from record_store.seen_tokens import SeenTokens
 from record_store.tables import audit
 
@@ -61,13 +63,58 @@ class Desk:
         self.last = (service_id, caller, body)
 
 
-class House:
-    """The hooks behind a door: post(token) -> answer, and what the operator is told."""
+class Frame:
+    """Where a door is hung: one application serves all tests, each with its own door."""
 
-    def __init__(self, door, context, db):
-        context = replace(context, door=door, base_url=BASE, feedback=Desk())
+    door = reader = None
+
+    def admit(self, headers, url, peer=""):
+        return self.door.admit(headers, url, peer)
+
+    def warm(self):
+        pass
+
+    def reader_for(self, caller):
+        return self.reader
+
+
+@pytest.fixture(scope="session")
+def frame():
+    return Frame()
+
+
+@pytest.fixture(scope="session")
+def make_app(shared_db, frame):
+    """make_app(service, ...) -> an application whose door and reader are those of `frame`."""
+
+    def make(*services):
+        context = CdsContext(
+            engine=CannedEngine({}, {}),
+            db=shared_db,
+            now=lambda: NOW,
+            links=LinkSigner(b"k" * 32, BASE, lambda: NOW),
+            new_uuid=counting_uuids(),
+            base_url=BASE,
+            door=frame,
+            reader_for=frame.reader_for,
+            feedback=Desk(),
+        )
         app = Flask("trust-test")
-        app.register_blueprint(blueprint([one_card_service()], context))
+        app.register_blueprint(blueprint(services, context))
+        return app
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def one_card_app(make_app):
+    return make_app(one_card_service())
+
+
+class House:
+    """The hooks behind a door: call(token) -> answer, and what the operator is told."""
+
+    def __init__(self, door, app, db):
         self.client, self.door, self.db = app.test_client(), door, db
 
     def call(self, token=None, *, path="/cds-services/one-card", authorization=None, **more):
@@ -90,7 +137,7 @@ class House:
 
 
 @pytest.fixture
-def make_house(make_context, shared_db, now):
+def make_house(one_card_app, frame, shared_db, now):
     """make_house(profile, ..., fetcher=...) -> House with a clean audit and a fresh memory of used tokens."""
 
     def make(*profiles, fetcher=None, header=None, observe=lambda issuer, reason: None):
@@ -102,7 +149,8 @@ def make_house(make_context, shared_db, now):
         door = TokenDoor(
             TrustFile(profiles, header), ring, SeenTokens(shared_db), now, RefusalLog(shared_db, now, observe)
         )
-        return House(door, make_context(now=now), shared_db)
+        frame.door = door
+        return House(door, one_card_app, shared_db)
 
     return make
 

@@ -14,11 +14,9 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from flask import Flask
 
 from cds.caller import Caller
 from cds.hooks import PATIENT_VIEW
-from cds.http import blueprint
 from cds.prefetch import PrefetchTemplate
 from cds.service import Service
 from cds.trust.issuer import TrustFile
@@ -145,15 +143,17 @@ ASKS_PAGES = Service(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def asking_app(make_app):
+    return make_app(ASKS, ASKS_PAGES)
+
+
 @pytest.fixture
-def call(make_context, make_house, hospital, mint, names):
+def call(asking_app, frame, make_house, hospital, mint, names):
     """call(service, **body) -> the answer to a call with a good token, by a hospital with one FHIR server."""
     profile = replace(hospital, fhir_bases=(AllowedServer(EHR, Network.PUBLIC),))
-    readers = Readers(TrustFile((profile,)), resolve=names, tls=TLS)
-    door = make_house(profile).door
-    context = replace(make_context(), door=door, base_url="https://cds.example", reader_for=readers.reader)
-    app = Flask("ssrf-test")
-    app.register_blueprint(blueprint([ASKS, ASKS_PAGES], context))
+    make_house(profile)
+    frame.reader = Readers(TrustFile((profile,)), resolve=names, tls=TLS).reader(profile.caller(None))
 
     def send(service, **more):
         body = {
@@ -164,7 +164,7 @@ def call(make_context, make_house, hospital, mint, names):
         }
         token = mint(aud=f"https://cds.example/cds-services/{service}")
         headers = {"Authorization": f"Bearer {token}"}
-        return app.test_client().post(f"/cds-services/{service}", json=body | more, headers=headers)
+        return asking_app.test_client().post(f"/cds-services/{service}", json=body | more, headers=headers)
 
     return send
 
