@@ -5,6 +5,7 @@ So what cannot be shown to be this patient's is refused, rather than left out.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cds.references import parse_reference
@@ -43,37 +44,46 @@ def stranger(resource: Mapping[str, Any], patient_id: str, base: str | None, pat
     base: the FHIR base URL of the client, when it named one; absolute references must lie there.
     path: where `resource` stands, for the answer.
     """
+    whose = _Whose(patient_id, base, f"Patient/{patient_id}")
     if resource.get("resourceType") != "Bundle":
-        found = _stranger(resource, patient_id, f"Patient/{patient_id}", base)
-        return None if found is None else path + found
-    himself = f"Patient/{patient_id}"
+        element = _stranger(resource, whose)
+        return None if element is None else f"{path}.{element}"
     for number, entry in enumerate(resource.get("entry", [])):
         inner = entry.get("resource")
-        found = None if inner is None else _stranger(inner, patient_id, himself, base)
-        if found is not None:
-            return f"{path}.entry[{number}].resource{found}"
+        element = None if inner is None else _stranger(inner, whose)
+        if element is not None:
+            return f"{path}.entry[{number}].resource.{element}"
     return None
 
 
-def _stranger(resource: Mapping[str, Any], patient_id: str, himself: str, base: str | None) -> str | None:
-    """Return the path within the resource. himself: the patient as a relative reference, made once for all."""
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """The patient, and how nearly every reference to it is written."""
+
+    patient_id: str
+    base: str | None
+    usual: str
+
+
+def _stranger(resource: Mapping[str, Any], whose: _Whose) -> str | None:
+    """Return the element that is not about the patient."""
     kind = str(resource.get("resourceType"))
     if kind == "Patient":
-        return None if resource.get("id") == patient_id else ".id"
+        return None if resource.get("id") == whose.patient_id else "id"
     owner = _OWNER.get(kind)
     if owner is not None and not isinstance(resource.get(owner), dict):
-        return f".{owner}"
+        return owner
     for number, item in enumerate(_actors(resource) if kind == "Appointment" else ()):
         # Several come to one appointment; whoever of them is a patient must be this one.
-        if not all(_is_ours(reference, patient_id, base, required=False) for reference in _references(item)):
-            return f".participant[{number}].actor"
-    for element in _FURTHER.get(kind) or _USUAL:
+        if not all(_is_ours(reference, whose, required=False) for reference in _references(item)):
+            return f"participant[{number}].actor"
+    for element in _FURTHER.get(kind, _USUAL):
         value = resource.get(element)
-        if value is None or (isinstance(value, dict) and value.get("reference") == himself):
+        if value is None or (isinstance(value, dict) and value.get("reference") == whose.usual):
             continue  # nearly every resource, so nothing more is done for it
         for reference in _references(value):
-            if not _is_ours(reference, patient_id, base, required=element == owner):
-                return f".{element}"
+            if not _is_ours(reference, whose, required=element == owner):
+                return element
     return None
 
 
@@ -89,12 +99,12 @@ def _references(value: object) -> Iterator[object]:
             yield item.get("reference")
 
 
-def _is_ours(text: object, patient_id: str, base: str | None, *, required: bool) -> bool:
+def _is_ours(text: object, whose: _Whose, *, required: bool) -> bool:
     reference = parse_reference(text)
     if reference is None or reference.kind != "Patient":
         # A device's or a group's: fine where the type allows it, no proof where a patient is due.
         return not required and not _may_be_patient(text)
-    return reference.ident == patient_id and (base is None or reference.at(base))
+    return reference.ident == whose.patient_id and (whose.base is None or reference.at(whose.base))
 
 
 def _may_be_patient(reference: object) -> bool:
