@@ -5,7 +5,7 @@ Each command is a function in a module of its own; here they only get their name
 
 import typer
 
-from consilium.commands import cds_call, cds_conformance, cds_doctor, cds_feedback, cds_keys
+from consilium.commands import cds_call, cds_conformance, cds_doctor, cds_feedback, cds_keys, cds_record
 
 app = typer.Typer(no_args_is_help=True, help="Call, check and watch CDS Hooks services.")
 
@@ -21,3 +21,5 @@ app.command("conformance")(cds_conformance.conformance)
 app.command("doctor")(cds_doctor.doctor)
 app.command("feedback")(cds_feedback.feedback)
 app.command("outcomes")(cds_feedback.outcomes)
+app.command("record")(cds_record.record)
+app.command("replay")(cds_record.replay)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cds.conformance.bench import Bench
     from cds.conformance.model import Result
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
