@@ -146,6 +146,8 @@ class Fetching:
         if not self._is_readable(template.key, answer.resource):
             return before.but(Reason.UNREADABLE.value)
         found = classify(answer.resource, complete=answer.complete, source=Source.FETCHED)
+        if found.state is State.FAILED:
+            return before.but(Reason.FAILED.value)
         part = self._part(template)
         if part and found.state in (State.COMPLETE, State.EMPTY):
             return replace(found, state=State.PAGED, reason=part)

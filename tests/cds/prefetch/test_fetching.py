@@ -251,6 +251,15 @@ def test_what_a_server_answers_that_is_no_resource_is_not_read(answer):
     assert found.reason == "it was not sent, and the answer of the FHIR server is not FHIR JSON"
 
 
+@pytest.mark.parametrize("answer", [OUTCOME, bundle(OUTCOME)])
+def test_a_server_that_answers_200_and_an_error_has_answered_with_an_error(answer):
+    found = gathered((CONDITIONS,), Ehr({"Condition?patient=p1": answer}))["conditions"]
+    assert (found.state, found.source) == (State.ABSENT, Source.NONE)
+    assert found.reason == f"it was not sent, and {Reason.FAILED}"
+    part = gathered((CONDITIONS,), Ehr({"Condition?patient=p1": bundle(condition("x"), OUTCOME)}))["conditions"]
+    assert (part.state, part.source) == (State.PAGED, Source.FETCHED)
+
+
 def test_an_optional_key_that_comes_late_is_left_out_and_says_so():
     ehr = Ehr({"Condition?patient=p1": FetchFailed(Reason.TIMEOUT)})
     found = gathered((CONDITIONS, ROLES), ehr)
