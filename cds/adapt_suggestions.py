@@ -29,8 +29,7 @@ def offered(card: Card, client: Capabilities) -> Offer:
     """Return the card's suggestions as the client can offer them."""
     if not card.suggestions or card.selection_behavior is None:
         return Offer((), None)
-    # What may apply itself elsewhere is here a suggestion like any other.
-    whole = tuple(replace(one, may_apply_itself=False) for one in card.suggestions)
+    whole = tuple(map(_for_a_person, card.suggestions))
     behavior = card.selection_behavior
     unclear: tuple[Suggestion, ...] = ()
     if not client.action_selection_behavior or client.version is not SpecVersion.V3:
@@ -99,6 +98,11 @@ def _allowed(client: Capabilities) -> tuple[SelectionBehavior, ...]:
     if client.version is SpecVersion.V1 and only_one in client.selection_behaviors:
         return (only_one,)
     return client.selection_behaviors
+
+
+def _for_a_person(suggestion: Suggestion) -> Suggestion:
+    """What may apply itself elsewhere is here a suggestion like any other."""
+    return replace(suggestion, may_apply_itself=False) if suggestion.may_apply_itself else suggestion
 
 
 def _one_favourite(suggestions: Sequence[Suggestion]) -> tuple[Suggestion, ...]:

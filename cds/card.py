@@ -35,11 +35,8 @@ __all__ = [
 
 FINDING_KEY_MAX = 128
 SUMMARY_MAX = 139  # "<140 characters"
-# With an even number of backslashes before it, a character of Markdown is not escaped.
-_BARE = r"(?<!\\)(?:\\\\)*"
-_HTML_OR_IMAGE = re.compile(_BARE + r"(?:<[A-Za-z/!?]|!\[)")
-_DESTINATION = re.compile(_BARE + r"\]\(([^()\s]*)\)")
-_REFERENCE = re.compile(_BARE + r"\]:")
+# What is escaped comes first, so that it is passed over; the destination of a link stands in group 1.
+_MARKS = re.compile(r"\\.|\]\(([^()\s]*)\)|<[a-z/!?]|!\[|\]:|://|www\.", re.IGNORECASE | re.DOTALL)
 
 
 def shorten(text: str, limit: int = SUMMARY_MAX) -> str:
@@ -119,13 +116,13 @@ class Card:
         if self.detail is None:
             return
         must(is_text(self.detail), "its detail says nothing")
-        must(not _HTML_OR_IMAGE.search(self.detail), "its detail holds HTML or an image")
         mine = {self.source.url, *(link.url for link in self.links)}
         known = {url.text for url in mine if url is not None}
-        must(set(_DESTINATION.findall(self.detail)) <= known, "its detail leads where no link of the card leads")
-        rest = _DESTINATION.sub("]", self.detail).lower()
-        bare = "://" in rest or "www." in rest or _REFERENCE.search(rest)
-        must(not bare, "its detail holds an address that is not escaped")
+        for mark in _MARKS.finditer(self.detail):
+            leads = mark[1]
+            must(leads is None or leads in known, "its detail leads where no link of the card leads")
+            plainly = leads is None and not mark[0].startswith("\\")
+            must(not plainly, "its detail holds HTML, an image, or an address that is not escaped")
 
     def to_json(self) -> JsonObject:
         """Return the card as wire JSON, without nulls and empties."""

@@ -281,6 +281,9 @@ class Settings(BaseSettings):
             missing.append(f"{PREFIX}TLS: expected 'proxy', that is a TLS-terminating proxy in front")
         if self.public_base_url and not self.public_base_url.startswith("https://"):
             missing.append(f"{PREFIX}PUBLIC_BASE_URL: expected an https address in the production profile")
+        for name, url in (("SMART_VIEWER_URL", self.smart_viewer_url), ("MODEL_CARDS_URL", self.model_cards_url)):
+            if url and not url.startswith("https://"):
+                missing.append(f"{PREFIX}{name}: expected an https address, as cards lead there")
         if missing:
             raise ValueError("\n".join(missing))
         return self

@@ -387,3 +387,35 @@ def test_the_card_holds_no_name_and_no_number_of_the_patient(client, post, adult
     text = call(post, client, adult).text.lower()
     assert "zzcanary" not in text
     assert "quillon" not in text
+
+
+def offered(make_client, post, adult, risk_engine_of, probability):
+    (card,) = call(post, make_client(engine=risk_engine_of(probability)), adult).json["cards"]
+    return {one["label"]: one for one in card["suggestions"]}
+
+
+def test_the_test_that_decides_is_offered_as_a_draft_and_recommended_when_it_is_not_clear(
+    make_client, post, adult, risk_engine_of
+):
+    one = offered(make_client, post, adult, risk_engine_of, 0.25)["Order HbA1c, the test that decides"]
+    assert one["isRecommended"] is True
+    order = one["actions"][0]["resource"]
+    assert (order["resourceType"], order["status"], order["intent"]) == ("ServiceRequest", "draft", "proposal")
+    assert order["code"]["coding"][0]["code"] == "4548-4"
+    assert order["reasonCode"][0]["text"] == "Estimated probability of diabetes 25.0 % by diabetes-risk 0.1.0."
+
+
+def test_a_suspicion_is_offered_only_when_the_answer_is_likely(make_client, post, adult, risk_engine_of):
+    suspected = "Note diabetes as suspected, to be confirmed by a test"
+    assert suspected not in offered(make_client, post, adult, risk_engine_of, 0.25)
+    one = offered(make_client, post, adult, risk_engine_of, 0.95)[suspected]
+    assert "isRecommended" not in one
+    assert one["actions"][0]["resource"]["verificationStatus"]["coding"][0]["code"] == "provisional"
+
+
+def test_the_estimate_can_be_recorded_with_what_it_rests_on(make_client, post, adult, risk_engine_of):
+    one = offered(make_client, post, adult, risk_engine_of, 0.25)["Record the estimate in the chart"]
+    risk = one["actions"][0]["resource"]
+    assert risk["prediction"][0]["probabilityDecimal"] == 25.0
+    assert {"reference": "Observation/b1"} in risk["basis"]
+    assert "id" not in risk

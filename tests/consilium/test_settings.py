@@ -94,6 +94,19 @@ def test_production_refuses_to_start_open(monkeypatch: pytest.MonkeyPatch) -> No
         assert f"CONSILIUM_{name}:" in str(stopped.value)
 
 
+def test_cards_lead_to_https_addresses_only_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    for name in ("SMART_VIEWER_URL", "MODEL_CARDS_URL"):
+        monkeypatch.setenv(f"CONSILIUM_{name}", "http://viewer.example.org/launch")
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert [line.split(":")[0] for line in stopped.value.lines] == [
+        "CONSILIUM_SMART_VIEWER_URL",
+        "CONSILIUM_MODEL_CARDS_URL",
+    ]
+
+
 def test_production_starts_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PRODUCTION.items():
         monkeypatch.setenv(f"CONSILIUM_{name}", value)
