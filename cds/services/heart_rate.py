@@ -36,6 +36,7 @@ from model_runtime.tasks.forecast import CHANGE, CLASSES, TREND, Forecast
 
 MODEL = "heart-rate-trend"
 ADULT_FROM_YEARS = 18
+LARGEST_CHANGE = 5.0  # as a share of the newest mean: from 40 to 240 a minute within the hour
 
 
 def _observations(*codes: str, count: int) -> str:
@@ -117,6 +118,9 @@ def _forecast(
     change, trend = (np.asarray(outputs.get(name, ()), np.float64) for name in (CHANGE, TREND))
     if change.shape != (rows, horizons, len(part.quantiles)) or trend.shape != (rows, horizons, CLASSES):
         raise Fault(f"the model {MODEL} did not answer with a forecast a row")
+    # Not NaN either, which every comparison denies: "not sure enough" is said of intervals, not of nonsense.
+    if not (np.all((change > -1) & (change <= LARGEST_CHANGE)) and np.all((trend >= 0) & (trend <= 1))):
+        raise Fault(f"the model {MODEL} answered with something that is no forecast")
     newest = newest_mean(record.series)
     forecast = HeartRateForecast(
         newest=newest,
