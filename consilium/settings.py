@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     public_base_url: BaseUrl | None = None
     tls: Literal["none", "proxy"] = "none"
     web_workers: int = Field(default=2, ge=1, le=64)
-    web_threads: int = Field(default=8, ge=1, le=256)
+    web_threads: int = Field(default=16, ge=1, le=256)
     request_seconds: float = Field(default=15.0, ge=0.5, le=600)
     hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
     hook_budgets: Annotated[dict[str, int], BeforeValidator(_from_json), AfterValidator(_hook_budgets)] = {}
