@@ -28,6 +28,7 @@ GRACE_S = 60.0
 WAIT_S = 2.5  # longer than one fetch: whoever waits for somebody else's fetch sees its end
 ASK_BURST = 4.0  # fetches for unknown key ids that may follow each other at once ...
 ASK_EVERY_S = 15.0  # ... and how long until there is another one
+ASKING = 4  # callers who may wait for a fetch: the other threads are for those whose keys are known
 
 log = structlog.get_logger()
 
@@ -71,12 +72,14 @@ class KeyRing:
         self._clock = clock
         self._stop = threading.Event()
         self._starting = threading.Lock()
+        self._asking = threading.BoundedSemaphore(ASKING)
         self._thread: threading.Thread | None = None
 
     def candidates(self, profile: IssuerProfile, token: Token) -> tuple[VerifyKey, ...]:
         """Return the issuer's keys with the token's key id: those in its entry, else those that it publishes.
 
-        Raises Busy when the issuer publishes its keys and none could be fetched, or none for too long.
+        Raises Busy when the issuer publishes its keys and none could be fetched, or none for too long; and when
+        so many others wait for a fetch already.
         """
         known = tuple(key for key in profile.keys if key.kid == token.kid)
         if known or not profile.jku:
@@ -85,8 +88,7 @@ class KeyRing:
         sets = [self._sets[url] for url in profile.jku if token.jku in (None, url)]
         found = self._find(sets, token.kid)
         if not found:
-            for published in sets:
-                self._ask_again(published)
+            self._ask(sets)
             found = self._find(sets, token.kid)
         if not found and not any(self._usable(published) for published in sets):
             raise Busy("the keys of the caller cannot be fetched", retry_after_s=int(RETRY_S))
@@ -126,6 +128,15 @@ class KeyRing:
 
     def _usable(self, published: _Published) -> bool:
         return published.fetched_at is not None and self._clock() - published.fetched_at <= STALE_S
+
+    def _ask(self, sets: Iterable[_Published]) -> None:
+        if not self._asking.acquire(blocking=False):
+            raise Busy("the keys of callers are being fetched", retry_after_s=1)
+        try:
+            for published in sets:
+                self._ask_again(published)
+        finally:
+            self._asking.release()
 
     def _ask_again(self, published: _Published) -> None:
         """Fetch once more, unless somebody just has, it was asked for too often, or the server is away."""

@@ -9,7 +9,7 @@ from cds.trust import tokens
 from cds.trust.base64url import encode
 from cds.trust.jwk import KeyUnfit, read_key, read_published
 from cds.trust.key_fetch import KeyFetcher, KeysAway
-from cds.trust.keys import ASK_BURST, ASK_EVERY_S, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
+from cds.trust.keys import ASK_BURST, ASK_EVERY_S, ASKING, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
 from cds.trust.testing import CannedFetcher, Signer
 from clinical.errors import Busy
 
@@ -163,25 +163,51 @@ def test_a_set_that_cannot_be_read_leaves_the_old_keys(answer, publisher, make_r
     assert ring.kids("ES384") == ["kid-ES384"]
 
 
-def test_the_callers_of_one_moment_share_one_fetch(publisher, make_ring, signers):
-    class Slow(CannedFetcher):
-        def fetch(self, url):
-            started.set()
-            assert go.wait(5)
-            return super().fetch(url)
+class Slow(CannedFetcher):
+    """Begins to fetch, and ends when it is told."""
 
-    started, go, found = threading.Event(), threading.Event(), []
+    def __init__(self, sets):
+        super().__init__(sets)
+        self.started, self.go = threading.Event(), threading.Event()
+
+    def fetch(self, url):
+        self.started.set()
+        assert self.go.wait(5)
+        return super().fetch(url)
+
+
+def test_the_callers_of_one_moment_share_one_fetch(publisher, make_ring, signers):
+    found = []
     fetcher = Slow({JKU: published(signers["ES384"])})
     ring = make_ring(publisher, fetcher)
-    callers = [threading.Thread(target=lambda: found.append(ring.kids("ES384"))) for _ in range(6)]
+    callers = [threading.Thread(target=lambda: found.append(ring.kids("ES384"))) for _ in range(ASKING)]
     for caller in callers:
         caller.start()
-    assert started.wait(5)
-    go.set()
+    assert fetcher.started.wait(5)
+    fetcher.go.set()
     for caller in callers:
         caller.join()
-    assert found == [["kid-ES384"]] * 6
+    assert found == [["kid-ES384"]] * ASKING
     assert len(fetcher.asked) == 1
+
+
+def test_strangers_with_unknown_keys_do_not_take_every_thread(publisher, make_ring, signers, clock):
+    fetcher = Slow({JKU: published(signers["ES384"])})
+    fetcher.go.set()
+    ring = make_ring(publisher, fetcher)
+    ring.kids("ES384")
+    fetcher.go.clear()
+    strangers = [threading.Thread(target=ring.kids, args=("ES384",), kwargs={"kid": "x"}) for _ in range(ASKING)]
+    for stranger in strangers:
+        stranger.start()
+    while ring.ring._asking._value:
+        threading.Event().wait(0.001)
+    with pytest.raises(Busy):
+        ring.kids("ES384", kid="y")
+    assert ring.kids("ES384") == ["kid-ES384"]  # whose key is known does not wait
+    fetcher.go.set()
+    for stranger in strangers:
+        stranger.join()
 
 
 def test_a_token_may_name_a_registered_address_and_then_its_keys_alone_count(publisher, make_ring, signers):

@@ -1,18 +1,22 @@
 """Tokens that must not let anybody in. Each answers a bare 401, and tells the operator why (J2, J3, J5)."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cds.trust.refusal import Reason
+from cds.trust import checks, tokens
+from cds.trust.refusal import Reason, Refused
 from cds.trust.testing import part
 
 SERVICE = "https://cds.example/cds-services/one-card"
-MINUTE = 60
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 def resigned(signer, header, payload):
@@ -277,9 +281,8 @@ TOKENS = {
 
 def stray(token):
     """The signature with its last letter exchanged for one that decodes to the same bytes (RS384: 256 bytes)."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     signature = pieces(token)[2]
-    return signature[:-1] + letters[letters.index(signature[-1]) + 1]
+    return signature[:-1] + LETTERS[LETTERS.index(signature[-1]) + 1]
 
 
 def at(mint, seconds):
@@ -341,6 +344,26 @@ def test_a_token_opens_the_address_that_it_was_made_for_and_no_other(path, house
     for aud in ("/cds-services", "/cds-services/one-card", "/cds-services/one-card/feedback"):
         answer = house.call(mint(aud=f"https://cds.example{aud}"), path=path)
         assert (answer.status_code == 401) == (aud != path)
+
+
+@pytest.mark.parametrize(("signer", "every"), [("RS384", 1), ("ES384", 7)])
+def test_no_letter_of_a_token_can_be_another_one(signer, every, house, mint, hospital, now):
+    """One spelling for one token: each letter exchanged for its neighbour, and each left out, is refused."""
+    token, trust, keys = mint(signer), house.door._trust, house.door._keys
+    assert checks.verify(token, trust, keys, url=SERVICE, at=now()).profile is hospital
+    for place in range(0, len(token), every):
+        letter = token[place]
+        other = "A" if letter == "." else LETTERS[(LETTERS.index(letter) + 1) % 64]
+        for changed in (token[:place] + other + token[place + 1 :], token[:place] + token[place + 1 :]):
+            with pytest.raises(Refused):
+                checks.verify(changed, trust, keys, url=SERVICE, at=now())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: f"{part(data)}.{part(data)}.{part(data)}"))
+def test_whatever_is_sent_is_read_or_refused_and_nothing_else(text):
+    with contextlib.suppress(Refused):
+        tokens.parse(text)
 
 
 def test_a_token_in_the_address_or_the_body_is_not_looked_at(house, mint):
