@@ -26,6 +26,10 @@ TOGETHER = {
     "tests/e2e/test_pages.py": "house",
 }
 BY_FILE = (
+    "tests/cds/test_conformance_can_fail.py",
+    "tests/consilium/test_conformance.py",
+    "tests/consilium/test_cds_record.py",
+    "tests/e2e/test_cds_clients.py",
     "tests/e2e/test_serve.py",
     "tests/e2e/test_cds_abuse.py",
     "tests/fhir_adapters/test_search_oracle.py",
