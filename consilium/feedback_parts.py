@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from cds.feedback.desk import Desk
 from cds.feedback.sent import SentCardLog
-from cds.hygiene import CardHygiene, HygieneRules
+from cds.hygiene import CardHygiene
+from cds.hygiene_rules import HygieneRules
 from cds.shadow import ShadowMode
 from consilium import metrics
 from consilium.feedback_names import pseudonyms_of

@@ -149,7 +149,7 @@ class BodyPart(BaseModel):
 
 
 class AlertHygiene(BaseModel):
-    """Which cards may be held back (docs/feedback.md); fields as in cds.hygiene.HygieneRules."""
+    """Which cards may be held back (docs/feedback.md); fields as in cds.hygiene_rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

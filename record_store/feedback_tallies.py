@@ -52,7 +52,7 @@ def by_group(conn: Connection, span: Span) -> list[Row]:
     """
     columns = [sent_card.c[name] for name in ("service", "hook", "model", "model_version", "threshold")]
     columns += [sent_card.c.issuer, sent_card.c.client]
-    (last, its), later = last_report(), _replaced()
+    (last, its), later = last_report(), _replaced(span)
     query = (
         select(
             *columns,
@@ -158,8 +158,9 @@ def last_report() -> tuple[NamedFromClause, ColumnElement[bool]]:
     return last, last.c.row == newest
 
 
-def _replaced() -> Subquery:
-    return select(sent_card.c.replaces).where(sent_card.c.replaces.is_not(None)).distinct().subquery("later")
+def _replaced(span: Span) -> Subquery:
+    named = and_(sent_card.c.replaces.is_not(None), sent_card.c.sent_at >= to_text(span.since))
+    return select(sent_card.c.replaces).where(named).distinct().subquery("later")
 
 
 def sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -13,7 +13,8 @@ from cds.deadline import deadline_in
 from cds.feedback.desk import Desk
 from cds.feedback.sent import SentCardLog
 from cds.guidance import Guidance
-from cds.hygiene import CardHygiene, HygieneRules
+from cds.hygiene import CardHygiene
+from cds.hygiene_rules import HygieneRules
 from cds.request import parse_request
 from cds.shadow import ShadowMode
 from cds.suggestion import Suggestion

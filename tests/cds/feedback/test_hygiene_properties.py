@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cds.card import Card, CardAbout, Source
 from cds.feedback.sent import DECIDING_HOOKS, finding_digest
 from cds.guidance import Guidance
-from cds.hygiene import HygieneRules, Situation, screen
+from cds.hygiene_rules import HygieneRules, Situation, screen
 from cds.testing import counting_uuids
 from clinical.clock import utc_now
 from clinical.codes import Coding
