@@ -8,10 +8,14 @@ import unicodedata
 
 ELLIPSIS = "…"
 _JOINER = 0x200D
+_VIRAMA = 9  # canonical combining class of signs that join an Indic letter to the next
 _JAMO = range(0x1100, 0x1200)
+_JAMO_INSIDE = range(0x1160, 0x1200)  # vowels and ends of a Korean syllable
+_SYLLABLES = range(0xAC00, 0xD7A4)
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+_GO_ON = {0x200C, _JOINER, 0x0E33, 0x0EB3, *_SKIN_TONES, *_TAGS}  # with the vowel AM of Thai and Lao
 
 
 def units(text: str) -> int:
@@ -48,8 +52,14 @@ def clusters(text: str) -> list[str]:
 
 def _goes_on(before: str, char: str) -> bool:
     code, last = ord(char), ord(before[-1])
-    if unicodedata.category(char) in {"Mn", "Me", "Mc"} or code == _JOINER or code in _SKIN_TONES or code in _TAGS:
+    if code in _GO_ON or unicodedata.category(char) in {"Mn", "Me", "Mc"}:
         return True
     if code in _FLAG_LETTERS and last in _FLAG_LETTERS:
         return len(before) % 2 == 1
-    return (last == _JOINER and code > 0x2000) or (code in _JAMO and last in _JAMO)
+    if last == _JOINER:
+        return code > 0x2000 or unicodedata.category(char) == "Lo"
+    if unicodedata.combining(before[-1]) == _VIRAMA and unicodedata.category(char) == "Lo":
+        return True
+    if last in _JAMO:
+        return code in _JAMO or (code in _SYLLABLES and last not in _JAMO_INSIDE)
+    return code in _JAMO_INSIDE and last in _SYLLABLES

@@ -359,6 +359,9 @@ def test_a_long_summary_is_cut_at_a_word_and_says_so():
         "\U0001f468\u200d\U0001f469\u200d\U0001f467",
         "\U0001f1e9\U0001f1ea",
         "\u1100\u1161\u11a8",
+        "\uac01\u11a8",
+        "\u0e01\u0e33",
+        "\u0915\u094d\u0937\u093f",
     ],
 )
 def test_a_cut_never_goes_through_what_is_seen_as_one_character(seen_as_one):
