@@ -21,7 +21,7 @@ _MEASURED = (
 )
 
 
-def test_record(now: datetime) -> Record:
+def invented_record(now: datetime) -> Record:
     """Return the record, its dates a few weeks before `now`."""
     resources = [_patient(), _encounter(now), _pressure(now), *(_observation(now, *row) for row in _MEASURED)]
     resources += [_condition(now), _family(now), {"resourceType": "Practitioner", "id": "example"}]

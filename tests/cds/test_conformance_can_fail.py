@@ -16,7 +16,7 @@ from cds.client.tokens import Client
 from cds.conformance.bench import Bench, Options
 from cds.conformance.checks import CHECKS, transport
 from cds.conformance.model import Failed, Verdict
-from cds.conformance.record import test_record as record_at
+from cds.conformance.record import invented_record as record_at
 from cds.conformance.run import bench, counts, passes, rows, run
 from cds.wire_schema import hooks
 

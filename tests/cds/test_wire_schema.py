@@ -123,7 +123,6 @@ def test_two_favourites_are_legal_only_where_any_may_be_chosen():
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["feedback"], []),
         (["feedback", 0, "outcome"], "ignored"),
         (["feedback", 0, "acceptedSuggestions"], None),
         (["feedback", 0, "outcomeTimestamp"], "2026-11-26"),

@@ -11,7 +11,7 @@ from cds.client.record import RecordReader
 from cds.client.remote import filled, request_body
 from cds.client.testing import live
 from cds.conformance.record import PATIENT_ID
-from cds.conformance.record import test_record as record_at
+from cds.conformance.record import invented_record as record_at
 from clinical.clock import utc_now
 from consilium.app import create_app
 from consilium.cli import app

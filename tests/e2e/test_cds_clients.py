@@ -23,7 +23,7 @@ from cds.client.tokens import Client
 from cds.conformance.bench import Options
 from cds.conformance.model import Level, Verdict
 from cds.conformance.record import PATIENT_ID
-from cds.conformance.record import test_record as record_at
+from cds.conformance.record import invented_record as record_at
 from cds.conformance.run import bench, passes, rows, run
 from cds.wire_schema.testing import problems
 from clinical.clock import utc_now
