@@ -43,12 +43,14 @@ def findings_card(study: Sequence[StoredReading], patient_id: str, context: CdsC
 def _about(images: Sequence[StoredReading], study: Sequence[StoredReading]) -> CardAbout:
     first = images[0].reading
     uid = hashlib.sha256(first.image.study_uid.encode()).hexdigest()[:32]
+    # With their number: a second nodule in a study is news, also when the first one was the more probable.
+    count = sum(len(one.reading.findings) for one in images)
     return CardAbout(
         model=first.model,
         threshold=first.threshold,
         probability=max(finding.probability for one in images for finding in one.reading.findings),
         outcome=first.terms.observation,
-        finding_key=f"study {uid}",
+        finding_key=f"study {uid} findings {count}",
         input_hash=input_hash(
             first.model, {"images": frozenset(one.reading.image.sop_instance_uid for one in study)}
         ),

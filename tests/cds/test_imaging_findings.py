@@ -6,12 +6,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from markdown_it import MarkdownIt
 
+from cds.feedback.sent import SentCardLog
+from cds.hygiene import CardHygiene
+from cds.hygiene_rules import HygieneRules
 from cds.links import LinkSigner
 from cds.testing import hook_body
 from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import IssuerTable, PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
+from clinical.pseudonym import Pseudonyms
 from record_store.database import open_database
 from record_store.instances import ReceivedInstance, close_study, record_instance
 from record_store.readings import DONE, FAILED, QUEUED, JobRow, add_job, put_reading
@@ -129,6 +133,27 @@ def test_the_link_opens_the_overlay_of_this_reading(store, cards):
     assert (link["type"], url.netloc, url.path) == ("absolute", "cds.example", "/overlay/reading-1")
     clock = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
     LinkSigner(b"k" * 32, "https://cds.example", lambda: clock).check("reading-1", query["expires"], query["sig"])
+
+
+def test_a_second_nodule_in_a_study_is_another_finding_than_the_first_alone(store, shared_db, make_client, post):
+    """Else alert hygiene would take the card for one that was just shown: its highest probability is the same."""
+    names, clock = Pseudonyms(b"k" * 32), lambda: datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+    client = make_client(
+        sent=SentCardLog(clock, names),
+        hygiene=CardHygiene(shared_db, clock, names, HygieneRules(repeat_window_s=3600), lambda *_: None),
+    )
+    identifier = {"system": HOSPITAL, "value": "ZZCANARY-4711"}
+    prefetch = {"patient": {"resourceType": "Patient", "id": "p1", "identifier": [identifier]}}
+    instances = iter(f"d1577c69-dfbe-44ad-ba6d-3e05e953b2e{number}" for number in range(9))
+
+    def shown():
+        body = hook_body(prefetch=prefetch, hookInstance=next(instances))
+        return len(post(client, "imaging-findings", body).json["cards"])
+
+    store(finding(1, 0.9, 9.0, 7.0))
+    assert [shown(), shown()] == [1, 0]
+    store(finding(1, 0.6, 4.0, 3.0))
+    assert [shown(), shown()] == [1, 0]
 
 
 def test_sizes_without_spacing_are_pixels_and_say_so(store, cards):
