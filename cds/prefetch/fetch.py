@@ -15,7 +15,7 @@ from cds.prefetch.lookups import Lookups
 from cds.prefetch.query import canonical
 from cds.prefetch.reader import Answer, FhirReader, Order
 from cds.prefetch.scope import Scope
-from cds.prefetch.sent import NOT_SENT, Prefetched, Source, State, classify, is_prefetch
+from cds.prefetch.sent import NOT_SENT, Prefetched, Source, State, answers, classify, is_prefetch
 from cds.prefetch.template import PrefetchTemplate
 from cds.request import HookRequest
 from clinical.errors import Fault, PreconditionMissing
@@ -143,7 +143,8 @@ class Fetching:
         before = self.known[template.key]
         if isinstance(answer, FetchFailed):
             return before.but(answer.reason.value, late=answer.reason is Reason.TIMEOUT)
-        if not self._is_readable(template.key, answer.resource):
+        readable = self._is_readable(template.key, answer.resource)
+        if not readable or not answers(template.parsed, answer.resource):
             return before.but(Reason.UNREADABLE.value)
         found = classify(answer.resource, complete=answer.complete, source=Source.FETCHED)
         if found.state is State.FAILED:

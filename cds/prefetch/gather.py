@@ -53,7 +53,7 @@ def gather(
     """
     try:
         _check_grant(request)
-        check_sent(request, frozenset(template.key for template in templates))
+        check_sent(request, {template.key: template.parsed for template in templates})
         known = {template.key: sent(template.key, request) for template in templates}
         known |= _obtained(request, templates, known, reader, deadline, now)
     except (OfAnotherPatient, FromAnotherPatient) as problem:

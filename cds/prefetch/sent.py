@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeGuard, cast
 
 from cds.compartment import stranger
+from cds.prefetch.query import Query
 from cds.request import HookRequest
 from clinical.errors import IncorrectInput
 from fhir_adapters.client import next_link
@@ -71,6 +72,7 @@ class Prefetched:
 
 NOT_SENT = Prefetched(State.ABSENT, reason="it was not sent", source=Source.NONE)
 _NO_RESOURCE = {"resourceType": "none"}  # an entry may stand without one
+_REMARK = "OperationOutcome"
 _CLIENT_FAILED = "the client's own query for it failed"
 _PART = "only a part of it was sent"
 
@@ -83,10 +85,11 @@ class OfAnotherPatient(IncorrectInput):
         self.key = key
 
 
-def check_sent(request: HookRequest, asked: frozenset[str]) -> None:
-    """Look at everything that was sent, also under keys that are not `asked` for.
+def check_sent(request: HookRequest, asked: Mapping[str, Query]) -> None:
+    """Look at everything that was sent, also under keys that are not `asked` for (key -> what is asked).
 
-    Raises IncorrectInput for what is no resource, OfAnotherPatient for what is not the patient's.
+    Raises IncorrectInput for what is no resource or answers another question, OfAnotherPatient for what is not the
+    patient's.
     """
     for key, value in request.prefetch.items():
         # A key that nobody asked for is the client's word, so it is not repeated.
@@ -98,6 +101,9 @@ def check_sent(request: HookRequest, asked: frozenset[str]) -> None:
         whose = stranger(value, request.patient_id, request.fhir_server, path)
         if whose is not None:
             raise OfAnotherPatient(whose, name)
+        if key in asked and not answers(asked[key], value):
+            said = f"{path}: expected {asked[key].kind}, or a Bundle with it where that is a search"
+            raise IncorrectInput(said, expression=[path])
 
 
 def is_prefetch(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -115,6 +121,21 @@ def is_prefetch(value: object) -> TypeGuard[Mapping[str, Any]]:
         if not isinstance(kind, str) or kind == "Bundle":
             return False
     return True
+
+
+def answers(query: Query, value: Mapping[str, Any]) -> bool:
+    """True when a resource or Bundle is of a kind that may answer a query.
+
+    What is of another type would count as "looked for, and there is none": a mistake must not read like that.
+    """
+    kinds = (query.kind, _REMARK)
+    if query.kind is None or value["resourceType"] in kinds:
+        return True
+    if query.read or value["resourceType"] != "Bundle":
+        return False
+    # What the search includes (_include) stands beside what it looks for.
+    found = [entry["resource"]["resourceType"] for entry in value.get("entry", []) if "resource" in entry]
+    return not found or any(kind in kinds for kind in found)
 
 
 def sent(key: str, request: HookRequest) -> Prefetched:

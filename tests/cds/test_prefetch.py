@@ -49,7 +49,9 @@ def gathered(prefetch, templates=(KEY, BMI, WAIST), reader=None, **more):
 def test_the_five_states_stay_apart():
     sent = {"patient": PATIENT, "bmi": bundle(obs()), "null": None, "empty": bundle(), "failed": OUTCOME}
     sent["paged"] = bundle(obs(), link=NEXT)
-    templates = [PrefetchTemplate(key, "X/{{context.patientId}}") for key in (*sent, "absent")]
+    search = "Observation?patient={{context.patientId}}&code=x"
+    templates = [PrefetchTemplate(key, search) for key in (*sent, "absent") if key != "patient"]
+    templates.append(KEY)
     states = {key: found.state for key, found in gathered(sent, templates).items()}
     assert states == {
         "patient": State.COMPLETE,
@@ -187,8 +189,32 @@ def test_another_patient_under_a_key_that_nobody_asked_for_is_refused_without_re
     ],
 )
 def test_this_patients_data_is_taken(resource):
-    found = gathered({"patient": PATIENT, "bmi": None, "waist": resource}, fhirServer=FHIR_SERVER, reader=None)
-    assert list(found["waist"].resources()) == [resource]
+    theirs = PrefetchTemplate("its", f"{resource['resourceType']}?patient={{{{context.patientId}}}}")
+    found = gathered({"patient": PATIENT, "its": resource}, (KEY, theirs), fhirServer=FHIR_SERVER)
+    assert list(found["its"].resources()) == [resource]
+
+
+OTHER_KIND = {"resourceType": "Basic", "id": "x"}
+NOT_A_SEARCH = [OTHER_KIND, bundle(OTHER_KIND), bundle(OTHER_KIND, OTHER_KIND)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*(("waist", value) for value in NOT_A_SEARCH), ("patient", OTHER_KIND), ("patient", bundle(PATIENT))],
+)
+def test_what_answers_another_question_is_refused_and_no_none_found(key, value):
+    with pytest.raises(IncorrectInput) as refused:
+        gathered({"patient": PATIENT, "bmi": None} | {key: value})
+    assert refused.value.expression == (f"prefetch.{key}",)
+
+
+@pytest.mark.parametrize("value", [*NOT_A_SEARCH, bundle(obs(), OTHER_KIND)])
+def test_what_a_server_answers_to_another_question_is_not_seen(value):
+    reader = CannedReader({"Observation": value})
+    found = gathered({"patient": PATIENT, "bmi": None}, reader=reader, **TOKEN)["waist"]
+    included = value not in NOT_A_SEARCH
+    assert found.state is (State.COMPLETE if included else State.ABSENT)
+    assert included or "is not FHIR JSON" in str(found.reason)
 
 
 @pytest.mark.parametrize(
