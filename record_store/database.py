@@ -78,9 +78,8 @@ class Database:
         with translated(), self._turn(within_s), self._engine().connect() as conn:
             conn = conn.execution_options(**options)  # noqa: PLW2901 - the same connection
             with conn.begin():
-                if self.dialect == "postgresql":
-                    for setting in _postgres_settings(durable=durable, within_s=within_s):
-                        conn.exec_driver_sql(f"SET LOCAL {setting}")
+                if self.dialect == "postgresql" and (settings := _postgres_settings(durable, within_s)):
+                    conn.exec_driver_sql(f"SELECT {settings}")
                 yield conn
 
     @contextmanager
@@ -200,11 +199,13 @@ def _begin_sqlite(conn: Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres_settings(*, durable: bool, within_s: float) -> Iterator[str]:
-    if not durable:
-        yield "synchronous_commit = off"
-    if within_s < BUSY_TIMEOUT_S:
-        yield f"lock_timeout = '{_milliseconds(within_s)}ms'"
+def _postgres_settings(durable: bool, within_s: float) -> str:
+    """Return what sets this transaction's own settings in one statement: each is a way to the server and back."""
+    settings = {
+        "synchronous_commit": None if durable else "off",
+        "lock_timeout": f"{_milliseconds(within_s)}ms" if within_s < BUSY_TIMEOUT_S else None,
+    }
+    return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items() if value)
 
 
 def _milliseconds(seconds: float) -> int:
