@@ -10,6 +10,7 @@ from cds.links import LinkSigner
 from cds.service import CdsContext
 from cds.services import SERVICES
 from cds.testing import counting_uuids
+from cds.wire_schema.testing import WireWatch
 from model_runtime.testing import CannedEngine, manifest_of, risk_document
 from record_store.testing import database
 
@@ -41,13 +42,21 @@ def make_context(shared_db):
 
 
 @pytest.fixture
-def make_client(make_context):
+def wire():
+    """Every answer of the hooks in a test is legal by the schemas that we publish."""
+    watch = WireWatch()
+    yield watch
+    assert watch.found == []
+
+
+@pytest.fixture
+def make_client(make_context, wire):
     """make_client(services=SERVICES, **context) -> HTTP client of an app with nothing but the hooks."""
 
     def make(services=SERVICES, **changes):
         app = Flask("cds-test")
         app.register_blueprint(blueprint(services, make_context(**changes)))
-        return app.test_client()
+        return wire.over(app).test_client()
 
     return make
 

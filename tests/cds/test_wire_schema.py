@@ -8,7 +8,7 @@ from cds.documents import blueprint
 from cds.services import SERVICES
 from cds.testing import hook_body
 from cds.wire_schema import NAMES, hooks, schema
-from cds.wire_schema.testing import problems
+from cds.wire_schema.testing import WireWatch, problems
 
 CONTEXTS = schema("contexts")["$defs"]
 REQUEST, RESPONSE, FEEDBACK = (schema(name)["examples"] for name in ("request", "response", "feedback"))
@@ -155,3 +155,16 @@ def test_references_between_served_schemas_lead_to_schemas_that_are_served(web):
 
     files = {ref.partition("#")[0] for name in NAMES for ref in references(schema(name))} - {""}
     assert {web.get(f"/schemas/cds-hooks/{file}").status_code for file in files} == {200}
+
+
+def test_the_watch_over_the_tests_sees_what_is_illegal():
+    app, watch = Flask("illegal"), WireWatch()
+    app.add_url_rule("/cds-services", view_func=lambda: {"services": [{"id": "x"}]})
+    app.add_url_rule("/cds-services/x", "call", lambda: {"cards": [None]}, methods=["POST"])
+    app.add_url_rule("/cds-services/y", "fail", lambda: ({"error": "x"}, 400), methods=["POST"])
+    client = watch.over(app).test_client()
+    client.get("/cds-services")
+    client.post("/cds-services/x")
+    client.post("/cds-services/y")
+    assert watch.seen == 3
+    assert {found.split()[1] for found in watch.found} == {"/cds-services", "/cds-services/x", "/cds-services/y"}
