@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from cds.trust import tokens
-from cds.trust.base64url import encode
-from cds.trust.jwk import KeyUnfit, read_key, read_published
+from cds.trust.base64url import decode, encode
+from cds.trust.jwk import Algorithm, KeyUnfit, read_key, read_published
 from cds.trust.key_fetch import KeyFetcher, KeysAway
 from cds.trust.keys import ASK_BURST, ASK_EVERY_S, ASKING, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
 from cds.trust.testing import CannedFetcher, Signer
@@ -292,3 +292,43 @@ def test_two_kinds_of_key_may_share_an_id(signers):
     pair = read_published({"keys": [signers["ES384"].jwk | {"kid": "a"}, signers["RS384"].jwk | {"kid": "a"}]})
     assert len(pair) == 2
     assert len(read_published({"keys": [Signer("a").jwk]})) == 1
+
+
+# RFC 7515, appendices A.3 and A.4: signatures that others have made.
+RFC_7515 = (
+    (
+        "ES256",
+        {
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        },
+        (
+            "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0"
+            "cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+        ),
+    ),
+    (
+        "ES512",
+        {
+            "kty": "EC",
+            "crv": "P-521",
+            "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+            "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+        },
+        (
+            "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB"
+            "34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn"
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(("algorithm", "jwk", "token"), RFC_7515)
+def test_the_examples_of_the_standard_verify(algorithm, jwk, token):
+    signed, _, signature = token.rpartition(".")
+    key = read_key(jwk | {"kid": "a"})
+    assert key.serves(Algorithm(algorithm))
+    assert key.verifies(Algorithm(algorithm), signed.encode(), decode(signature))
+    assert not key.verifies(Algorithm(algorithm), signed.encode() + b"x", decode(signature))
