@@ -23,10 +23,14 @@ class Outgoing:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.recv = sock.recv
         self.unsent = bytearray()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the socket has
         return getattr(self._sock, name)
+
+    def setblocking(self, flag: bool) -> None:
+        """Change nothing: the socket never blocks, and gunicorn's four turns a request would be system calls."""
 
     def sendall(self, data: bytes) -> None:
         """Send what the client takes now, keep the rest. Raises OSError when the client is gone."""
@@ -76,10 +80,15 @@ class Arrived(Unreader):  # type: ignore[misc]  # gunicorn has no types
         return rest
 
 
+def _nothing(_conn: "Connection") -> None:
+    """Nobody waits for this connection."""
+
+
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """Belongs to the main loop or to one thread, never to both.
 
     linger: closes a connection whose client may still be reading, without waiting for it.
+    watched: the events that the poller is told to look for, 0 for none. happened: what to do at one of them.
     """
 
     parser: Any
@@ -101,6 +110,9 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.told_to_go_on = False
         self.drained = 0
         self.data_ready = True  # for gunicorn: it must not wait for data in a thread
+        self.fd = sock.fileno()
+        self.watched = 0
+        self.happened: Callable[[Connection], object] = _nothing
 
     def begin(self, ends_at: float) -> None:
         """Await the next request; it may be here already, behind the one before (pipelining)."""
@@ -110,8 +122,6 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.framing = Framing(MAX_BYTES)
         self.ends_at = ends_at
         self.told_to_go_on = False
-        if self.sock.gettimeout() != 0:
-            self.sock.setblocking(False)
         if rest:
             self.framing.feed(rest)
 

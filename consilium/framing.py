@@ -10,9 +10,10 @@ from collections.abc import Generator
 MAX_HEAD_BYTES = 128 << 10
 MAX_LINE_BYTES = 8190
 MAX_CHUNKS = 16_384  # a body cut into crumbs costs the parser seconds
-_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:([^\r\n]*)")
-_CODING = re.compile(rb"(?im)^transfer-encoding[ \t]*:")
-_EXPECT = re.compile(rb"(?im)^expect[ \t]*:[ \t]*100-continue")
+# Of a head in lower case; what they begin with is found without trying every place, in heads with long tokens too.
+_LENGTH = re.compile(rb"\ncontent-length[ \t]*:([^\r\n]*)")
+_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:")
+_EXPECT = re.compile(rb"\nexpect[ \t]*:[ \t]*100-continue")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _START = re.compile(rb"[A-Z\r]")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
@@ -53,7 +54,7 @@ class Framing:
         head = yield from self._head_end()
         if self.refused is not None:
             return len(self.data)
-        text = bytes(self.data[:head])
+        text = b"\n" + self.data[:head].lower()
         body = head + 4
         lengths = [value.strip() for value in _LENGTH.findall(text)]
         coded = _CODING.search(text) is not None

@@ -6,12 +6,12 @@ waits in its main loop, two seconds each, for clients to close what it has close
 Here the main loop collects what comes and sends what is left, and nothing in it waits for anybody.
 """
 
+import contextlib
 import errno
 import selectors
 import socket
 import time
-from collections.abc import Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from consilium.connection import Connection
 from consilium.refusals import refusal, status_of
+from consilium.threads import Threads
 from fhir_adapters.strict_json import MAX_BYTES
 
 MAX_HELD_BYTES = 64 << 20  # of one worker: requests that arrive or wait for a thread, answers nobody reads
@@ -43,11 +44,16 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         super().__init__(*args, **kwargs)
         # Within which a request must have arrived whole, else it is a 408.
         self._request_seconds: float = self.app.request_seconds
+        self._keepalive_s: float = self.cfg.keepalive
         # Each in the order of `ends_at`, because all wait equally long.
         self._arriving: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
-        self._sending: dict[Connection, Future[Any]] = {}
+        self._sending: dict[Connection, bool] = {}
         self._held: dict[Connection, int] = {}
+
+    def get_thread_pool(self) -> Threads[Connection]:
+        """Return the threads that answer."""
+        return Threads(self.cfg.threads, self.handle, partial(self.method_queue.defer, self.finish_request))
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new client; when there is no room, in place of the one that has waited longest."""
@@ -70,17 +76,35 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         conn.begin(time.monotonic() + self._request_seconds)
         self._arriving[conn] = None
         if not (self._settled(conn) if conn.framing.data else self._received(conn)):
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._readable, conn))
+            self._watch(conn, self._received)
 
-    def finish_request(self, conn: Connection, fs: "Future[Any]") -> None:
-        """Take the connection back from its thread; a next request may be here already."""
+    def finish_request(self, conn: Connection, kept: bool) -> None:
+        """Take the connection back from its thread. kept: the answer said that it stays open."""
         self._held.pop(conn, None)
-        if conn.sock.unsent:
-            self._send_rest(conn, fs)
-            return
-        super().finish_request(conn, fs)
-        if self.keepalived_conns and self.keepalived_conns[-1] is conn and conn.has_more():
-            self.on_client_socket_readable(conn, conn.sock)
+        try:
+            if conn.sock.unsent:
+                self._send_rest(conn, kept)
+            elif not kept:
+                self.nr_conns -= 1
+                conn.close(graceful=True)
+            elif conn.parser.unreader.buf.getvalue() or conn.has_more():
+                self.enqueue_req(conn)  # the next request is here already
+            else:
+                self._keep(conn)
+        except (OSError, ValueError):
+            self._give_up(conn)
+
+    def _keep(self, conn: Connection) -> None:
+        """Await the next request on a connection that has been answered."""
+        # A stopping worker keeps it briefly: a request may be under way (RFC 9112 9.6).
+        stays_s = self._keepalive_s if self.alive else min(self._keepalive_s, STOP_KEEPALIVE_LINGER)
+        conn.timeout = time.monotonic() + stays_s
+        self.keepalived_conns.append(conn)
+        self._watch(conn, self._asks_again)
+
+    def _asks_again(self, conn: Connection) -> None:
+        self.keepalived_conns.remove(conn)
+        self.enqueue_req(conn)
 
     def murder_pending(self) -> None:
         """End what has waited too long; gunicorn calls this every second or more often."""
@@ -109,10 +133,10 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
     def linger(self, conn: Connection) -> None:
         """Close towards the client and let it read to the end (RFC 9112 9.6), while the main loop goes on."""
         try:
-            conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            self._watch(conn, self._drain)
         except (OSError, ValueError):
+            self._unregister(conn)
             util.close(conn.sock)
             return
         conn.ends_at = time.monotonic() + LINGER_S
@@ -120,23 +144,21 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if len(self._lingering) > MAX_LINGERING:
             self._end_linger(next(iter(self._lingering)))
 
-    def _send_rest(self, conn: Connection, fs: "Future[Any]") -> None:
+    def _send_rest(self, conn: Connection, kept: bool) -> None:
         """Go on sending an answer that the client has not read; its next request is not looked at before."""
         conn.ends_at = time.monotonic() + SEND_S
-        self._sending[conn] = fs
+        self._sending[conn] = kept
         self._held[conn] = len(conn.sock.unsent)
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._writable, conn))
+        self._watch(conn, self._writable, selectors.EVENT_WRITE)
         self._stay_within_memory()
 
-    def _writable(self, conn: Connection, _sock: object) -> None:
+    def _writable(self, conn: Connection) -> None:
         try:
             done = conn.sock.flush()
         except OSError:
             self._give_up(conn)
             return
         if done:
-            self._unregister(conn)
             self.finish_request(conn, self._sending.pop(conn))
 
     def _give_up(self, conn: Connection) -> None:
@@ -145,10 +167,6 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         self._held.pop(conn, None)
         self.nr_conns -= 1
         conn.close()
-
-    def _readable(self, conn: Connection, _sock: object) -> None:
-        if conn in self._arriving:
-            self._received(conn)
 
     def _received(self, conn: Connection) -> bool:
         """Take what has arrived. True when the connection need not be waited for any more."""
@@ -176,10 +194,11 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             self._end(conn, framing.refused)
             return True
         if framing.end is not None:
-            self._unregister(conn)
+            # The poller goes on looking: telling it twice a request costs more than the request's own bytes.
+            conn.happened = self._unregister
             del self._arriving[conn]
             conn.hand_over()
-            super().enqueue_req(conn)
+            self.tpool.submit(conn)
             return True
         if framing.awaits_continue and not conn.told_to_go_on:
             conn.told_to_go_on = True
@@ -229,7 +248,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         except OSError:
             log.debug("client gone")
 
-    def _drain(self, conn: Connection, _sock: object) -> None:
+    def _drain(self, conn: Connection) -> None:
         try:
             piece = conn.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -249,11 +268,27 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         self._arriving.pop(conn, None)
         self._held.pop(conn, None)
 
+    def _watch(
+        self, conn: Connection, happened: Callable[[Connection], object], events: int = selectors.EVENT_READ
+    ) -> None:
+        """Do `happened` whenever the client has sent something, or can be sent to."""
+        conn.happened = happened
+        if conn.watched == events:
+            return
+        tell = self.poller.modify if conn.watched else self.poller.register
+        tell(conn.fd, events, partial(_dispatch, conn))
+        conn.watched = events
+
     def _unregister(self, conn: Connection) -> None:
-        try:
-            self.poller.unregister(conn.sock)
-        except (KeyError, ValueError, OSError):
-            return  # it was not, or is closed
+        """Look no more. Also what happens when a client sends while it is being answered: that waits its turn."""
+        if conn.watched:
+            conn.watched = 0
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(conn.fd)
+
+
+def _dispatch(conn: Connection, _fd: object) -> None:
+    conn.happened(conn)
 
 
 def _until(waiting: Iterable[Connection], moment: float) -> list[Connection]:
