@@ -74,7 +74,7 @@ class Fetching:
         ready = [t for t in self._waiting.values() if not t.parsed.keys & self._waiting.keys()]
         if not ready:
             raise Fault("prefetch templates depend on themselves: " + ", ".join(self._waiting))
-        at_hand = {key: p.value for key, p in self.known.items() if p.value and p.state is not State.FAILED}
+        at_hand = {key: p.value for key, p in self.known.items() if p.value}
         scope = replace(self.scope, known=at_hand, looked_up=self._lookups.found)
         orders: dict[str, Order] = {}
         self._serves = {}

@@ -59,7 +59,7 @@ def test_a_token_that_is_said_to_be_refused_is(token):
 
 @pytest.mark.parametrize(("sent", "state"), [(a, code(b)) for a, b, _ in rows("sent")])
 def test_what_is_sent_has_the_state_that_the_page_says(sent, state):
-    template = PrefetchTemplate("x", "X?a=b")
+    template = PrefetchTemplate("x", "Patient?a=b")
     prefetch = {} if sent == "nothing" else {"x": json.loads(code(sent))}
     assert (
         gather(parse_request(hook_body(prefetch=prefetch)), (template,), None, deadline_in(5))["x"].state == state

@@ -7,7 +7,7 @@ import pytest
 
 from cds.deadline import deadline_in
 from cds.prefetch import Policy, PrefetchTemplate, Source, State, gather
-from cds.prefetch.fill import NO_VALUE
+from cds.prefetch.fill import NO_ID, NO_VALUE
 from cds.request import parse_request
 from cds.testing import FHIR_SERVER, hook_body
 from clinical.errors import Busy, Fault, IncorrectInput, PreconditionMissing
@@ -124,6 +124,17 @@ def test_a_key_that_depends_on_what_is_not_known_is_not_asked(sent):
     assert not any("PractitionerRole" in query for round_ in ehr.rounds for query in round_)
 
 
+def test_a_key_that_could_not_be_asked_is_not_known_to_those_that_depend_on_it():
+    two = {"conditions": bundle(condition("PractitionerRole/r1"), condition("PractitionerRole/r2"))}
+    read = PrefetchTemplate("roles", "PractitionerRole/{{%conditions.entry.resource.asserter.resolve().id}}")
+    found = gathered((CONDITIONS, read, PEOPLE), Ehr({}), two)
+    assert found["roles"].reason == f"it was not sent, and {NO_ID}"
+    assert found["people"].reason == "it was not sent, and it depends on roles, which is not known"
+    nobody = {"conditions": bundle(condition("Patient/p1"), link=NEXT)}
+    found = gathered((CONDITIONS, ROLES, PEOPLE), Ehr({}), nobody)
+    assert found["people"].reason == "it was not sent, and it depends on roles, which is not known"
+
+
 def test_what_is_made_from_a_part_is_a_part():
     sent = {"conditions": bundle(condition("PractitionerRole/r1"), link=NEXT)}
     ehr = Ehr({"PractitionerRole?_id=r1": bundle(role())})
@@ -145,6 +156,23 @@ def test_a_reference_that_a_query_must_follow_is_fetched_by_search_before_it():
     sent = {"conditions": bundle(condition("PractitionerRole/r2"), condition("PractitionerRole/r1"))}
     found = gathered((CONDITIONS, PLACES), ehr, sent)["places"]
     assert ehr.rounds == [["PractitionerRole?_id=r1,r2"], ["Location?organization=h1"]]
+    assert found.state is State.COMPLETE
+
+
+def test_references_to_several_types_are_followed_by_one_search_each():
+    home = {"organization": {"reference": "Organization/h1"}}
+    ehr = Ehr(
+        {
+            "CareTeam?_id=t1": bundle(
+                {"resourceType": "CareTeam", "id": "t1", "subject": {"reference": "Patient/p1"}}
+            ),
+            "PractitionerRole?_id=r1,r2": bundle(role(**home), role("r2", **home)),
+            "Location?organization=h1": bundle({"resourceType": "Location"}),
+        }
+    )
+    askers = ("PractitionerRole/r2", "CareTeam/t1", "PractitionerRole/r1")
+    found = gathered((CONDITIONS, PLACES), ehr, {"conditions": bundle(*map(condition, askers))})["places"]
+    assert ehr.rounds == [["CareTeam?_id=t1", "PractitionerRole?_id=r1,r2"], ["Location?organization=h1"]]
     assert found.state is State.COMPLETE
 
 
@@ -233,6 +261,7 @@ def test_a_part_is_as_good_as_nothing_where_all_of_it_is_needed(policy):
     else:
         part = gathered((whole,), Ehr({}), sent)["conditions"]
         assert (part.state, part.value, list(part.resources())) == (State.ABSENT, None, [])
+        assert part.source is Source.NONE
         assert part.reason.endswith("answered 404, and a part is not enough")
 
 
