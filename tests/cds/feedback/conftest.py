@@ -35,7 +35,15 @@ EHR = Caller("https://ehr.example", "ehr")
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("feedback")
+    # One for all: SQLAlchemy compiles its statements once for each database that is opened.
+    db = database(tmp_path_factory.mktemp("feedback"))
+    yield db
+    db.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template")
     database(folder).dispose()
     return folder / "consilium.db"
 
@@ -51,20 +59,9 @@ def migrated_postgres():
         db.dispose()
 
 
-@pytest.fixture
-def sqlite_db(migrated_sqlite, tmp_path):
-    copy = tmp_path / "consilium.db"
-    shutil.copy(migrated_sqlite, copy)
-    db = open_database(f"sqlite:///{copy}")
-    yield db
-    db.dispose()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def db(request):
-    if request.param == "sqlite":
-        return request.getfixturevalue("sqlite_db")
-    db = request.getfixturevalue("migrated_postgres")
+    db = request.getfixturevalue("migrated_sqlite" if request.param == "sqlite" else "migrated_postgres")
     empty_all_tables(db)
     return db
 
@@ -168,6 +165,16 @@ def clinic(db):
 
 
 @pytest.fixture
-def one_clinic(sqlite_db):
+def one_clinic(migrated_sqlite):
     """The same, on SQLite alone: for what the database does not decide."""
-    return Clinic(sqlite_db)
+    empty_all_tables(migrated_sqlite)
+    return Clinic(migrated_sqlite)
+
+
+@pytest.fixture
+def own_clinic(sqlite_file, tmp_path):
+    """The same, on a database of its own in tmp_path, which may be broken."""
+    shutil.copy(sqlite_file, tmp_path / "consilium.db")
+    db = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
+    yield Clinic(db)
+    db.dispose()

@@ -37,18 +37,18 @@ def raises(error):
 
 
 @pytest.fixture
-def server(one_clinic, make_client):
+def server(own_clinic, make_client):
     """server(answer, **stages) -> client of one service `x` with all of this room's stages."""
 
     def make(answer=speaks, shadow=(), **rules):
         return make_client(
             services=(Service("x", PATIENT_VIEW, "X", "A service.", (), answer),),
-            db=one_clinic.db,
-            new_uuid=one_clinic.new_uuid,
-            sent=SentCardLog(one_clinic.now, one_clinic.names),
-            feedback=one_clinic.desk,
-            hygiene=one_clinic.hygiene(**rules),
-            shadow=one_clinic.shadow(*shadow),
+            db=own_clinic.db,
+            new_uuid=own_clinic.new_uuid,
+            sent=SentCardLog(own_clinic.now, own_clinic.names),
+            feedback=own_clinic.desk,
+            hygiene=own_clinic.hygiene(**rules),
+            shadow=own_clinic.shadow(*shadow),
         )
 
     return make
@@ -58,16 +58,16 @@ def called(client, post, **more):
     return post(client, "x", hook_body("zzcanary-1", **more))
 
 
-def test_a_card_that_was_sent_takes_feedback_and_the_answer_is_an_empty_object(server, post, one_clinic) -> None:
+def test_a_card_that_was_sent_takes_feedback_and_the_answer_is_an_empty_object(server, post, own_clinic) -> None:
     client = server()
     (card,) = called(client, post).get_json()["cards"]
     for _ in range(2):
         answer = post(client, "x/feedback", {"feedback": [{"card": card["uuid"], **OVERRIDDEN}]})
         assert (answer.status_code, answer.get_json(), answer.mimetype) == (200, {}, "application/json")
-    assert (counted(one_clinic.db, sent_card), counted(one_clinic.db, feedback)) == (1, 1)
+    assert (counted(own_clinic.db, sent_card), counted(own_clinic.db, feedback)) == (1, 1)
 
 
-def test_what_is_wrong_with_feedback_is_an_operation_outcome_with_its_path(server, post, one_clinic) -> None:
+def test_what_is_wrong_with_feedback_is_an_operation_outcome_with_its_path(server, post, own_clinic) -> None:
     client = server()
     (card,) = called(client, post).get_json()["cards"]
     good = {"card": card["uuid"], **OVERRIDDEN}
@@ -77,7 +77,7 @@ def test_what_is_wrong_with_feedback_is_an_operation_outcome_with_its_path(serve
         assert answer.status_code == 400
         assert answer.get_json()["issue"][0]["expression"] == [path]
         assert problems("outcome", answer.get_json()) == []
-    assert counted(one_clinic.db, feedback) == 0
+    assert counted(own_clinic.db, feedback) == 0
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_the_rules_of_the_edge_hold_for_feedback_too(server, path, method, body,
     assert answer.status_code == status
 
 
-def test_a_shadowed_service_says_nothing_and_is_recorded(server, post, one_clinic) -> None:
+def test_a_shadowed_service_says_nothing_and_is_recorded(server, post, own_clinic) -> None:
     answer = called(server(shadow=["x"]), post)
     assert (answer.status_code, answer.get_json()) == (200, {"cards": []})
-    assert (counted(one_clinic.db, shadow_call), counted(one_clinic.db, sent_card)) == (1, 1)
+    assert (counted(own_clinic.db, shadow_call), counted(own_clinic.db, sent_card)) == (1, 1)
 
 
 @pytest.mark.parametrize("error", [Busy("late"), PreconditionMissing("no bmi"), ValueError("Zzcanary")])
-def test_the_failure_of_a_shadowed_service_disturbs_nobody_and_is_kept(server, post, one_clinic, error) -> None:
+def test_the_failure_of_a_shadowed_service_disturbs_nobody_and_is_kept(server, post, own_clinic, error) -> None:
     answer = called(server(raises(error), shadow=["x"]), post)
     assert (answer.status_code, answer.get_json()) == (200, {"cards": []})
-    assert [said for _, said in one_clinic.shadowed] in (["busy"], ["precondition"], ["fault"])
-    assert counted(one_clinic.db, shadow_call) == 1
+    assert [said for _, said in own_clinic.shadowed] in (["busy"], ["precondition"], ["fault"])
+    assert counted(own_clinic.db, shadow_call) == 1
 
 
 def test_the_same_failure_on_stage_is_an_error(server, post) -> None:
@@ -118,17 +118,17 @@ def test_a_call_that_cannot_be_read_is_refused_in_shadow_mode_too(server, post) 
     assert post(server(shadow=["x"]), "x", {"hook": "patient-view"}).status_code == 400
 
 
-def test_a_shadowed_service_is_quiet_also_while_the_store_is_away(server, post, one_clinic) -> None:
+def test_a_shadowed_service_is_quiet_also_while_the_store_is_away(server, post, own_clinic) -> None:
     client = server(shadow=["x"])
-    with one_clinic.db.write() as conn:
+    with own_clinic.db.write() as conn:
         conn.exec_driver_sql("DROP TABLE shadow_call")
     assert called(client, post).get_json() == {"cards": []}
-    assert one_clinic.shadowed == [("x", "unrecorded")]
+    assert own_clinic.shadowed == [("x", "unrecorded")]
 
 
-def test_on_stage_a_card_that_cannot_be_recorded_is_not_sent(server, post, one_clinic) -> None:
+def test_on_stage_a_card_that_cannot_be_recorded_is_not_sent(server, post, own_clinic) -> None:
     client = server()
-    with one_clinic.db.write() as conn:
+    with own_clinic.db.write() as conn:
         conn.exec_driver_sql("DROP TABLE feedback")
         conn.exec_driver_sql("DROP TABLE sent_card")
     answer = called(client, post)
@@ -136,12 +136,12 @@ def test_on_stage_a_card_that_cannot_be_recorded_is_not_sent(server, post, one_c
     assert answer.get_json()["resourceType"] == "OperationOutcome"
 
 
-def test_a_repeated_card_is_held_back_over_http_and_comes_again_after_the_window(server, post, one_clinic) -> None:
+def test_a_repeated_card_is_held_back_over_http_and_comes_again_after_the_window(server, post, own_clinic) -> None:
     client = server(repeat_window_s=60)
     instances = iter(f"d1577c69-dfbe-44ad-ba6d-3e05e953b2e{n}" for n in range(9))
     counts = []
     for minutes in (0, 0.5, 0.6):
-        one_clinic.later(minutes=minutes)
+        own_clinic.later(minutes=minutes)
         counts.append(len(called(client, post, hookInstance=next(instances)).get_json()["cards"]))
     assert counts == [1, 0, 1]
-    assert one_clinic.held == [("x", "repeated")]
+    assert own_clinic.held == [("x", "repeated")]

@@ -211,10 +211,10 @@ def test_the_cap_of_a_patient_counts_the_cards_of_the_same_call(one_clinic) -> N
     assert len(suppressed(one_clinic.db)) == 2
 
 
-def test_a_card_is_not_held_back_when_its_suppression_cannot_be_audited(one_clinic) -> None:
-    one_clinic.sends()
-    hygiene = one_clinic.hygiene(repeat_window_s=HOUR)
-    with one_clinic.db.write() as conn:
+def test_a_card_is_not_held_back_when_its_suppression_cannot_be_audited(own_clinic) -> None:
+    own_clinic.sends()
+    hygiene = own_clinic.hygiene(repeat_window_s=HOUR)
+    with own_clinic.db.write() as conn:
         conn.exec_driver_sql("CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(Exception, match="the database refused"):
-        hygiene.sift(one_clinic.call(), Guidance((one_clinic.card(),)))
+        hygiene.sift(own_clinic.call(), Guidance((own_clinic.card(),)))

@@ -15,11 +15,11 @@ TOKEN = "a-token-of-more-than-thirty-two-characters"
 
 
 @pytest.fixture
-def client(one_clinic, tmp_path, monkeypatch):
+def client(own_clinic, tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.startswith("CONSILIUM_"):
             monkeypatch.delenv(name)
-    one_clinic.at = datetime.now(UTC)
+    own_clinic.at = datetime.now(UTC)
     house = House(load_settings(data_dir=tmp_path, low_water_mb=0, bearer_token=TOKEN))
     yield create_app(build_parts(house)).test_client()
     house.db.dispose()
@@ -29,11 +29,11 @@ def get(client, path):
     return client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
 
 
-def test_the_page_shows_counts_reasons_and_the_curve_without_script_or_comment(one_clinic, client) -> None:
-    cards = [one_clinic.sends(one_clinic.card(probability=0.3 + n / 20)) for n in range(5)]
-    one_clinic.says(one_clinic.accepted(cards[0]), one_clinic.accepted(cards[4]))
-    one_clinic.says(one_clinic.overridden(cards[1], "patient-ineligible", comment="Zzcanary <script>"))
-    one_clinic.shadow("next").record(one_clinic.call(service="next"), Guidance((one_clinic.card(),)))
+def test_the_page_shows_counts_reasons_and_the_curve_without_script_or_comment(own_clinic, client) -> None:
+    cards = [own_clinic.sends(own_clinic.card(probability=0.3 + n / 20)) for n in range(5)]
+    own_clinic.says(own_clinic.accepted(cards[0]), own_clinic.accepted(cards[4]))
+    own_clinic.says(own_clinic.overridden(cards[1], "patient-ineligible", comment="Zzcanary <script>"))
+    own_clinic.shadow("next").record(own_clinic.call(service="next"), Guidance((own_clinic.card(),)))
     page = get(client, "/feedback")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
@@ -45,8 +45,8 @@ def test_the_page_shows_counts_reasons_and_the_curve_without_script_or_comment(o
     assert "<script" not in page.text
 
 
-def test_the_json_is_the_report(one_clinic, client) -> None:
-    one_clinic.sends()
+def test_the_json_is_the_report(own_clinic, client) -> None:
+    own_clinic.sends()
     found = get(client, "/feedback.json?days=7&service=diabetes-risk").get_json()
     assert found["only"] == {"service": "diabetes-risk"}
     assert [group["sent"] for group in found["groups"]] == [1]
