@@ -1,7 +1,6 @@
 """What the checks share: the server under test, a patient, FHIR servers of our own, and all that was said."""
 
 import copy
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +9,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cds.client.contexts import example_context
 from cds.client.fhir_mock import FhirMock
 from cds.client.record import Record, RecordReader
 from cds.client.remote import Remote, filled, request_body, services_of
 from cds.conformance.model import Failed, NotApplicable, Skipped
-from cds.wire_schema import schema
 from clinical.errors import ClinicalError
 from fhir_adapters import strict_json
 
 JsonObject = dict[str, Any]
 FHIR_TOKEN = "conformance-access-token-that-nobody-may-repeat"  # noqa: S105 - opens the mock server, that is nothing
-_EXAMPLE_PATIENT, _EXAMPLE_USER, _EXAMPLE_ENCOUNTER = "1288992", "Practitioner/example", "89284"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Options:
     """
 
     services: Sequence[tuple[str, str]] = ()
-    user_id: str = _EXAMPLE_USER
+    user_id: str = "Practitioner/example"
     reaches_fhir: bool = True
     origin: str | None = None
     documentation: str | None = None
@@ -91,16 +89,10 @@ class Bench:
 
         Raises NotApplicable for a hook that is not HL7's.
         """
-        examples = schema("contexts")["$defs"].get(hook, {}).get("examples")
-        if not examples:
+        found = example_context(hook, self.patient_id, self.options.user_id, number)
+        if found is None:
             raise NotApplicable(f"the context of {hook} is the organisation's own")
-        text = (
-            json.dumps(examples[number])
-            .replace(_EXAMPLE_PATIENT, self.patient_id)
-            .replace(_EXAMPLE_ENCOUNTER, "enc-1")
-        )
-        context: JsonObject = json.loads(text.replace(_EXAMPLE_USER, self.options.user_id))
-        return context
+        return found
 
     def body(self, service: Mapping[str, Any], *, prefetch: bool = True, fhir: bool = False) -> JsonObject:
         """Return a good call. prefetch: everything asked for is sent. fhir: our server and its token are named.

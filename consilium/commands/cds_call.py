@@ -15,6 +15,7 @@ from rich.table import Table
 from clinical.errors import IncorrectInput
 
 if TYPE_CHECKING:
+    from cds.client.record import Record
     from cds.client.remote import Remote
     from cds.prefetch import FhirReader
 
@@ -41,6 +42,10 @@ def call(
     user: Annotated[str, typer.Option(help="context.userId.")] = "Practitioner/example",
     context: Annotated[str | None, typer.Option(help="More of the context: JSON, or @file.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="FHIR Bundle that fills the prefetch.")] = None,
+    example: Annotated[
+        bool,
+        typer.Option("--example", help="An invented patient fills the prefetch, and the context of the hook."),
+    ] = False,
     fhir: Annotated[
         str | None, typer.Option(help="FHIR server that fills the prefetch, sent as fhirServer.")
     ] = None,
@@ -68,10 +73,12 @@ def call(
             _list_services(services)
             return
         entry = _entry(services, service, hook)
-        values = {"userId": user, "patientId": patient or _patient_of(bundle)} | _json_or_file(context)
+        record = _record(bundle, example=example)
+        values = _context(entry["hook"], patient or _patient_of(record), user, example=example)
+        values |= _json_or_file(context)
         authorization = None if fhir is None else _authorization(fhir_token_file)
         body = request_body(entry["hook"], values, fhirServer=fhir, fhirAuthorization=authorization)
-        source = _reader(bundle, fhir)
+        source = _reader(record, fhir)
         if prefetch and source is not None:
             body["prefetch"] = _fill(entry, body, source, fhir)
         _send(server, service, body, token, as_json=as_json)
@@ -125,14 +132,31 @@ def _entry(services: list[dict[str, Any]], service: str, hook: str | None) -> di
     return found[0]
 
 
-def _reader(bundle: Path | None, fhir: str | None) -> "FhirReader | None":
-    from cds.client.record import RecordReader, record_of  # noqa: PLC0415
+def _context(hook: str, patient: str, user: str, *, example: bool) -> dict[str, Any]:
+    from cds.client.contexts import example_context  # noqa: PLC0415
+
+    found = example_context(hook, patient, user) if example else None
+    return found or {"userId": user, "patientId": patient}
+
+
+def _record(bundle: Path | None, *, example: bool) -> "Record | None":
+    from cds.client.record import record_of  # noqa: PLC0415
+    from cds.conformance.record import invented_record  # noqa: PLC0415
+    from clinical.clock import utc_now  # noqa: PLC0415
+
+    if bundle is not None:
+        return record_of(read_json(bundle))
+    return invented_record(utc_now()) if example else None
+
+
+def _reader(record: "Record | None", fhir: str | None) -> "FhirReader | None":
+    from cds.client.record import RecordReader  # noqa: PLC0415
     from consilium.settings import is_loopback  # noqa: PLC0415
     from fhir_adapters.allow_list import AllowedServer, Network, parse_url  # noqa: PLC0415
     from fhir_adapters.client import FhirClient  # noqa: PLC0415
 
-    if bundle is not None:
-        return RecordReader(record_of(read_json(bundle)))
+    if record is not None:
+        return RecordReader(record)
     if fhir is None:
         return None
     address = parse_url(fhir)
@@ -152,12 +176,10 @@ def _fill(
     return found
 
 
-def _patient_of(bundle: Path | None) -> str:
-    from cds.client.record import record_of  # noqa: PLC0415
-
-    if bundle is None:
-        raise IncorrectInput("expected --patient, or a --bundle with one Patient")
-    return record_of(read_json(bundle)).patient_id()
+def _patient_of(record: "Record | None") -> str:
+    if record is None:
+        raise IncorrectInput("expected --patient, or --bundle with one Patient, or --example")
+    return record.patient_id()
 
 
 def _authorization(token_file: Path | None) -> dict[str, Any] | None:
