@@ -123,6 +123,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, hanging_ehr: str, descriptors:
     log = folder / "web.log"
     settings = {
         "WEB_WORKERS": "2",
+        "WEB_THREADS": "8",
         "REQUEST_SECONDS": str(REQUEST_S),
         "LOG_LEVEL": "DEBUG",
         "HOOK_BUDGET_MS": "1500",
