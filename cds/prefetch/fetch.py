@@ -127,8 +127,8 @@ class Fetching:
         elif not self._lookups.ask(template.key, targets):
             self._settle(template, before.but(_TOO_FAR))
 
-    def _take(self, answers: Mapping[str, Answer]) -> None:
-        for name, answer in answers.items():
+    def _take(self, brought: Mapping[str, Answer]) -> None:
+        for name, answer in brought.items():
             if not name.startswith(_LOOKUP):
                 self._answers[name] = answer
                 for template in self._serves[name]:
