@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 import cds.documents
 import cds.http
 import fhir_adapters.rest
-from cds.discovery import DOCUMENTATION
+from cds.discovery import DESCRIPTION, DOCUMENTATION
 from cds.service import CdsContext, Service
 from clinical.errors import ClinicalError, Denied, Fault
 from consilium.headers import harden
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
 # The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
-OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION)
-OPEN_BELOW = ("/overlay/", "/static/", cds.http.ROOT + "/")
+OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION, DESCRIPTION)
+OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", cds.http.ROOT + "/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def test_every_route_but_seven_is_401_without_the_token(closed: FlaskClient) -> 
                 opened.add(rule.rule)
     assert opened == {
         "/cds-hooks",
+        "/openapi.json",
+        "/schemas/cds-hooks/<name>.json",
         "/livez",
         "/readyz",
         "/overlay/launch",
