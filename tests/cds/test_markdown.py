@@ -41,6 +41,9 @@ def test_no_cell_can_break_its_table(rows):
         "quillon@evil.example",
         "mailto:a@b.example",
         "![x](//evil.example)",
+        "//evil.example",
+        "evil.com/a",
+        "a@evil.com",
     ],
 )
 def test_a_renderer_that_links_bare_addresses_finds_none(text):
@@ -49,7 +52,18 @@ def test_a_renderer_that_links_bare_addresses_finds_none(text):
     assert "www." not in escaped
     assert "@e" not in escaped
     assert "@b" not in escaped
+    # linkify-it (markdown-it's) also takes "//host", a known domain alone, and a joiner as part of a host.
+    assert "//" not in escaped
+    assert "n@" not in escaped
+    assert "evil.com" not in escaped
 
 
 def test_invisible_reordering_and_line_breaks_are_removed():
     assert plain("a\u202eb\r\nc\x00d") == "a b c d"
+
+
+@pytest.mark.parametrize(
+    "text", ["3.5 mmol/L", "e.g. 1.0.0", "2026-11-22", "u[IU]/mL", "diabetes-risk 1.0.0", "24/7."]
+)
+def test_what_is_no_address_is_left_without_joiners(text):
+    assert WORD_JOINER not in escape(text)
