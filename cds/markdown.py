@@ -13,7 +13,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#!$])")
 _BLOCK_START = re.compile(r"^([-+=]|\d+(?=[.)](?:\s|$)))")
 # Control characters, and the invisible ones that reorder what a reader sees (bidirectional overrides).
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
-# Where an address would begin or go on: "//", "www.", both sides of "@", and a dot before a word, as in "evil.com".
+# Where an address would begin or go on: "//", "www.", both sides of "@", a dot before a word ("evil.com").
 _LINKABLE = re.compile(
     r"(?i)(?<=/)(?=/)|(?<=www)(?=\.)|(?=@)|(?<=@)|(?<=mailto)(?=:)|(?<=xmpp)(?=:)|(?<=[\w\-])(?=\.[^\W\d_]{2})"
 )
