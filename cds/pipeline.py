@@ -38,6 +38,10 @@ class Course:
     said: str = Category.FAULT.value
     cards: int = 0
 
+    def fail(self, category: Category) -> None:
+        """End without an answer, whatever was to be sent."""
+        self.said, self.cards = category.value, 0
+
     def took_s(self) -> float:
         """Return the seconds since the call began."""
         return time.monotonic() - self.started
@@ -64,7 +68,7 @@ def answer_call(
     Raises a ClinicalError, or what `read` raises; the call is logged, audited and measured all the same.
     """
     try:
-        guidance = _guide(course, hooks, read, context)
+        body = _guide(course, hooks, read, context)
         log.info(
             "hook answered",
             service=course.service_id,
@@ -72,16 +76,16 @@ def answer_call(
             cards=course.cards,
             took_ms=round(course.took_s() * 1000, 2),
         )
-        return guidance.to_json()
+        return body
     except ClinicalError as error:
-        course.said = error.category.value
+        course.fail(error.category)
         log.warning("hook refused", service=course.service_id, category=course.said, expression=error.expression)
         _audit(course, context)
         raise
     except Exception as error:
         # What the HTTP layer refuses (413, 415) is the caller's mistake like any other.
         refused = isinstance(error, HTTPException) and (error.code or 500) < 500
-        course.said = (Category.INCORRECT if refused else Category.FAULT).value
+        course.fail(Category.INCORRECT if refused else Category.FAULT)
         _audit(course, context)
         raise
     finally:
@@ -90,7 +94,7 @@ def answer_call(
 
 def _guide(
     course: Course, hooks: Mapping[str, Service], read: Callable[[], Mapping[str, object]], context: CdsContext
-) -> Guidance:
+) -> dict[str, object]:
     course.request = parse_request(read(), {name: service.hook for name, service in hooks.items()})
     service = hooks[course.request.hook.name]
     budget_s = context.budget_of(course.request.hook.name, service.id)
@@ -99,14 +103,15 @@ def _guide(
         _in_the_shadow(call, service, context)
         course.said = "shadow"
         _audit(course, context)
-        return Guidance()
+        return Guidance().to_json()
     call, guidance = _worked_out(call, service, context)
     guidance = context.hygiene.sift(call, guidance)
     guidance = context.adapt(guidance, course.caller.capabilities)
     course.cards = len(guidance.cards)
     course.said = "cards" if guidance.cards else "no-cards"
+    body = guidance.to_json()  # before anything is written: what cannot be said is not recorded as said
     _keep(course, context, call, guidance)
-    return guidance
+    return body
 
 
 def _worked_out(call: HookCall, service: Service, context: CdsContext) -> tuple[HookCall, Guidance]:
@@ -135,8 +140,8 @@ def _in_the_shadow(call: HookCall, service: Service, context: CdsContext) -> Non
         result = error
     try:
         context.shadow.record(call, result)
-    except ClinicalError as error:
-        log.warning("shadow not recorded", service=service.id, category=error.category.value)
+    except Exception as error:  # noqa: BLE001 - nor does it disturb anybody that it cannot be recorded
+        log.warning("shadow not recorded", service=service.id, kind=type(error).__name__)
 
 
 def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidance) -> None:

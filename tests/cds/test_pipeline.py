@@ -218,6 +218,7 @@ def test_a_card_that_is_recorded_too_late_is_neither_sent_nor_recorded(make_clie
     )
     assert post(client, "one-card", hook_body()).status_code == 503
     assert [row["outcome"] for row in rows()] == ["busy"]
+    assert '"cards":0' in rows()[0]["detail"]
 
 
 def test_nothing_is_recorded_as_sent_when_hygiene_holds_everything_back(make_client, post, recorder):
@@ -249,7 +250,9 @@ ERRORS = [Busy("x"), Fault("x"), PreconditionMissing("x"), RuntimeError("Zzcanar
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
-@pytest.mark.parametrize("recording", [None, Busy("the database is away")], ids=["recorded", "not recorded"])
+@pytest.mark.parametrize(
+    "recording", [None, Busy("the database is away"), TypeError("x")], ids=["recorded", "not recorded", "broken"]
+)
 def test_a_service_in_shadow_disturbs_nobody(make_client, post, recorder, error, recording):
     shadow = InShadow(recording)
     service = one_card_service() if error is None else failing(error)
