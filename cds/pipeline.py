@@ -42,6 +42,16 @@ class Course:
         """End without an answer, whatever was to be sent."""
         self.said, self.cards = category.value, 0
 
+    def log(self) -> None:
+        """Say that the call was answered."""
+        log.info(
+            "hook answered",
+            service=self.service_id,
+            hook_instance=self.request.hook_instance if self.request else None,
+            cards=self.cards,
+            took_ms=round(self.took_s() * 1000, 2),
+        )
+
     def took_s(self) -> float:
         """Return the seconds since the call began."""
         return time.monotonic() - self.started
@@ -68,15 +78,7 @@ def answer_call(
     Raises a ClinicalError, or what `read` raises; the call is logged, audited and measured all the same.
     """
     try:
-        body = _guide(course, hooks, read, context)
-        log.info(
-            "hook answered",
-            service=course.service_id,
-            hook_instance=course.request.hook_instance if course.request else None,
-            cards=course.cards,
-            took_ms=round(course.took_s() * 1000, 2),
-        )
-        return body
+        return _guide(course, hooks, read, context)
     except ClinicalError as error:
         course.fail(error.category)
         log.warning("hook refused", service=course.service_id, category=course.said, expression=error.expression)
@@ -103,6 +105,7 @@ def _guide(
         _in_the_shadow(call, service, context)
         course.said = "shadow"
         _audit(course, context)
+        course.log()
         return Guidance().to_json()
     call, guidance = _worked_out(call, service, context)
     guidance = context.hygiene.sift(call, guidance)
@@ -111,6 +114,7 @@ def _guide(
     course.said = "cards" if guidance.cards else "no-cards"
     body = guidance.to_json()  # before anything is written: what cannot be said is not recorded as said
     _keep(course, context, call, guidance)
+    course.log()
     return body
 
 
