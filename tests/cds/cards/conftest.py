@@ -204,3 +204,9 @@ def ask(make_context, shared_db, make_bundle):
 def engine_with():
     """engine_with(notice=...) -> the four models with these keys in every manifest."""
     return engine
+
+
+@pytest.fixture
+def prefetch_of(make_bundle):
+    """prefetch_of(service) -> what a client sends along."""
+    return lambda service: chart(service, make_bundle)

@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from cds.adapt import adapt
-from cds.caller import Capabilities, SpecVersion
+from cds.caller import Caller, Capabilities, SpecVersion
+from cds.testing import hook_body
 from cds.wire_schema.testing import problems
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,3 +95,23 @@ def test_a_condition_is_offered_as_provisional_and_not_recommended():
 )
 def test_every_golden_answer_fits_the_schema_of_the_wire(path):
     assert problems("response", orjson.loads(path.read_bytes())) == []
+
+
+class Door:
+    """Lets everybody in as one client."""
+
+    def __init__(self, capabilities):
+        self._caller = Caller("https://ehr.example", "ehr", capabilities=capabilities)
+
+    def admit(self, headers, url, peer=""):
+        return self._caller
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_over_http_a_client_is_sent_what_its_profile_says(line, make_client, engine_with, prefetch_of, post):
+    client = make_client(engine=engine_with(), adapt=adapt, door=Door(LINES[line]))
+    body = post(client, "diabetes-risk", hook_body(prefetch=prefetch_of("diabetes-risk"))).json
+    assert ("systemActions" in body) == (line == "3.0")
+    (card,) = body["cards"]
+    assert ("topic" in card["source"]) == (line != "1.0")
+    assert card["selectionBehavior"] == ("at-most-one" if line == "1.0" else "any")
