@@ -78,9 +78,9 @@ def call(
         values |= _json_or_file(context)
         authorization = None if fhir is None else _authorization(fhir_token_file)
         body = request_body(entry["hook"], values, fhirServer=fhir, fhirAuthorization=authorization)
-        source = _reader(record, fhir)
-        if prefetch and source is not None:
-            body["prefetch"] = _fill(entry, body, source, fhir)
+        with _reader(record, fhir) as source:
+            if prefetch and source is not None:
+                body["prefetch"] = _fill(entry, body, source, fhir)
         _send(server, service, body, token, as_json=as_json)
 
 
@@ -149,19 +149,23 @@ def _record(bundle: Path | None, *, example: bool) -> "Record | None":
     return invented_record(utc_now()) if example else None
 
 
-def _reader(record: "Record | None", fhir: str | None) -> "FhirReader | None":
+@contextmanager
+def _reader(record: "Record | None", fhir: str | None) -> Iterator["FhirReader | None"]:
     from cds.client.record import RecordReader  # noqa: PLC0415
     from consilium.settings import is_loopback  # noqa: PLC0415
     from fhir_adapters.allow_list import AllowedServer, Network, parse_url  # noqa: PLC0415
     from fhir_adapters.client import FhirClient  # noqa: PLC0415
 
-    if record is not None:
-        return RecordReader(record)
-    if fhir is None:
-        return None
+    if record is not None or fhir is None:
+        yield None if record is None else RecordReader(record)
+        return
     address = parse_url(fhir)
     near = address is not None and is_loopback(address.host)
-    return FhirClient([AllowedServer(fhir, Network.LOOPBACK if near else Network.PRIVATE)])
+    client = FhirClient([AllowedServer(fhir, Network.LOOPBACK if near else Network.PRIVATE)])
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def _fill(

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from cds.caller import ANONYMOUS
 from cds.card import Card, Source
+from cds.client.fhir_mock import fhir_mock
+from cds.client.record import record_of
 from cds.client.testing import live
 from cds.client.tokens import FLAWS
 from cds.hooks import PATIENT_VIEW
@@ -107,6 +109,20 @@ def test_a_call_with_a_bundle_shows_the_card_and_how_long_it_took(serve, bundle)
     assert done.exit_code == 0
     assert "Born 1980-02-03" in done.output
     assert "1 card, in" in done.output
+
+
+def test_a_call_with_a_fhir_server_fills_the_prefetch_from_it_with_its_token(serve, tmp_path):
+    (tmp_path / "token").write_text("granted\n")
+    with fhir_mock(record_of(BUNDLE)) as fhir, serve() as url:
+        how = ("--fhir", fhir.base, "--fhir-token-file", str(tmp_path / "token"))
+        done = run("call", "born", "--url", url, "--patient", "p9", *how)
+        assert [(one.query, one.token) for one in fhir.asked()] == [("Patient/p9", "granted")]
+    assert "Born 1980-02-03" in done.output
+
+
+def test_the_invented_patient_is_enough_for_a_first_call(serve):
+    with serve() as url:
+        assert "Born 1958-04-03" in run("call", "born", "--url", url, "--example").output
 
 
 def test_json_is_the_answer_as_it_came_and_nothing_else(serve, bundle):
