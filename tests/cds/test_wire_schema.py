@@ -5,6 +5,7 @@ from flask import Flask
 from jsonschema import Draft202012Validator
 
 from cds.documents import blueprint
+from cds.hooks import HOOKS
 from cds.services import SERVICES
 from cds.testing import hook_body
 from cds.wire_schema import NAMES, hooks, schema
@@ -54,6 +55,10 @@ def test_the_context_of_every_hook_of_the_library_has_a_valid_example():
         for context in CONTEXTS[hook]["examples"]:
             assert problems("contexts", context, hook) == []
             assert problems("request", hook_body(hook=hook, context=context)) == []
+
+
+def test_the_schema_knows_the_hooks_that_the_server_knows():
+    assert set(hooks()) == set(HOOKS)
 
 
 @pytest.mark.parametrize("hook", hooks())
