@@ -82,12 +82,16 @@ def parse_request(body: JsonObject, hooks: Mapping[str, Hook] = HOOKS) -> HookRe
         typed=typed,
         extension=extension,
     )
+    _check_grant(request)
+    return request
+
+
+def _check_grant(request: HookRequest) -> None:
     granted = request.authorization
     if granted is not None and request.fhir_server is None:
         raise _wrong("fhirServer", "required when fhirAuthorization is sent")
     if granted is not None and granted.patient_id not in (None, request.patient_id):
         raise _wrong("fhirAuthorization.patient", "expected the patient of context.patientId")
-    return request
 
 
 def _wrong(path: str, expected: str) -> IncorrectInput:

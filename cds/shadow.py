@@ -15,7 +15,7 @@ from cds.feedback.sent import sent_card_of
 from cds.feedback.who import owner_of
 from cds.guidance import Guidance
 from clinical.clock import Clock
-from clinical.errors import Category, ClinicalError, Fault
+from clinical.errors import Category, ClinicalError
 from clinical.pseudonym import Pseudonyms
 from record_store import sent_cards
 from record_store.audit import append as append_audit
@@ -88,12 +88,6 @@ class ShadowMode:
             subject=f"service:{call.service_id}",
             detail={"hook": call.request.hook.name, "hook_instance": call.request.hook_instance},
         )
-
-
-def demand_known(shadowed: frozenset[str], services: frozenset[str]) -> None:
-    """Raise Fault for a name that no service has: the service that was meant would speak to clinicians."""
-    if shadowed - services:
-        raise Fault("CONSILIUM_SHADOW_SERVICES names a service that there is not")
 
 
 def _category(error: Exception) -> str:

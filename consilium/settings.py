@@ -5,19 +5,14 @@ the value (for secrets). A bad value stops start-up with the variable and what w
 """
 
 import ipaddress
-import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -26,11 +21,23 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from clinical.errors import IncorrectInput
+from consilium.setting_values import (
+    AeTitle,
+    AlertHygiene,
+    BaseUrl,
+    BlobUrl,
+    BodyPart,
+    DatabaseUrl,
+    ModelKey,
+    PacsDestination,
+    from_json,
+    known_hooks,
+    known_services,
+    legal_origins,
+)
 
 PREFIX = "CONSILIUM_"
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
-AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 
 
 class SettingsError(Exception):
@@ -39,126 +46,6 @@ class SettingsError(Exception):
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
         self.lines = lines
-
-
-def _from_json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError("expected JSON") from None
-
-
-def _ae_title(value: str) -> str:
-    if not AE_TITLE.fullmatch(value):
-        raise ValueError("expected an AE title: 1 to 16 printable characters without a backslash")
-    return value
-
-
-def _model_key(value: str) -> str:
-    from model_runtime.signature import public_key  # noqa: PLC0415 - cryptography takes time that most starts save
-
-    try:
-        public_key(value)
-    except IncorrectInput:
-        raise ValueError("expected the Base64 text of a 32-byte Ed25519 public key") from None
-    return value
-
-
-def _hook_budgets(value: dict[str, int]) -> dict[str, int]:
-    if value:
-        from cds.budget import Budgets  # noqa: PLC0415 - the services take time that most starts save
-        from cds.services import SERVICES  # noqa: PLC0415
-
-        try:
-            Budgets(by_name=value).check((service.hook.name, service.id) for service in SERVICES)
-        except IncorrectInput as problem:
-            raise ValueError(f"expected milliseconds by hook or hook/service: {problem.message}") from None
-    return value
-
-
-def _cors_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    from cds.trust.cors import Cors  # noqa: PLC0415 - only who lists origins pays for it
-
-    try:
-        Cors(value)
-    except IncorrectInput as exc:
-        raise ValueError(f"expected origins: {exc.message}") from None
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-        raise ValueError("expected an absolute http(s) URL without user, query or fragment")
-    return value.rstrip("/")
-
-
-def _matching(pattern: str, expected: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(text, str) and not re.match(pattern, text):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return BeforeValidator(check)
-
-
-DatabaseUrl = Annotated[
-    SecretStr,
-    _matching(
-        r"sqlite:////[^?]+$|postgresql(\+psycopg)?://[^/]*/[^/]",
-        "postgresql+psycopg://user:password@host/database or sqlite:////absolute/path.db",
-    ),
-]
-BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
-AeTitle = Annotated[str, BeforeValidator(_ae_title)]
-ModelKey = Annotated[str, BeforeValidator(_model_key)]
-BaseUrl = Annotated[str, BeforeValidator(_origin)]
-
-
-class PacsDestination(BaseModel):
-    """A node that results are sent to by C-STORE."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    host: str
-    port: int = Field(ge=1, le=65535)
-    ae_title: AeTitle
-
-
-class BodyPart(BaseModel):
-    """What the site knows: images of this sender, with these words in their study description, show this part.
-
-    body_part: a Body Part Examined value (PS3.16 annex L).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    body_part: str = Field(pattern=r"^[A-Z0-9_ ]{1,16}$")
-    calling_ae: AeTitle | None = None
-    description: str | None = Field(default=None, min_length=2, max_length=64)
-
-    @model_validator(mode="after")
-    def _says_when(self) -> Self:
-        if self.calling_ae is None and self.description is None:
-            raise ValueError("expected calling_ae, description or both")
-        return self
-
-
-class AlertHygiene(BaseModel):
-    """Which cards may be held back (docs/feedback.md); fields as in cds.hygiene_rules."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    repeat_window_s: float = Field(default=0, ge=0, le=31 * 86_400)
-    cool_down_s: dict[str, Annotated[float, Field(ge=0, le=366 * 86_400)]] = {}
-    user_cards_per_hour: int = Field(default=0, ge=0)
-    patient_cards_per_hour: int = Field(default=0, ge=0)
-    across_users: bool = False
-    worse_by: float = Field(default=0.05, ge=0, le=1)
 
 
 class Settings(BaseSettings):
@@ -171,7 +58,7 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = None
     blob_url: BlobUrl | None = None
     models_dir: Path | None = None
-    required_models: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = (
+    required_models: Annotated[tuple[str, ...], BeforeValidator(from_json)] = (
         "breast-lesion",
         "diabetes-risk",
         "heart-rate-trend",
@@ -188,32 +75,32 @@ class Settings(BaseSettings):
     web_threads: int = Field(default=16, ge=1, le=256)
     request_seconds: float = Field(default=15.0, ge=0.5, le=600)
     hook_budget_ms: int = Field(default=500, ge=50, le=60_000)
-    hook_budgets: Annotated[dict[str, int], BeforeValidator(_from_json), AfterValidator(_hook_budgets)] = {}
+    hook_budgets: Annotated[dict[str, int], BeforeValidator(from_json), AfterValidator(known_hooks)] = {}
     benchmark_services: bool = False
     cds_issuers_file: Path | None = None
     record_calls_dir: Path | None = None
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_from_json), AfterValidator(_cors_origins)] = ()
-    fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(_from_json)] = ()
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(legal_origins)] = ()
+    fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
     smart_viewer_url: BaseUrl | None = None
     model_cards_url: BaseUrl | None = None
-    alert_hygiene: Annotated[AlertHygiene, BeforeValidator(_from_json)] | None = None
-    shadow_services: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ()
+    alert_hygiene: Annotated[AlertHygiene, BeforeValidator(from_json)] | None = None
+    shadow_services: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(known_services)] = ()
     card_retention_days: int = Field(default=400, ge=1, le=3660)
 
     dicom_host: str = "127.0.0.1"
     dicom_port: int = Field(default=11112, ge=0, le=65535)
     ae_title: AeTitle = "CONSILIUM"
-    calling_aes: Annotated[dict[AeTitle, tuple[str, ...]], BeforeValidator(_from_json)] = {}
+    calling_aes: Annotated[dict[AeTitle, tuple[str, ...]], BeforeValidator(from_json)] = {}
     storage_classes: Literal["images", "all"] = "images"
     max_associations: int = Field(default=100, ge=1, le=1000)
     low_water_mb: int = Field(default=512, ge=0)
-    patient_issuers: Annotated[dict[str, str], BeforeValidator(_from_json)] = {}
-    body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(_from_json)] = ()
+    patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
+    body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
 
-    pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(_from_json)] = ()
+    pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     delivery_attempts: int = Field(default=8, ge=1, le=100)
     delivery_first_wait_s: float = Field(default=5.0, gt=0, le=3600)
 
@@ -222,7 +109,7 @@ class Settings(BaseSettings):
     executor_silence_s: float = Field(default=15.0, ge=1, le=600)
     model_provider: Literal["auto", "cpu", "cuda"] = "auto"
     model_cpu_fallback: bool = False
-    model_keys: Annotated[tuple[ModelKey, ...], BeforeValidator(_from_json)] = ()
+    model_keys: Annotated[tuple[ModelKey, ...], BeforeValidator(from_json)] = ()
     decode_seconds: float = Field(default=30.0, gt=0, le=600)
     decode_memory_mb: int = Field(default=2048, ge=256)
 

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import cds.services
 from cds.links import LinkSigner
 from cds.services import bench
-from cds.shadow import demand_known
 from consilium import health, metrics
 from consilium.app import WebParts
 from consilium.hook_parts import hook_context
@@ -25,18 +24,9 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     """Return the web process's collaborators. supervised: a `consilium serve` is our parent."""
     settings = house.settings
     engine = LocalEngine(house.library)
-    links = LinkSigner(
-        derived_key(house.key, "overlay-link"),
-        house.base_url,
-        house.now,
-        settings.link_life_s,
-        viewer=settings.smart_viewer_url,
-        model_cards=settings.model_cards_url,
-        icon=f"{house.base_url}/static/icon.png",
-    )
+    links = _links(house)
     ready = _readiness(house, engine, supervised=supervised)
     services = cds.services.SERVICES + (bench.services() if settings.benchmark_services else ())
-    demand_known(frozenset(settings.shadow_services), frozenset(service.id for service in services))
     return WebParts(
         services=services,
         cds=hook_context(house, engine, links),
@@ -47,21 +37,41 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),
-        pages=PagesContext(
-            db=house.db,
-            blobs=house.blobs,
-            decoder=lambda: house.decoder,
-            links=links,
-            readiness=ready,
-            manifests=lambda: _manifests(engine),
-            root=urlsplit(house.base_url).path,
-            facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
-        ),
+        pages=_pages(house, links, ready, engine),
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
         bearer_token=_bearer_token(settings),
+    )
+
+
+def _pages(
+    house: House, links: LinkSigner, ready: Callable[[], health.Readiness], engine: LocalEngine
+) -> PagesContext:
+    settings = house.settings
+    return PagesContext(
+        db=house.db,
+        blobs=house.blobs,
+        decoder=lambda: house.decoder,
+        links=links,
+        readiness=ready,
+        manifests=lambda: _manifests(engine),
+        root=urlsplit(house.base_url).path,
+        facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
+    )
+
+
+def _links(house: House) -> LinkSigner:
+    settings = house.settings
+    return LinkSigner(
+        derived_key(house.key, "overlay-link"),
+        house.base_url,
+        house.now,
+        settings.link_life_s,
+        viewer=settings.smart_viewer_url,
+        model_cards=settings.model_cards_url,
+        icon=f"{house.base_url}/static/icon.png",
     )
 
 

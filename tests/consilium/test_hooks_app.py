@@ -18,10 +18,9 @@ from cds.hooks import HOOKS
 from cds.testing import HOOK_INSTANCE, hook_body
 from cds.wire_schema.testing import problems
 from clinical.clock import utc_now
-from clinical.errors import Fault
 from consilium.app import create_app
 from consilium.pages.hooks import STATUSES
-from consilium.settings import load_settings
+from consilium.settings import SettingsError, load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
 from fhir_adapters import outcome
@@ -132,8 +131,8 @@ def test_a_service_in_shadow_mode_says_nothing_and_is_recorded(
 
 
 def test_a_misspelt_service_in_shadow_mode_stops_the_start(house_of: Callable[..., House]) -> None:
-    with pytest.raises(Fault):
-        build_parts(house_of(shadow_services=("diabetes-rsik",)))
+    with pytest.raises(SettingsError, match="CONSILIUM_SHADOW_SERVICES"):
+        house_of(shadow_services=("diabetes-rsik",))
 
 
 def test_a_finding_that_was_just_shown_is_held_back_where_a_site_asks_for_it(

@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from cds.guidance import Guidance
-from cds.shadow import demand_known
-from clinical.errors import Busy, Fault, PreconditionMissing
+from clinical.errors import Busy, PreconditionMissing
 from record_store.database import open_database
 from record_store.tables import audit, sent_card, shadow_call
 
@@ -53,9 +52,3 @@ def test_a_call_that_cannot_be_recorded_is_counted_as_such(one_clinic, tmp_path)
     with pytest.raises(Busy):
         one_clinic.shadow("diabetes-risk").record(one_clinic.call(), Guidance())
     assert one_clinic.shadowed == [("diabetes-risk", "unrecorded")]
-
-
-def test_a_misspelt_name_stops_start_up_because_the_service_meant_would_speak() -> None:
-    demand_known(frozenset({"a"}), frozenset({"a", "b"}))
-    with pytest.raises(Fault):
-        demand_known(frozenset({"aa"}), frozenset({"a", "b"}))

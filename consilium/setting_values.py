@@ -1,0 +1,145 @@
+"""The values that settings may have: checks and parts. A message says what was expected, never the value."""
+
+import json
+import re
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from clinical.errors import IncorrectInput
+
+AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+
+
+def from_json(value: object) -> object:
+    """Return what the JSON text of a variable holds; what came as a value stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("expected JSON") from None
+
+
+def _ae_title(value: str) -> str:
+    if not AE_TITLE.fullmatch(value):
+        raise ValueError("expected an AE title: 1 to 16 printable characters without a backslash")
+    return value
+
+
+def _model_key(value: str) -> str:
+    from model_runtime.signature import public_key  # noqa: PLC0415 - cryptography takes time that most starts save
+
+    try:
+        public_key(value)
+    except IncorrectInput:
+        raise ValueError("expected the Base64 text of a 32-byte Ed25519 public key") from None
+    return value
+
+
+def known_hooks(value: dict[str, int]) -> dict[str, int]:
+    """Check milliseconds by hook or hook/service."""
+    if value:
+        from cds.budget import Budgets  # noqa: PLC0415 - the services take time that most starts save
+        from cds.services import SERVICES  # noqa: PLC0415
+
+        try:
+            Budgets(by_name=value).check((service.hook.name, service.id) for service in SERVICES)
+        except IncorrectInput as problem:
+            raise ValueError(f"expected milliseconds by hook or hook/service: {problem.message}") from None
+    return value
+
+
+def known_services(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Check ids of services: one that is misspelt would speak to clinicians."""
+    if value:
+        from cds.services import SERVICES, bench  # noqa: PLC0415 - the services take time that most starts save
+
+        if set(value) - {service.id for service in (*SERVICES, *bench.services())}:
+            raise ValueError("expected ids of services, as /cds-services lists them")
+    return value
+
+
+def legal_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Check origins of web pages."""
+    from cds.trust.cors import Cors  # noqa: PLC0415 - only who lists origins pays for it
+
+    try:
+        Cors(value)
+    except IncorrectInput as exc:
+        raise ValueError(f"expected origins: {exc.message}") from None
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise ValueError("expected an absolute http(s) URL without user, query or fragment")
+    return value.rstrip("/")
+
+
+def _matching(pattern: str, expected: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and not re.match(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return BeforeValidator(check)
+
+
+DatabaseUrl = Annotated[
+    SecretStr,
+    _matching(
+        r"sqlite:////[^?]+$|postgresql(\+psycopg)?://[^/]*/[^/]",
+        "postgresql+psycopg://user:password@host/database or sqlite:////absolute/path.db",
+    ),
+]
+BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
+AeTitle = Annotated[str, BeforeValidator(_ae_title)]
+ModelKey = Annotated[str, BeforeValidator(_model_key)]
+BaseUrl = Annotated[str, BeforeValidator(_origin)]
+
+
+class PacsDestination(BaseModel):
+    """A node that results are sent to by C-STORE."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    host: str
+    port: int = Field(ge=1, le=65535)
+    ae_title: AeTitle
+
+
+class BodyPart(BaseModel):
+    """What the site knows: images of this sender, with these words in their study description, show this part.
+
+    body_part: a Body Part Examined value (PS3.16 annex L).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    body_part: str = Field(pattern=r"^[A-Z0-9_ ]{1,16}$")
+    calling_ae: AeTitle | None = None
+    description: str | None = Field(default=None, min_length=2, max_length=64)
+
+    @model_validator(mode="after")
+    def _says_when(self) -> Self:
+        if self.calling_ae is None and self.description is None:
+            raise ValueError("expected calling_ae, description or both")
+        return self
+
+
+class AlertHygiene(BaseModel):
+    """Which cards may be held back (docs/feedback.md); fields as in cds.hygiene_rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repeat_window_s: float = Field(default=0, ge=0, le=31 * 86_400)
+    cool_down_s: dict[str, Annotated[float, Field(ge=0, le=366 * 86_400)]] = {}
+    user_cards_per_hour: int = Field(default=0, ge=0)
+    patient_cards_per_hour: int = Field(default=0, ge=0)
+    across_users: bool = False
+    worse_by: float = Field(default=0.05, ge=0, le=1)
