@@ -223,8 +223,8 @@ def issuers_file(folder):
     return file, clients
 
 
-def with_tokens(port, clients, bare, seconds):
-    """Measure the trivial card with tokens, each used once; bare: the figures without, by connections."""
+def with_tokens(port, bare_port, clients, seconds):
+    """Measure the trivial card with tokens, each used once, and just before without."""
     from cds.client.tokens import mint
 
     small = cases()[0].body
@@ -236,10 +236,11 @@ def with_tokens(port, clients, bare, seconds):
             # A little more than can be used up, for a token is good once and costs a millisecond to make.
             count = int((seconds + 1) * (2500 if algorithm == "RS384" else 1000) / (1 if connections > 1 else 2))
             messages = [request(path, small, mint(client, BASE + path)) for _ in range(count)]
+            bare = measure(Target(bare_port, [request(path, small)]), connections, seconds)
             figure = measure(Target(port, messages), connections, seconds)
             goal = goals[algorithm][0 if connections > 1 else 1]
             row = row_of(f"trivial card, {algorithm}", TOKENS, connections, figure) | {"goal": goal}
-            row["added_p50_ms"] = round(figure.p50_ms - bare[connections], 2)
+            row |= {"without": round(bare.per_s), "added_p50_ms": round(figure.p50_ms - bare.p50_ms, 2)}
             rows.append(row)
     return rows
 
@@ -259,9 +260,7 @@ def run(options):
         servers[TWO] = stack.enter_context(ours(folder / "two", 2, log))
         guarded = stack.enter_context(ours(folder / "tokens", 1, log, file))
         rows = compared(servers, options.seconds, options.rounds)
-        one = [row for row in rows if (row["case"], row["server"]) == ("trivial card", ONE)]
-        bare = {row["connections"]: row["p50_ms"] for row in one}
-        return rows + with_tokens(guarded, clients, bare, options.seconds)
+        return rows + with_tokens(guarded, servers[ONE], clients, options.seconds)
 
 
 def main():
@@ -282,7 +281,7 @@ def main():
             print(json.dumps(row))
             continue
         more = f"  {row['times_the_peer']}x" if "times_the_peer" in row else ""
-        more += f"  +{row['added_p50_ms']} ms" if "added_p50_ms" in row else ""
+        more += f"  +{row['added_p50_ms']} ms, {row['without']} req/s without" if "without" in row else ""
         print(line.format(**row) + more + f"  load {row['load']}" + (f"  [{row['goal']}]" if row["goal"] else ""))
 
 

@@ -1,5 +1,6 @@
 """One client of the web worker, and what has arrived of its next request."""
 
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from fhir_adapters.strict_json import MAX_BYTES
 
 READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again
 SEND_BYTES = 1 << 20
+RECEIVE_BYTES = 256 << 10
+STAY_MS = 2
 
 
 class Outgoing:
@@ -113,6 +116,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.fd = sock.fileno()
         self.watched = 0
         self.happened: Callable[[Connection], object] = _nothing
+        self.begun = False
+        self._poll: select.poll | None = None
 
     def begin(self, ends_at: float) -> None:
         """Await the next request; it may be here already, behind the one before (pipelining)."""
@@ -124,6 +129,25 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.told_to_go_on = False
         if rest:
             self.framing.feed(rest)
+
+    def next_is_here(self, ends_at: float) -> bool:
+        """Give the client a moment to ask again, in the thread that has just answered. True for a whole request.
+
+        One that has only begun is marked as `begun`, and is the main loop's to wait for. Raises OSError when the
+        client is gone.
+        """
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.fd, select.POLLIN)
+        if self.parser.unreader.buf.getvalue() or self.has_more() or not self._poll.poll(STAY_MS):
+            return False
+        piece = self.sock.recv(RECEIVE_BYTES)
+        if not piece:
+            raise ConnectionResetError
+        self.begin(ends_at)
+        self.framing.feed(piece)
+        self.begun = self.framing.end is None or self.framing.refused is not None
+        return not self.begun
 
     def hand_over(self) -> None:
         """Give the parser the bytes of one request, and none of what follows it."""

@@ -23,6 +23,11 @@ class Threads(Generic[T]):
         self._waiting: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self._started = False
 
+    @property
+    def has_waiting(self) -> bool:
+        """True when somebody waits for a thread."""
+        return not self._waiting.empty()
+
     def submit(self, item: T) -> None:
         """Have an item done. From one thread only."""
         if not self._started:

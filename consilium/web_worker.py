@@ -20,14 +20,13 @@ import structlog
 from gunicorn import util
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from consilium.connection import Connection
+from consilium.connection import RECEIVE_BYTES, Connection
 from consilium.refusals import refusal, status_of
 from consilium.threads import Threads
 from fhir_adapters.strict_json import MAX_BYTES
 
 MAX_HELD_BYTES = 64 << 20  # of one worker: requests that arrive or wait for a thread, answers nobody reads
 SEND_S = 30.0  # within which a client must have read a whole answer
-RECEIVE_BYTES = 256 << 10
 PIECES = 4  # taken of one client before it is the next one's turn
 LINGER_S = 2.0
 MAX_LINGERING = 256
@@ -53,7 +52,24 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def get_thread_pool(self) -> Threads[Connection]:
         """Return the threads that answer."""
-        return Threads(self.cfg.threads, self.handle, partial(self.method_queue.defer, self.finish_request))
+        return Threads(self.cfg.threads, self._answer, partial(self.method_queue.defer, self.finish_request))
+
+    def _answer(self, conn: Connection) -> bool:
+        """Answer a request, and those that come at its heels while nobody waits for the thread.
+
+        A busy client asks again within a fraction of a millisecond. To the main loop and back, two threads and a
+        pipe had to take turns for that, and cost as much as the request.
+        """
+        kept = bool(self.handle(conn))
+        try:
+            while kept and self.alive and not conn.sock.unsent and not self.tpool.has_waiting:
+                if not conn.next_is_here(time.monotonic() + self._request_seconds):
+                    break
+                conn.hand_over()
+                kept = bool(self.handle(conn))
+        except OSError:
+            return False
+        return kept
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new client; when there is no room, in place of the one that has waited longest."""
@@ -87,6 +103,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             elif not kept:
                 self.nr_conns -= 1
                 conn.close(graceful=True)
+            elif conn.begun:
+                self._go_on(conn)
             elif conn.parser.unreader.buf.getvalue() or conn.has_more():
                 self.enqueue_req(conn)  # the next request is here already
             else:
@@ -101,6 +119,14 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         conn.timeout = time.monotonic() + stays_s
         self.keepalived_conns.append(conn)
         self._watch(conn, self._asks_again)
+
+    def _go_on(self, conn: Connection) -> None:
+        """Await the rest of a request of which a thread has taken the beginning."""
+        conn.begun = False
+        conn.ends_at = time.monotonic() + self._request_seconds
+        self._arriving[conn] = None
+        if not self._settled(conn):
+            self._watch(conn, self._received)
 
     def _asks_again(self, conn: Connection) -> None:
         self.keepalived_conns.remove(conn)
@@ -194,8 +220,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             self._end(conn, framing.refused)
             return True
         if framing.end is not None:
-            # The poller goes on looking: telling it twice a request costs more than the request's own bytes.
-            conn.happened = self._unregister
+            self._unregister(conn)  # what comes next is the thread's to look for
             del self._arriving[conn]
             conn.hand_over()
             self.tpool.submit(conn)
@@ -280,7 +305,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         conn.watched = events
 
     def _unregister(self, conn: Connection) -> None:
-        """Look no more. Also what happens when a client sends while it is being answered: that waits its turn."""
+        """Look no more."""
         if conn.watched:
             conn.watched = 0
             with contextlib.suppress(KeyError, ValueError, OSError):

@@ -1,12 +1,14 @@
 """Sending without waiting for whoever reads, and reading without waiting for whoever sends."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
+from gunicorn.config import Config
 from gunicorn.http.errors import NoMoreData
 
-from consilium.connection import Arrived, Outgoing
+from consilium.connection import Arrived, Connection, Outgoing
 
 LARGE = bytes(range(256)) * 40_000  # more than the buffers between two sockets
 
@@ -54,3 +56,68 @@ def test_the_parser_is_given_what_is_there_and_never_an_early_end() -> None:
     assert arrived.take_rest() == b"x" * 1_000
     with pytest.raises(NoMoreData):
         arrived.read(1)
+
+
+REQUEST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.fixture
+def answered() -> Iterator[tuple[Connection, socket.socket]]:
+    """A connection of which one request has been read to its end, and the client's side of it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        conn = Connection(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2), lambda _conn: None)
+        conn.begin(0.0)
+        conn.framing.feed(REQUEST)
+        conn.hand_over()
+        request = next(conn.parser)
+        assert request.body.read() == b"hi"
+        yield conn, theirs
+
+
+def test_a_client_that_asks_again_at_once_is_heard_by_the_thread_that_answered(answered) -> None:
+    conn, theirs = answered
+    theirs.sendall(REQUEST.replace(b"hi", b"yo"))
+    assert conn.next_is_here(1.0)
+    conn.hand_over()
+    assert next(conn.parser).body.read() == b"yo"
+
+
+def test_a_thread_waits_for_nobody_who_says_nothing(answered) -> None:
+    conn, _ = answered
+    started = time.monotonic()
+    assert not conn.next_is_here(1.0)
+    assert time.monotonic() - started < 1.0
+    assert not conn.begun
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(REQUEST) - 1])
+def test_a_request_that_has_only_begun_is_left_to_the_main_loop_with_what_has_come(answered, cut: int) -> None:
+    conn, theirs = answered
+    theirs.sendall(REQUEST[:cut])
+    assert not conn.next_is_here(1.0)
+    assert conn.begun
+    assert bytes(conn.framing.data) == REQUEST[:cut]
+
+
+def test_what_is_refused_is_left_to_the_main_loop_too(answered) -> None:
+    conn, theirs = answered
+    theirs.sendall(b"\x16\x03\x01 no HTTP at all")
+    assert not conn.next_is_here(1.0)
+    assert conn.begun
+    assert conn.framing.refused == 400
+
+
+def test_a_client_that_has_left_is_an_error_and_no_empty_request(answered) -> None:
+    conn, theirs = answered
+    theirs.close()
+    with pytest.raises(ConnectionResetError):
+        conn.next_is_here(1.0)
+
+
+def test_what_came_with_the_last_request_is_not_asked_of_the_socket(answered) -> None:
+    conn, theirs = answered
+    conn.framing.data += REQUEST
+    theirs.sendall(b"later")
+    assert not conn.next_is_here(1.0)
+    assert conn.has_more()
