@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from gunicorn.config import Config
@@ -62,17 +62,25 @@ REQUEST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 
 
 @pytest.fixture
-def answered() -> Iterator[tuple[Connection, socket.socket]]:
-    """A connection of which one request has been read to its end, and the client's side of it."""
+def after() -> Iterator[Callable[[bytes], tuple[Connection, socket.socket]]]:
+    """after(bytes) -> a connection that has read one request out of these bytes, and the client's side of it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        conn = Connection(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2), lambda _conn: None)
-        conn.begin(0.0)
-        conn.framing.feed(REQUEST)
-        conn.hand_over()
-        request = next(conn.parser)
-        assert request.body.read() == b"hi"
-        yield conn, theirs
+
+        def read(data: bytes) -> tuple[Connection, socket.socket]:
+            conn = Connection(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2), lambda _conn: None)
+            conn.begin(0.0)
+            conn.framing.feed(data)
+            conn.hand_over()
+            assert next(conn.parser).body.read() == b"hi"
+            return conn, theirs
+
+        yield read
+
+
+@pytest.fixture
+def answered(after) -> tuple[Connection, socket.socket]:
+    return after(REQUEST)
 
 
 def test_a_client_that_asks_again_at_once_is_heard_by_the_thread_that_answered(answered) -> None:
@@ -115,9 +123,8 @@ def test_a_client_that_has_left_is_an_error_and_no_empty_request(answered) -> No
         conn.next_is_here(1.0)
 
 
-def test_what_came_with_the_last_request_is_not_asked_of_the_socket(answered) -> None:
-    conn, theirs = answered
-    conn.framing.data += REQUEST
+def test_what_came_with_the_last_request_is_not_asked_of_the_socket(after) -> None:
+    conn, theirs = after(REQUEST + REQUEST)
     theirs.sendall(b"later")
     assert not conn.next_is_here(1.0)
     assert conn.has_more()
