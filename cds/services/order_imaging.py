@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cds.card import Action, Card, CardAbout, SelectionBehavior, Source, Suggestion
-from cds.hooks import ORDER_SELECT, ORDER_SIGN, Hook
+from cds.hooks import ORDER_SELECT, ORDER_SIGN, Hook, is_id
 from cds.hooks.contexts import OrderSelect, OrderSign, Resource
 from cds.imaging import (
     MAX_READINGS,
@@ -83,7 +83,7 @@ def _orders(call: HookCall) -> Iterator[Order]:
         what = _what(order)
         if what is None or word(order, "status") in _PAST or (chosen is not None and reference not in chosen):
             continue
-        is_draft = word(order, "status") == "draft" and bool(word(order, "id"))
+        is_draft = word(order, "status") == "draft" and is_id(order.get("id"))
         yield Order(what, reference if is_draft else None)
 
 

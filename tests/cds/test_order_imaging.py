@@ -246,6 +246,13 @@ def test_a_store_that_is_away_is_503_and_never_no_cards(make_client, post):
     assert post(client, "order-imaging", body_of(order())).status_code in {500, 503}
 
 
+@pytest.mark.parametrize("ident", ["", " ", "a b", "..", "x" * 65, 7, None, []])
+def test_a_draft_without_a_proper_id_is_warned_of_and_not_offered_to_be_deleted(store, cards, ident):
+    store(finding())
+    (card,) = cards(order(ident=ident))
+    assert "suggestions" not in card
+
+
 def test_an_order_of_another_patient_is_refused(store, client, post):
     store(finding())
     response = post(client, "order-imaging", body_of(order(subject={"reference": "Patient/p2"})))

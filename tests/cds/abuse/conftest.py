@@ -2,11 +2,13 @@
 
 import json
 import socket
+import sqlite3
 import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +159,14 @@ class Ward:
         self.db = db
         self.call, self.engine, self.good_answers = call_of, engine, good_answers
         self.http, self.record, self.bundle, self.observation = http, record, bundle, observation
+
+    def copy_of_db(self, folder: Path) -> Path:
+        """Return a database file with all that this one holds."""
+        with sqlite3.connect(str(self.db._url.database)) as source, sqlite3.connect(folder / "copy.db") as copy:
+            source.backup(copy)
+        source.close()
+        copy.close()
+        return folder / "copy.db"
 
     def client(self, **changes: Any) -> FlaskClient:
         names = Pseudonyms(b"k" * 32)

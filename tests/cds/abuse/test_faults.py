@@ -146,11 +146,11 @@ def garbage(_ward, folder):
 
 
 def damaged(ward, folder):
-    copy_of(ward, folder)
-    data = bytearray((folder / "copy.db").read_bytes())
+    file = ward.copy_of_db(folder)
+    data = bytearray(file.read_bytes())
     data[4096:] = b"\xff" * len(data[4096:])
-    (folder / "copy.db").write_bytes(data)
-    return open_database(f"sqlite:///{folder / 'copy.db'}")
+    file.write_bytes(data)
+    return open_database(f"sqlite:///{file}")
 
 
 def refused(_ward, _folder):
@@ -159,19 +159,12 @@ def refused(_ward, _folder):
 
 def unwritten(ward, folder):
     """Reads go well; what is sent cannot be recorded."""
-    copy_of(ward, folder)
-    with sqlite3.connect(folder / "copy.db") as conn:
+    file = ward.copy_of_db(folder)
+    with sqlite3.connect(file) as conn:
         conn.execute("DROP TABLE sent_card")
         conn.execute("DROP TABLE audit")
-    return open_database(f"sqlite:///{folder / 'copy.db'}")
-
-
-def copy_of(ward, folder):
-    with ward.db.write() as conn:
-        conn.exec_driver_sql("SELECT 1")
-    source = sqlite3.connect(ward.db._url.database)
-    source.backup(sqlite3.connect(folder / "copy.db"))
-    source.close()
+    conn.close()
+    return open_database(f"sqlite:///{file}")
 
 
 # Where a service reads the store; the others only have what they send recorded, and are 503 when that fails.
@@ -190,9 +183,9 @@ def test_a_store_that_fails_is_5xx_also_where_it_only_remembers_what_was_sent(wa
 
 @pytest.mark.slow
 def test_a_store_that_another_writer_holds_is_503(ward, tmp_path):
-    copy_of(ward, tmp_path)
-    db = open_database(f"sqlite:///{tmp_path / 'copy.db'}")
-    holder = sqlite3.connect(tmp_path / "copy.db", isolation_level=None)
+    file = ward.copy_of_db(tmp_path)
+    db = open_database(f"sqlite:///{file}")
+    holder = sqlite3.connect(file, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     client = ward.client(db=db, records=True, budget_s=0.5)
     began = time.monotonic()
