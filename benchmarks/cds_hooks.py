@@ -1,6 +1,6 @@
 """How fast hooks are answered, beside HealthChain in the same run, with and without tokens.
 
-    python -m benchmarks.cds_hooks [--seconds 4] [--rounds 2] [--peer PYTHON] [--json]
+    python -m benchmarks.cds_hooks [--seconds 4] [--rounds 3] [--peer PYTHON] [--json]
 
 Our server is `consilium web` as it is shipped (gunicorn, its own worker class, logs at INFO, audit and sent cards
 in SQLite, benchmark services on), with 1 and with 2 workers. The peer is HealthChain's own default server, one
@@ -267,7 +267,7 @@ def main():
     """Measure and print a table, or JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", default=sys.executable)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
