@@ -94,9 +94,9 @@ def _actors(resource: Mapping[str, Any]) -> Iterator[object]:
 
 
 def _references(value: object) -> Iterator[object]:
+    """Yield what each says it refers to; what is no Reference at all is judged by its own text."""
     for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, dict):
-            yield item.get("reference")
+        yield item.get("reference") if isinstance(item, dict) else item
 
 
 def _is_ours(text: object, whose: _Whose, *, required: bool) -> bool:

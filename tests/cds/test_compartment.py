@@ -51,6 +51,14 @@ def test_another_resource_may_be_nobodys_but_not_another_patients(kind):
         assert told({"resourceType": kind, element: several}) == f"x.{element}"
 
 
+@pytest.mark.parametrize(
+    ("subject", "path"), [("Patient/p2", "x.subject"), (["Patient/p2"], "x.subject"), (7, None)]
+)
+def test_what_is_no_reference_is_judged_by_its_text(subject, path):
+    assert told({"resourceType": "Basic", "subject": subject}) == path
+    assert told({"resourceType": "Observation", "subject": subject}) == "x.subject"
+
+
 def test_a_task_is_for_the_patient_when_it_is_for_anybody():
     assert told({"resourceType": "Task", "for": {"reference": "Patient/p1"}}) is None
     assert told({"resourceType": "Task", "for": {"reference": "Patient/p2"}}) == "x.for"

@@ -265,12 +265,20 @@ def test_a_part_is_as_good_as_nothing_where_all_of_it_is_needed(policy):
         assert part.reason.endswith("answered 404, and a part is not enough")
 
 
+def test_a_server_that_has_more_than_we_read_has_given_a_part():
+    ehr = Ehr({"Condition?patient=p1": Fetched(bundle(condition("x")), complete=False)})
+    found = gathered((CONDITIONS,), ehr)["conditions"]
+    assert (found.state, found.source) == (State.PAGED, Source.FETCHED)
+
+
 def test_a_search_that_reports_an_error_is_not_taken_for_none_found():
     found = gathered((CONDITIONS,), prefetch={"conditions": bundle(OUTCOME)})["conditions"]
     assert (found.state, found.reason) == (State.FAILED, "its search reports an error")
     part = gathered((CONDITIONS,), Ehr({}), {"conditions": bundle(condition("x"), OUTCOME)})["conditions"]
     assert (part.state, len(list(part.resources()))) == (State.PAGED, 1)
-    assert gathered((CONDITIONS,), prefetch={"conditions": bundle(REMARK)})["conditions"].state is State.EMPTY
+    for remark in (REMARK, {"resourceType": "OperationOutcome", "issue": 7}, {**REMARK, "issue": ["error"]}):
+        found = gathered((CONDITIONS,), prefetch={"conditions": bundle(remark)})["conditions"]
+        assert found.state is State.EMPTY
 
 
 @pytest.mark.parametrize("answer", [{}, {"resourceType": 7}, bundle(bundle()), bundle({"id": "x"})])

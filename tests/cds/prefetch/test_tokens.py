@@ -139,6 +139,12 @@ def test_a_draft_without_an_id_is_found_by_its_full_url():
     assert filled(f"X?a={token}", context={"drafts": drafts}).query == "X?a=o4"
 
 
+@pytest.mark.parametrize("contained", [7, {}, [7, "x", {"id": "a"}, {"resourceType": "Task", "id": 7}]])
+def test_what_contains_nothing_that_can_be_read_leads_nowhere(contained):
+    outer = {"resourceType": "Task", "contained": contained, "owner": {"reference": "#a"}}
+    assert filled("X?a={{context.task.owner.resolve().status}}", context={"task": outer}).reason == NO_VALUE
+
+
 @pytest.mark.parametrize(
     ("template", "query"),
     [
