@@ -26,8 +26,11 @@ STATUSES: Mapping[int, str] = {
     408: "The request did not arrive whole in time.",
     412: "Data that is needed was neither sent nor obtainable; diagnostics says which and why.",
     413: "The body is larger than 5 MiB.",
+    414: "The address is longer than 8 kB.",
     415: "The body is not plain application/json in UTF-8.",
+    417: "An expectation other than 100-continue.",
     422: "Understood, but not done here.",
+    431: "A header is longer than 16 kB, all of them than 128 kB, or there are more than 64.",
     500: "We failed. There is no guidance for this call.",
     503: "Not now: too slow, too busy, or a part is away. Retry-After says when to try again.",
 }
