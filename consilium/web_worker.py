@@ -20,14 +20,13 @@ import structlog
 from gunicorn import util
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from consilium.connection import RECEIVE_BYTES, Connection
+from consilium.connection import PIECES, RECEIVE_BYTES, Connection
 from consilium.refusals import refusal, status_of
 from consilium.threads import Threads
 from fhir_adapters.strict_json import MAX_BYTES
 
 MAX_HELD_BYTES = 64 << 20  # of one worker: requests that arrive or wait for a thread, answers nobody reads
 SEND_S = 30.0  # within which a client must have read a whole answer
-PIECES = 4  # taken of one client before it is the next one's turn
 LINGER_S = 2.0
 MAX_LINGERING = 256
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,6 +1,7 @@
 """Sending without waiting for whoever reads, and reading without waiting for whoever sends."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,7 +9,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import NoMoreData
 
-from consilium.connection import Arrived, Connection, Outgoing
+from consilium.connection import PIECES, Arrived, Connection, Outgoing
 
 LARGE = bytes(range(256)) * 40_000  # more than the buffers between two sockets
 
@@ -106,6 +107,39 @@ def test_a_request_that_has_only_begun_is_left_to_the_main_loop_with_what_has_co
     assert not conn.next_is_here(1.0)
     assert conn.begun
     assert bytes(conn.framing.data) == REQUEST[:cut]
+
+
+def test_a_large_request_that_comes_in_pieces_is_heard_whole(answered) -> None:
+    conn, theirs = answered
+    large = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 74000\r\n\r\n" + b"x" * 74_000
+    sender = threading.Thread(
+        target=lambda: [theirs.sendall(large[at : at + 30_000]) for at in (0, 30_000, 60_000)]
+    )
+    sender.start()
+    whole = conn.next_is_here(1.0)
+    sender.join()
+    assert whole or conn.begun  # on a machine that stops the sender for 2 ms it is the main loop's
+    assert large.startswith(bytes(conn.framing.data))
+
+
+def test_a_client_that_trickles_keeps_a_thread_for_a_few_pieces_only(answered) -> None:
+    conn, theirs = answered
+    theirs.sendall(REQUEST[:1])
+    pieces = []
+
+    class Trickle:
+        def __getattr__(self, name: str) -> object:
+            return getattr(sock, name)
+
+        def recv(self, _size: int) -> bytes:
+            pieces.append(1)
+            theirs.sendall(b"x")  # there is always one more
+            return sock.recv(1)
+
+    sock, conn.sock = conn.sock, Trickle()
+    assert not conn.next_is_here(1.0)
+    assert conn.begun
+    assert len(pieces) == PIECES
 
 
 def test_what_is_refused_is_left_to_the_main_loop_too(answered) -> None:
