@@ -11,6 +11,7 @@ from cds.client.remote import Remote
 from cds.conformance.bench import Bench, Options
 from cds.conformance.checks import CHECKS
 from cds.conformance.model import Check, Failed, Level, NotPassed, Result, Skipped, Verdict
+from cds.markdown import plain
 from clinical.errors import Busy, ClinicalError
 
 
@@ -43,7 +44,7 @@ def _outcome(check: Check, on: Bench) -> tuple[Verdict, str]:
     try:
         check.run(on)
     except NotPassed as ended:
-        return ended.verdict, str(ended)
+        return ended.verdict, plain(str(ended))  # it may name an id of the server's
     except Busy as problem:
         return Failed.verdict, problem.message
     except ClinicalError as problem:

@@ -1,5 +1,6 @@
 """An answer of a CDS service as a person reads it in a terminal."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,13 @@ from rich.text import Text
 COLOUR = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 
 
+# Escape sequences of a terminal are not for a stranger's answer to send.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def show(console: Console, status: int, body: Any, took_ms: float) -> None:  # noqa: ANN401 - JSON as it came
     """Print what was answered: cards, or why there are none."""
+    body = _printable(body)
     if status != 200 or not isinstance(body, dict):
         show_problem(console, status, body)
         return
@@ -39,6 +45,14 @@ def show_problem(console: Console, status: int, body: Any) -> None:  # noqa: ANN
         console.print(
             "It does not say why. A 401 never does: ask the operator (consilium cds doctor).", style="dim"
         )
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 - JSON as it came
+    if isinstance(value, str):
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _panel(card: Mapping[str, Any]) -> Panel:

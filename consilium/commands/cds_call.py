@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clinical.errors import IncorrectInput
 
@@ -223,9 +224,12 @@ def _text(file: Path) -> str:
 
 
 def _list_services(services: list[dict[str, Any]]) -> None:
+    from cds.markdown import plain  # noqa: PLC0415
+
     table = Table("service", "hook", "title", "prefetch keys")
     for one in services:
-        table.add_row(one.get("id"), one.get("hook"), one.get("title", ""), ", ".join(one.get("prefetch", {})))
+        cells = (one.get("id"), one.get("hook"), one.get("title", ""), ", ".join(one.get("prefetch", {})))
+        table.add_row(*(Text(plain(str(cell))) for cell in cells))
     out.print(table)
 
 

@@ -1,10 +1,12 @@
 """`consilium cds call` and `keys`, against a service on loopback."""
 
+import io
 import json
 import stat
 
 import pytest
 from flask import Flask
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cds.caller import ANONYMOUS
@@ -24,6 +26,7 @@ from clinical.codes import Coding
 from clinical.errors import ClinicalError, Denied
 from clinical.risk import Indicator
 from consilium.cli import app
+from consilium.commands.cards import show
 from model_runtime.testing import CannedEngine
 from record_store.testing import database
 
@@ -123,6 +126,16 @@ def test_a_call_with_a_fhir_server_fills_the_prefetch_from_it_with_its_token(ser
 def test_the_invented_patient_is_enough_for_a_first_call(serve):
     with serve() as url:
         assert "Born 1958-04-03" in run("call", "born", "--url", url, "--example").output
+
+
+def test_an_answer_cannot_write_to_the_terminal_but_as_text():
+    console = Console(file=io.StringIO(), width=80)
+    escape = "\x1b]0;owned\x07\x1b[31m"
+    card = {"summary": f"{escape}x", "detail": f"{escape}y", "indicator": "info", "source": {"label": escape}}
+    show(console, 200, {"cards": [card]}, 1.0)
+    show(console, 400, {"issue": [{"details": {"text": escape}, "diagnostics": escape}]}, 1.0)
+    assert "\x1b" not in console.file.getvalue()
+    assert "owned" in console.file.getvalue()
 
 
 def test_json_is_the_answer_as_it_came_and_nothing_else(serve, bundle):

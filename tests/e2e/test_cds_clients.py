@@ -106,7 +106,7 @@ def server(folder: Path, client: Client, listed: Page, fhir_port: int) -> Iterat
     settings = {
         "CDS_ISSUERS_FILE": str(folder / "issuers.toml"),
         "CORS_ORIGINS": json.dumps([listed.origin]),
-        "WEB_WORKERS": "2",
+        "WEB_WORKERS": "1",
         "HOOK_BUDGET_MS": "10000",  # the machine may be busy with the rest of the suite
     }
     with running_server(folder, settings) as running:
