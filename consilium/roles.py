@@ -22,7 +22,7 @@ log = structlog.get_logger()
 def _prepare(settings: Settings, role: str) -> House:
     if "CONSILIUM_STATUS_FD" in os.environ:
         end_with_parent()
-    logs.configure(settings.log_level, role=role)
+    logs.configure(settings.log_level, role=role, for_good=True)
     _metrics_folder(settings.data_dir)
     single_onnxruntime()
     house = House(settings)

@@ -29,6 +29,12 @@ def test_a_field_that_is_not_listed_is_dropped_and_named(lines: io.StringIO) -> 
     assert "Somebody" not in lines.getvalue()
 
 
+@pytest.mark.parametrize("value", [1 << 80, "\ud800", float("nan"), {1, 2}, b"x"])
+def test_no_value_keeps_an_event_from_being_said(lines: io.StringIO, value: object) -> None:
+    structlog.get_logger().warning("odd", count=value)
+    assert json.loads(lines.getvalue())["event"] == "odd"
+
+
 def test_an_exception_is_logged_by_its_kind_and_not_by_its_text(lines: io.StringIO) -> None:
     try:
         int("Somebody Else")
