@@ -136,7 +136,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, hanging_ehr: str, descriptors:
             command, env=clean | {f"CONSILIUM_{k}": v for k, v in settings.items()}, stderr=stderr
         )
     try:
-        found = wait_for(lambda: re.search(r'"port": (\d+), "event": "web listening"', log.read_text()))
+        found = wait_for(lambda: re.search(r'"port": ?(\d+), ?"event": ?"web listening"', log.read_text()))
         running = Web(int(found[1]), process.pid, log, hanging_ehr)  # type: ignore[index]
         wait_for(lambda: status_of(running.say(LAST)) == 200)
         wait_for(lambda: len(running.workers()) == 2)
