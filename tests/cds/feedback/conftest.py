@@ -102,7 +102,9 @@ class Clinic:
 
     def call(self, patient="p1", service="diabetes-risk", caller=EHR, user="Practitioner/d1", **more):
         body = hook_body(patient, {}, hookInstance=self.instance()) | more
-        body["context"] = {"userId": user, **body["context"], **more.get("context", {})} | {"userId": user}
+        body["context"] = {**body["context"], "userId": user}
+        if user is None:  # some hooks name none
+            del body["context"]["userId"]
         return HookCall(parse_request(body), {}, deadline_in(60), caller, service)
 
     def card(self, suggestions=1, indicator=Indicator.INFO, **about):

@@ -123,6 +123,14 @@ def test_an_order_sign_card_names_the_patient_view_card_that_it_stands_for(clini
     assert found == {first.uuid: None, card.uuid: first.uuid, other.uuid: None}
 
 
+def test_a_card_in_the_chart_stands_for_no_card_of_a_decision_before(clinic) -> None:
+    order = {"hook": "order-sign", "context": {"patientId": "p1", "draftOrders": {"resourceType": "Bundle"}}}
+    clinic.sends(**order)
+    clinic.later(minutes=5)
+    clinic.sends()
+    assert [row["replaces"] for row in rows(clinic.db, sent_card)] == [None, None]
+
+
 def test_what_is_old_is_removed_with_its_feedback_and_what_is_young_stays(clinic, monkeypatch) -> None:
     monkeypatch.setattr(sent_cards, "PURGE_STEP", 2)
     old = [clinic.sends() for _ in range(5)]

@@ -118,6 +118,17 @@ def test_another_clinician_another_patient_and_another_client_have_seen_nothing(
     assert kept(one_clinic, one_clinic.card(), caller=elsewhere)
 
 
+def test_where_a_hook_names_no_user_nobody_is_taken_for_somebody_who_has_seen_the_card(one_clinic) -> None:
+    medications = {"resourceType": "Bundle", "type": "collection", "entry": []}
+    refill = {
+        "hook": "medication-refill",
+        "context": {"patientId": "p1", "medications": medications},
+        "user": None,
+    }
+    one_clinic.sends(**refill)
+    assert kept(one_clinic, one_clinic.card(), **refill)
+
+
 def test_a_site_may_say_that_what_one_saw_all_have_seen(one_clinic) -> None:
     one_clinic.sends()
     rules = {"repeat_window_s": HOUR, "across_users": True}

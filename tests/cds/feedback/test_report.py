@@ -146,12 +146,14 @@ def test_a_shadowed_service_is_scored_by_patients_outcomes(clinic) -> None:
         shadow.record(clinic.call(patient, "next"), guidance)
     shadow.record(clinic.call("p3", "next"), Guidance())
     shadow.record(clinic.call("p5", "next"), ValueError())
-    happened = {"p1": "yes", "p2": "no", "p3": "yes", "p4": "no", "p5": "no"}
+    shadow.record(clinic.call("p7", "next"), ValueError())  # a call that failed is no quiet one
+    happened = {"p1": "yes", "p2": "no", "p3": "yes", "p4": "no", "p5": "no", "p7": "yes"}
     outcomes(clinic, *(f",{EHR},{patient},next,{said},2026-12-01" for patient, said in happened.items()))
+    outcomes(clinic, f",{EHR},p6,next,yes,2026-11-01")  # seen before the call: the service did not foretell it
     found = report(clinic)
     assert found.groups == ()
     (one,) = found.shadow
-    assert (one.calls, one.spoke, dict(one.failed)) == (8, 3, {"fault": 1})
+    assert (one.calls, one.spoke, dict(one.failed)) == (9, 3, {"fault": 2})
     told = one.to_json()["outcomes"]
     names = ("true_positive", "false_positive", "false_negative", "true_negative")
     assert [told[name] for name in names] == [1, 1, 1, 2]
