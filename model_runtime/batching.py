@@ -6,8 +6,9 @@ one length give the same bits (a sigmoid of 1 and of 16 rows differs in its last
 row's answer depends neither on its place nor on its neighbours.
 
 One batch runs at a time, and whoever comes while it runs is in the next one, so nobody waits for a batch to fill.
-Only the first of the next batch waits a moment, when the last one had several callers: those were answered just
-now and are about to ask again. That moment is a small share of what a run takes, and a lone caller never waits.
+Only the first of the next batch waits a moment, for those who were answered just now and are about to ask again:
+else two groups of callers take turns for ever, and each waits for the other's run. That moment is a small share of
+what a run takes, and a lone caller never waits.
 """
 
 import threading
@@ -24,7 +25,7 @@ from model_runtime.session import DeviceLost
 from model_runtime.turns import MAX_WAITING
 
 Arrays = Mapping[str, Array]
-WAIT_SHARE = 0.15  # of the last run's time
+WAIT_SHARE = 0.2  # of the last run's time
 LONGEST_WAIT_S = 0.01
 
 
@@ -73,7 +74,7 @@ class Batcher:
         self._waiting: deque[_Call] = deque()
         self._busy = False
         self._gathering: _Call | None = None
-        self._last_calls = 1
+        self._callers = 1
         self._last_s = 0.0
 
     @property
@@ -144,8 +145,8 @@ class Batcher:
         return batch
 
     def _wanted(self) -> int:
-        """Return how many calls are worth waiting for: as many as were answered just now."""
-        return min(self._last_calls, self._length)
+        """Return how many calls are worth waiting for: those who were answered just now or waited then."""
+        return min(self._callers, self._length)
 
     def _work(self, batch: list[_Call]) -> None:
         """Run a batch and hand out what came of it, then give the turn to the next. Without the lock."""
@@ -154,7 +155,7 @@ class Batcher:
             _answer_together(self._run_filled, batch)
         finally:
             with self._lock:
-                self._last_calls, self._last_s = len(batch), self._now() - started
+                self._callers, self._last_s = len(batch) + len(self._waiting), self._now() - started
                 self._busy = False
                 for one in batch[1:]:
                     if not one.answered:

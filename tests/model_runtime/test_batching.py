@@ -198,11 +198,27 @@ def test_after_a_full_batch_a_lone_caller_waits_no_longer_than_a_moment(held):
     assert model.batches[-2:] == [[4.0], [5.0]]
 
 
+def test_two_groups_of_callers_find_together_instead_of_taking_turns(pool):
+    model = Model(seconds=0.04)
+    batcher = Batcher("m", model, 16)
+    until = time.monotonic() + 1.2
+
+    def ask_again_and_again(number):
+        time.sleep(0.02 * (number % 2))
+        while time.monotonic() < until:
+            ask(batcher, number)
+
+    list(pool.map(ask_again_and_again, range(8)))
+    # Taking turns, no run would ever have more than half of them.
+    later = sorted(len(batch) for batch in model.batches[6:-2])
+    assert later[len(later) // 2] > 4
+
+
 def test_a_deadline_leaves_no_time_to_wait_for_others():
     clock = [0.0]
     model = Model()
     batcher = Batcher("m", model, 32, now=lambda: clock[0])
-    batcher._last_calls, batcher._last_s = 5, 1.0
+    batcher._callers, batcher._last_s = 5, 1.0
     assert ask(batcher, 1, deadline=0.5) == [2.0]  # the clock stands: a wait would never end
 
 
