@@ -16,6 +16,7 @@ SERVICES = ("breast-lesion", "diabetes-risk", "heart-rate", "imaging-findings", 
 ONLY_PATIENT = {"imaging-findings", "order-imaging"}  # they ask for nothing else
 RESET = "reset"
 THEM = {"reference": "Patient/zzcanary-2"}
+NEEDED = "39156-5"  # the body mass index, without which there is no estimate of diabetes
 
 
 def answering(make):
@@ -178,7 +179,7 @@ def ask_all(ward, ehr_of):
 
     def ask(fault, *, honest_about=(), services=SERVICES, budget_s=20.0, limits=LIMITS):
         def act(path, send):
-            return (good if path.startswith(tuple(honest_about)) else faulty)(path, send)
+            return (good if any(part in path for part in honest_about) else faulty)(path, send)
 
         ehr = ehr_of(act)
         ward.base = ehr.base
@@ -277,3 +278,18 @@ def test_an_answer_that_is_too_large_is_not_taken(ask_all):
     )
     for answer in answers.values():
         check_refusal(answer, 412)
+
+
+@pytest.mark.parametrize("fault", ["500", "reset", "a Bundle of another type", "not UTF-8", "an OperationOutcome"])
+def test_what_a_card_can_do_without_is_named_on_it_when_the_ehr_does_not_give_it(ask_all, fault):
+    answers, _ = ask_all(WHOLE[fault], honest_about=["Patient/", NEEDED], services=["diabetes-risk"])
+    (card,) = answers["diabetes-risk"].get_json()["cards"]
+    seen = card["detail"].partition("not seen")[2]
+    for key in ("waist", "blood-pressure", "glucose", "insulin", "health-and-habits", "family-history"):
+        assert key in seen
+
+
+def test_what_comes_too_late_is_named_on_the_card(ask_all):
+    answers, _ = ask_all(hang, honest_about=["Patient/", NEEDED], services=["diabetes-risk"], budget_s=1.0)
+    (card,) = answers["diabetes-risk"].get_json()["cards"]
+    assert "did not answer in time" in card["detail"]
