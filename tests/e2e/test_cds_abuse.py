@@ -390,6 +390,44 @@ def test_requests_behind_each_other_are_answered_in_their_order_until_one_is_bad
     assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"400"]
 
 
+def test_a_request_that_is_begun_at_the_heels_of_another_is_waited_for_and_not_for_ever(web: Web) -> None:
+    for rest, expected in ((LAST[20:], b"200"), (b"", b"408")):
+        with web.connect() as client:
+            client.sendall(GET)
+            said = client.recv(65536)
+            while not said.endswith(b"}"):
+                said += client.recv(65536)
+            client.sendall(LAST[:20])
+            time.sleep(0.1)
+            client.sendall(rest)
+            said += everything(client)
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", expected]
+
+
+def test_clients_that_never_stop_asking_share_with_the_others(web: Web) -> None:
+    ends_at = time.monotonic() + 1.5
+
+    def ask_on(_number: int) -> int:
+        answered = 0
+        with web.connect() as client:
+            while time.monotonic() < ends_at:
+                client.sendall(GET)
+                said = client.recv(65536)
+                while not said.endswith(b"}"):
+                    said += client.recv(65536)
+                answered += status_of(said) == 200
+        return answered
+
+    with ThreadPoolExecutor(40) as threads:
+        greedy = [threads.submit(ask_on, number) for number in range(40)]
+        time.sleep(0.2)
+        others = [web.call() for _ in range(5)]
+        answered = [one.result() for one in greedy]
+    assert {status for status, _ in others} == {412}
+    assert max(took for _, took in others) < SOON_S
+    assert min(answered) > 0
+
+
 def test_a_body_that_nobody_reads_is_not_the_next_request(web: Web) -> None:
     unread = b"POST /cds-services/none HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BEHIND) + BEHIND
     assert re.findall(rb"HTTP/1.1 (\d+)", web.say(unread + LAST)) == [b"404", b"200"]
