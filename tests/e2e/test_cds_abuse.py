@@ -335,6 +335,26 @@ def test_slow_clients_are_ended_in_time_and_others_are_served_at_once_meanwhile(
     assert max(when for _, when in ended) < REQUEST_S + 3
 
 
+def test_large_bodies_that_do_not_end_fill_no_memory_and_small_calls_are_answered(web: Web) -> None:
+    def memory_kb() -> int:
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in web.workers()]
+        return sum(int(re.search(r"VmRSS:\s+(\d+)", text)[1]) for text in status)  # type: ignore[index]
+
+    before, head = memory_kb(), HOOK + AS_JSON + b"Content-Length: 5000000\r\n\r\n"
+    with ExitStack() as held:
+        clients = [held.enter_context(web.connect()) for _ in range(60)]
+        for client in clients:
+            with suppress(ConnectionError):
+                client.sendall(head + b" " * 4_900_000)
+        others = [web.call() for _ in range(5)]
+        grown = memory_kb() - before
+        ended = [status_of(everything(client)) for client in clients]
+    assert {status for status, _ in others} == {412}
+    assert max(took for _, took in others) < SOON_S
+    assert set(ended) == {408, 503}
+    assert grown < 250_000  # of 300 MB that were sent, two workers keep 64 MiB each, and what the allocator keeps
+
+
 def test_clients_that_say_nothing_take_nobody_s_place_however_many(web: Web) -> None:
     with ExitStack() as idle:
         for _ in range(2100):  # more than both workers hold together
