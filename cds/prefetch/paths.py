@@ -68,7 +68,7 @@ def _user(term: UserId, scope: Scope) -> Iterator[str]:
 
 def _follow(path: Path, scope: Scope, wanted: set[Target]) -> Iterator[str]:
     root = scope.context if path.key is None else scope.known.get(path.key)
-    items = [] if root is None else list(_placed(root, _Item(None)))
+    items = list(_placed(root, _Item(None)))
     for step in path.steps:
         items = [after for item in items for after in _go(step, item, scope, wanted)]
     return (text for item in items for text in _as_text(item.value, scope))

@@ -59,6 +59,11 @@ def test_what_is_no_reference_is_judged_by_its_text(subject, path):
     assert told({"resourceType": "Observation", "subject": subject}) == "x.subject"
 
 
+def test_a_patient_is_the_patient_by_its_id():
+    assert told({"resourceType": "Patient", "id": "p1"}) is None
+    assert told({"resourceType": "Patient", "id": "p2"}) == told({"resourceType": "Patient"}) == "x.id"
+
+
 def test_a_task_is_for_the_patient_when_it_is_for_anybody():
     assert told({"resourceType": "Task", "for": {"reference": "Patient/p1"}}) is None
     assert told({"resourceType": "Task", "for": {"reference": "Patient/p2"}}) == "x.for"

@@ -225,6 +225,9 @@ def test_references_are_followed_three_times_and_a_hundred_together():
     ehr = Ehr({})
     assert "too many references" in gathered((CONDITIONS, PLACES), ehr, many)["places"].reason
     assert ehr.rounds == []
+    many["conditions"]["entry"].pop()
+    gathered((CONDITIONS, PLACES), ehr, many)
+    assert len(ehr.rounds) == 1
 
 
 def test_equal_queries_are_asked_once_in_one_round_and_in_a_later_one():
@@ -261,7 +264,8 @@ def test_a_part_is_as_good_as_nothing_where_all_of_it_is_needed(policy):
     else:
         part = gathered((whole,), Ehr({}), sent)["conditions"]
         assert (part.state, part.value, list(part.resources())) == (State.ABSENT, None, [])
-        assert part.source is Source.NONE
+        assert (part.source, part.late) == (Source.NONE, False)
+        assert gathered((whole,), Ehr({"next": FetchFailed(Reason.TIMEOUT)}), sent)["conditions"].late
         assert part.reason.endswith("answered 404, and a part is not enough")
 
 
@@ -274,6 +278,8 @@ def test_a_server_that_has_more_than_we_read_has_given_a_part():
 def test_a_search_that_reports_an_error_is_not_taken_for_none_found():
     found = gathered((CONDITIONS,), prefetch={"conditions": bundle(OUTCOME)})["conditions"]
     assert (found.state, found.reason) == (State.FAILED, "its search reports an error")
+    alone = gathered((CONDITIONS,), prefetch={"conditions": OUTCOME})["conditions"]
+    assert (alone.state, list(alone.resources()), list(found.resources())) == (State.FAILED, [], [])
     part = gathered((CONDITIONS,), Ehr({}), {"conditions": bundle(condition("x"), OUTCOME)})["conditions"]
     assert (part.state, len(list(part.resources()))) == (State.PAGED, 1)
     for remark in (REMARK, {"resourceType": "OperationOutcome", "issue": 7}, {**REMARK, "issue": ["error"]}):

@@ -245,7 +245,7 @@ def test_a_template_a_token_and_a_way_through_time_have_a_greatest_length():
 def test_what_is_outside_the_language_is_refused(template):
     if template == "Patient":
         # Readable, and refused by the restrictions: it asks for everything.
-        assert parse_query(template).kind == "Patient"
+        assert filled(template).query == "Patient"
         return
     with pytest.raises(IncorrectInput):
         parse_query(template)
