@@ -17,6 +17,7 @@ from werkzeug.exceptions import BadRequest
 from cds.service import CdsContext
 from clinical.errors import Busy
 from consilium.app import create_app
+from consilium.shares import Shares
 from consilium.supervise import listening_socket, report_ready
 from consilium.web_parts import build_parts
 from consilium.web_worker import WholeRequestWorker
@@ -60,6 +61,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Take the socket that the parent bound, or bind one. Raises Busy when the port is taken."""
         self._environ = environ
         self._house = house
+        self.shares = Shares()
         self._fd = environ.get("CONSILIUM_HTTP_FD") or self._bind(
             house.settings.http_host, house.settings.http_port
         )
@@ -104,7 +106,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "control_socket_disable": True,
             "sendfile": False,  # it would wait for the client in a thread; our files are small
             "post_worker_init": self._worker_ready,
-            "child_exit": _forget_worker,
+            "child_exit": self._forget_worker,
         }.items():
             self.cfg.set(name, value)
 
@@ -115,8 +117,15 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         threading.Thread(target=_warm, args=(parts.cds,), name="warm", daemon=True).start()
         return _with_checked_body(create_app(parts))
 
-    def _worker_ready(self, _worker: object) -> None:
+    def _worker_ready(self, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
+        self.shares.tell(worker.age, 0)
         report_ready(dict(self._environ))
+
+    def _forget_worker(self, _server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
+        from prometheus_client import multiprocess  # noqa: PLC0415
+
+        self.shares.forget(worker.age)
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def _with_checked_body(app: Flask) -> Callable[..., Any]:
@@ -147,9 +156,3 @@ def _leave_what_stays_alone() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 20)
-
-
-def _forget_worker(_server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
-    from prometheus_client import multiprocess  # noqa: PLC0415
-
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -22,12 +22,14 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from consilium.connection import PIECES, RECEIVE_BYTES, Connection
 from consilium.refusals import refusal, status_of
+from consilium.shares import Shares
 from consilium.threads import Threads
 from fhir_adapters.strict_json import MAX_BYTES
 
 MAX_HELD_BYTES = 64 << 20  # of one worker: requests that arrive or wait for a thread, answers nobody reads
 SEND_S = 30.0  # within which a client must have read a whole answer
 LINGER_S = 2.0
+AFTER_YOU_S = 0.0005  # in which a worker with fewer connections takes the next one
 MAX_LINGERING = 256
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -43,6 +45,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         # Within which a request must have arrived whole, else it is a 408.
         self._request_seconds: float = self.app.request_seconds
         self._keepalive_s: float = self.cfg.keepalive
+        self._shares: Shares = self.app.shares
         # Each in the order of `ends_at`, because all wait equally long.
         self._arriving: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
@@ -72,6 +75,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new client; when there is no room, in place of the one that has waited longest."""
+        if self._shares.others_have_fewer(self.age, self.nr_conns):
+            time.sleep(AFTER_YOU_S)
         try:
             sock, client = listener.accept()
         except OSError as error:
@@ -81,6 +86,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
                 raise
             return
         self.nr_conns += 1
+        self._shares.tell(self.age, self.nr_conns)
         self.enqueue_req(Connection(self.cfg, sock, client, listener.getsockname(), self.linger))
         if self.nr_conns >= self.worker_connections:
             self._make_room()
@@ -133,6 +139,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def murder_pending(self) -> None:
         """End what has waited too long; gunicorn calls this every second or more often."""
+        self._shares.tell(self.age, self.nr_conns)
         now = time.monotonic()
         # A stopping worker waits as long for a request as gunicorn does on a kept connection.
         late = now if self.alive else now + self._request_seconds - STOP_KEEPALIVE_LINGER
@@ -262,6 +269,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if conn.framing.data:
             log.info("request refused", status=status)
             self._send(conn, refusal(status))
+            conn.framing.data.clear()  # nobody counts what a connection holds that is only being closed
             self.linger(conn)
         else:
             conn.close()
