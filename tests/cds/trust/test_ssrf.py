@@ -4,6 +4,7 @@ A canary listens on loopback and every name in the world resolves to it: whateve
 any of the three ways in (fhirServer, link[next], jku), would be seen there.
 """
 
+import contextlib
 import json
 import socket
 import ssl
@@ -84,6 +85,7 @@ class Canary:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.block_on_close = False  # whoever is still being answered must not hold the test
         self.port = self.server.server_address[1]
 
     def answer(self, request):
@@ -323,6 +325,23 @@ def test_keys_come_over_http_from_where_they_are_registered(media_type, hospital
 )
 def test_what_is_no_key_set_is_not_read(body, media_type, hospital):
     with listening(Published(body, media_type)) as server, pytest.raises(KeysAway, match="not JSON, or too large"):
+        fetched(server, hospital)
+
+
+class Endless(Canary):
+    """An allowed server whose key set does not end."""
+
+    def answer(self, request):
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                request.wfile.write(b" " * 65_536)
+
+
+def test_a_key_set_without_end_is_not_read_to_the_end(hospital):
+    with listening(Endless()) as server, pytest.raises(KeysAway, match="too large"):
         fetched(server, hospital)
 
 
