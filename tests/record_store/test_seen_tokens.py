@@ -67,6 +67,16 @@ def test_what_has_expired_is_forgotten_and_what_has_not_is_kept(db, now):
     assert not use(seen, now, jti="young")
 
 
+def test_what_has_only_just_expired_is_kept_for_machines_whose_clocks_are_behind(db, now):
+    use(SeenTokens(db), now, jti="just-expired")
+    now.advance((FIVE_MINUTES + KEPT_AFTER_EXPIRY).total_seconds() - 1)
+    assert use(SeenTokens(db), now, jti="one")  # a process sweeps with the first token that it notes
+    assert not use(SeenTokens(db), now, jti="just-expired")
+    now.advance(2)
+    assert use(SeenTokens(db), now, jti="two")
+    assert use(SeenTokens(db), now, jti="just-expired")
+
+
 def test_when_the_store_is_away_nobody_is_told_that_a_token_is_new(tmp_path, now):
     (tmp_path / "a-folder.db").mkdir()
     with pytest.raises(Busy):

@@ -20,6 +20,7 @@ from cds.caller import Caller
 from cds.hooks import PATIENT_VIEW
 from cds.prefetch import PrefetchTemplate
 from cds.service import Service
+from cds.testing import CannedReader
 from cds.trust.issuer import TrustFile
 from cds.trust.key_fetch import KeyFetcher, KeysAway
 from cds.trust.keys import KeyRing
@@ -278,11 +279,13 @@ def test_each_issuer_reads_from_its_own_servers_alone(hospital):
         hospital, name="two", iss="https://two.example", fhir_bases=(AllowedServer("https://two.example/fhir"),)
     )
     none = replace(hospital, name="none", iss="https://none.example")
-    readers = Readers(TrustFile((one, two, none)))
+    others = CannedReader({})
+    readers = Readers(TrustFile((one, two, none)), others)
     assert readers.reader(one.caller(None)).allows("https://one.example/fhir")
     assert not readers.reader(one.caller(None)).allows("https://two.example/fhir")
     assert readers.reader(none.caller(None)) is None
-    assert readers.reader(Caller("anonymous", "anonymous")) is None
+    assert readers.reader(Caller("anonymous", "anonymous")) is others
+    assert Readers(None).reader(Caller("anonymous", "anonymous")) is None
 
 
 class Published(Canary):
