@@ -6,7 +6,7 @@ Our server is `consilium web` as it is shipped (gunicorn, its own worker class, 
 in SQLite, benchmark services on), with 1 and with 2 workers. The peer is HealthChain's own default server, one
 process; PYTHON is an interpreter that has the package `healthchain`, by default this one; without it ours is
 measured alone. Servers are measured in turns within each round, and the median round is kept. Figures are of this
-machine and minute: trust the ratios, and look at the load.
+machine and minute: trust the ratios, and look at the load; `cpu` is the server's processor time for one request.
 """
 
 # ruff: noqa: PLC0415 - the driver's children need nothing of the server
@@ -34,6 +34,7 @@ ONE, TWO = "consilium, 1 worker", "consilium, 2 workers"
 TOKENS = "consilium, 1 worker, tokens"
 BASE = "https://cds.example"
 START_S = 60.0
+PIDS = {}  # port -> process of the server that listens there
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def free_port():
 def server(command, environ, path, port, log):
     """Start a server and wait until it answers; end it afterwards."""
     process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+    PIDS[port] = process.pid
     try:
         _await(process, f"http://127.0.0.1:{port}{path}")
         yield port
@@ -168,6 +170,22 @@ def path_of(name, service):
     return f"/cds/cds-services/{service}" if name == PEER else f"/cds-services/{service}"
 
 
+def cpu_s(pid):
+    """Return the processor time of a process and its children so far."""
+    spent = 0.0
+    for process in (pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        spent += sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def measured(target, connections, seconds):
+    """Return a figure, and the processor time of one request in ms: what is left of it on a busy machine."""
+    before = cpu_s(PIDS[target.port])
+    figure = measure(target, connections, seconds)
+    return figure, (cpu_s(PIDS[target.port]) - before) / figure.with_warm_up * 1000
+
+
 def compared(servers, seconds, rounds):
     """Measure every case on every server, in turns; return rows."""
     rows = []
@@ -176,22 +194,22 @@ def compared(servers, seconds, rounds):
         for _ in range(rounds):
             for name, port in servers.items():
                 message = request(path_of(name, case.service), case.body)
-                found[name].append(measure(Target(port, [message]), case.connections, seconds))
+                found[name].append(measured(Target(port, [message]), case.connections, seconds))
         for name, figures in found.items():
-            figure = middle(figures)
-            row = row_of(case.title, name, case.connections, figure) | {"goal": case.goal}
+            figure, cpu_ms = middle(figures)
+            row = row_of(case.title, name, case.connections, figure, cpu_ms) | {"goal": case.goal}
             if name != PEER and PEER in found:
-                row["times_the_peer"] = round(figure.per_s / middle(found[PEER]).per_s, 2)
+                row["times_the_peer"] = round(figure.per_s / middle(found[PEER])[0].per_s, 2)
             rows.append(row)
     return rows
 
 
 def middle(figures):
     """Return the figure of the median round."""
-    return sorted(figures, key=lambda figure: figure.per_s)[len(figures) // 2]
+    return sorted(figures, key=lambda found: found[0].per_s)[len(figures) // 2]
 
 
-def row_of(title, name, connections, figure: Figure):
+def row_of(title, name, connections, figure: Figure, cpu_ms):
     """Return one line of the table."""
     return {
         "case": title,
@@ -200,6 +218,7 @@ def row_of(title, name, connections, figure: Figure):
         "requests_per_s": round(figure.per_s),
         "p50_ms": round(figure.p50_ms, 2),
         "p99_ms": round(figure.p99_ms, 2),
+        "cpu_ms": round(cpu_ms, 2),
         "load": round(os.getloadavg()[0], 1),
     }
 
@@ -237,9 +256,9 @@ def with_tokens(port, bare_port, clients, seconds):
             count = int((seconds + 1) * (2500 if algorithm == "RS384" else 1000) / (1 if connections > 1 else 2))
             messages = [request(path, small, mint(client, BASE + path)) for _ in range(count)]
             bare = measure(Target(bare_port, [request(path, small)]), connections, seconds)
-            figure = measure(Target(port, messages), connections, seconds)
+            figure, cpu_ms = measured(Target(port, messages), connections, seconds)
             goal = goals[algorithm][0 if connections > 1 else 1]
-            row = row_of(f"trivial card, {algorithm}", TOKENS, connections, figure) | {"goal": goal}
+            row = row_of(f"trivial card, {algorithm}", TOKENS, connections, figure, cpu_ms) | {"goal": goal}
             row |= {"without": round(bare.per_s), "added_p50_ms": round(figure.p50_ms - bare.p50_ms, 2)}
             rows.append(row)
     return rows
@@ -274,7 +293,8 @@ def main():
     rows = run(options)
     print(f"# {datetime.now(UTC):%Y-%m-%dT%H:%M}Z  {machine()}")
     line = (
-        "{case:22} {server:28} c={connections:<3} {requests_per_s:>6} req/s  p50 {p50_ms:>7}  p99 {p99_ms:>7} ms"
+        "{case:20} {server:27} c={connections:<3}{requests_per_s:>6} req/s  p50 {p50_ms:>7}  p99 {p99_ms:>7}"
+        "  cpu {cpu_ms:>5} ms"
     )
     for row in rows:
         if options.json:

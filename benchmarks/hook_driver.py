@@ -30,12 +30,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement."""
+    """One measurement. with_warm_up: requests in all."""
 
     requests: int
     seconds: float
     p50_ms: float
     p99_ms: float
+    with_warm_up: int
 
     @property
     def per_s(self) -> float:
@@ -88,6 +89,7 @@ def _drive(target: Target, connections: int, seconds: float) -> Figure:
     # Tokens are good once: a warm-up uses some of them up, and so it is short.
     warm_until = time.perf_counter() + min(WARM_S, seconds / 4)
     loop.run(warm_until)
+    warmed = len(loop.latencies)
     loop.latencies.clear()
     started = time.perf_counter()
     loop.run(started + seconds)
@@ -100,6 +102,7 @@ def _drive(target: Target, connections: int, seconds: float) -> Figure:
         took,
         ordered[len(ordered) // 2] * 1000,
         ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
+        warmed + len(ordered),
     )
 
 
