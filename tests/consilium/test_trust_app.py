@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import uuid
 from datetime import UTC, datetime
 
 import pytest
@@ -68,7 +69,7 @@ def make_client(folder):
 
 
 def shown(signer, path="/cds-services"):
-    token = signer.token(claims(ISS, BASE + path, datetime.now(UTC), f"zzcanary-{id(object())}-{path}"))
+    token = signer.token(claims(ISS, BASE + path, datetime.now(UTC), f"zzcanary-{uuid.uuid4()}"))
     return {"Authorization": f"Bearer {token}"}
 
 
