@@ -237,6 +237,28 @@ def test_r4_and_r5_forms_of_an_order_do_not_mix():
     assert refused_at("order-sign", draftOrders=bundle(PILLS, newer)) == "context.draftOrders.entry[1].resource"
 
 
+def test_a_coded_order_of_r4_does_not_go_with_one_of_r5():
+    coded = ORDER | {"code": {"coding": [{"system": "http://loinc.org", "code": "36643-5"}]}}
+    r5 = of_patient("MedicationRequest", "m5", medication={"concept": {"text": "x"}})
+    assert refused_at("order-sign", draftOrders=bundle(coded, r5)) == "context.draftOrders.entry[1].resource"
+
+
+def test_no_bundle_lies_within_the_bundle():
+    path = refused_at("order-sign", draftOrders=bundle(ORDER, bundle(ORDER)))
+    assert path == "context.draftOrders.entry[1].resource.resourceType"
+
+
+@pytest.mark.parametrize(("name", "item"), [("dispatchedOrders", "ServiceRequest/s1"), ("fulfillmentTasks", TASK)])
+def test_a_thousand_are_read_and_one_more_is_not(name, item):
+    assert read("order-dispatch", **{name: [item] * 1000}).patient_id == "p1"
+    assert refused_at("order-dispatch", **{name: [item] * 1001}) == f"context.{name}"
+
+
+def test_a_draft_without_a_usable_id_can_be_touched_by_nobody():
+    odd = bundle(ORDER | {"id": "../p2"}, ORDER | {"id": ".."}, ORDER | {"id": 7})
+    assert read("order-sign", draftOrders=odd).drafts() == frozenset()
+
+
 def test_actions_may_touch_the_drafts_of_the_hook_and_nothing_else():
     assert read("order-select").drafts() == {"ServiceRequest/s1", "MedicationRequest/m1"}
     assert read("appointment-book").drafts() == {"Appointment/a1"}

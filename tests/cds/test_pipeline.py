@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from flask import Flask
 from sqlalchemy import select
 
 from cds.actions import Action
@@ -13,8 +14,10 @@ from cds.call_audit import AuditOfCalls
 from cds.caller import Caller, Capabilities
 from cds.guidance import Guidance
 from cds.hooks import ORDER_SIGN, PATIENT_VIEW, fields, own_hook
+from cds.http import blueprint
+from cds.prefetch import PrefetchTemplate
 from cds.stages import EverythingSaid
-from cds.testing import HOOK_INSTANCE, hook_body, one_card_service
+from cds.testing import FHIR_SERVER, HOOK_INSTANCE, CannedReader, hook_body, one_card_service
 from cds.trust.cors import Cors
 from clinical.errors import Busy, Fault, IncorrectInput, PreconditionMissing
 from record_store.tables import audit
@@ -221,6 +224,19 @@ def test_a_card_that_is_recorded_too_late_is_neither_sent_nor_recorded(make_clie
     assert '"cards":0' in rows()[0]["detail"]
 
 
+def test_a_card_that_waited_too_long_for_the_database_is_not_written(make_context, post):
+    class Waits:
+        def write(self, rows, check=lambda: None, *, within_s):
+            time.sleep(0.06)
+            check()
+
+    context = make_context(audit=AuditOfCalls(standing), budget_s=0.05)
+    object.__setattr__(context, "ledger", Waits())
+    app = Flask("late")
+    app.register_blueprint(blueprint((one_card_service(),), context))
+    assert post(app.test_client(), "one-card", hook_body()).status_code == 503
+
+
 def test_nothing_is_recorded_as_sent_when_hygiene_holds_everything_back(make_client, post, recorder):
     class Quiet(EverythingSaid):
         def sift(self, call, guidance):
@@ -360,6 +376,16 @@ def test_discovery_says_where_people_and_tools_read_more(make_client):
     link = make_client((one_card_service(),), base_url="https://cds.example").get("/cds-services").headers["Link"]
     assert '<https://cds.example/cds-hooks>; rel="service-doc"' in link
     assert '<https://cds.example/openapi.json>; rel="service-desc"' in link
+
+
+def test_today_is_the_day_of_our_clock(make_client, post):
+    reader = CannedReader({"Observation": {"resourceType": "Bundle", "entry": []}})
+    recent = PrefetchTemplate("recent", "Observation?patient={{context.patientId}}&date=ge{{today() - 1 days}}")
+    service = replace(one_card_service(), prefetch=(recent,))
+    now = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+    client = make_client((service,), fhir=reader, now=lambda: now)
+    assert post(client, "one-card", hook_body(fhirServer=FHIR_SERVER)).status_code == 200
+    assert reader.asked == ["Observation?patient=p1&date=ge2024-02-29"]
 
 
 def test_prefetch_is_counted_by_issuer_service_and_key(make_client, post, adult):

@@ -82,6 +82,11 @@ def test_a_missing_field_is_named(field):
     assert refused.value.expression == (field,)
 
 
+def test_a_uuid_is_the_same_in_capitals():
+    body = hook_body(hookInstance="D1577C69-DFBE-44AD-BA6D-3E05E953B2EA")
+    assert parse_request(body).hook_instance == "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
+
+
 def test_neither_token_nor_patient_is_in_a_repr():
     grant = GRANT | {"access_token": "s3cret", "patient": "ZZCANARY-4711"}
     shown = repr(parse_request(hook_body("ZZCANARY-4711", **SERVER, fhirAuthorization=grant)))

@@ -145,6 +145,41 @@ def test_another_writer_keeps_nobody_waiting_longer_than_said(db):
     assert subjects(db) == ["row:0", "row:2"]
 
 
+def test_who_has_given_up_is_not_written_by_another(db, monkeypatch):
+    ledger, gate, entered = Ledger(db), threading.Event(), threading.Event()
+    real = db.append
+
+    def held(within_s):
+        entered.set()
+        gate.wait(10)
+        return real(within_s)
+
+    monkeypatch.setattr(db, "append", held)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ledger.write, [row(0)])
+        entered.wait(10)
+        with pytest.raises(Busy):
+            ledger.write([row(1)], within_s=0.02)
+        gate.set()
+        first.result()
+    ledger.write([row(2)])
+    assert subjects(db) == ["row:0", "row:2"]
+
+
+def test_an_error_in_between_leaves_nothing_and_holds_up_nobody(db):
+    def fail():
+        with db.append() as add:
+            add(audit, [row(1)[1]])
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    with db.write() as conn:
+        conn.execute(insert(audit), row(2)[1])
+    Ledger(db).write([row(3)])
+    assert subjects(db) == ["row:2", "row:3"]
+
+
 def test_sqlite_is_opened_anew_after_an_error_and_never_made(tmp_path):
     path = tmp_path / "late.db"
     late = open_database(f"sqlite:///{path}")
