@@ -1,10 +1,13 @@
 import json
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from flask import Flask
 
+from cds.call_audit import AuditOfCalls
+from cds.caller import Caller, Capabilities
 from cds.http import blueprint
 from cds.links import LinkSigner
 from cds.service import CdsContext
@@ -59,6 +62,90 @@ def make_client(make_context, wire):
         return wire.over(app).test_client()
 
     return make
+
+
+EPIC = Caller("https://ehr.example/fhir", "epic", capabilities=Capabilities(system_actions=True))
+
+
+class RecordingStages:
+    """Every stage at once; says what was called, and lets everything through."""
+
+    def __init__(self):
+        self.seen = []
+
+    def admit(self, headers, url, peer):
+        self.seen.append(("door", url, peer))
+        return EPIC
+
+    @contextmanager
+    def enter(self, caller):
+        self.seen.append(("bulkhead", caller))
+        yield
+        self.seen.append(("bulkhead left",))
+
+    def budget(self, hook, service):
+        self.seen.append(("budget", hook, service))
+        return 5.0
+
+    def covers(self, service):
+        self.seen.append(("shadow?", service))
+        return False
+
+    def check(self, name):
+        self.seen.append(("circuit", name))
+
+    def reader_for(self, caller):
+        self.seen.append(("reader", caller.name))
+
+    def recall(self, call, model, make):
+        self.seen.append(("results", model))
+        return make()
+
+    @contextmanager
+    def guard(self, name, deadline):
+        self.seen.append(("guard", name))
+        yield
+
+    def sift(self, call, guidance):
+        self.seen.append(("hygiene", len(guidance.cards)))
+        return guidance
+
+    def adapt(self, guidance, capabilities):
+        self.seen.append(("adapt", capabilities.system_actions))
+        return guidance
+
+    def row(self, call):
+        self.seen.append(("audit", call.outcome, call.cards, call.caller))
+        return AuditOfCalls(lambda: NOW).row(call)
+
+    def rows(self, db, call, guidance):
+        self.seen.append(("sent", call.service_id, len(guidance.cards)))
+        return ()
+
+    def take(self, service_id, caller, body):
+        self.seen.append(("feedback", service_id, caller.name, body))
+
+    def stages(self):
+        return {
+            "door": self,
+            "bulkhead": self,
+            "budget": self.budget,
+            "shadow": self,
+            "circuits": self,
+            "reader_for": self.reader_for,
+            "results": self,
+            "hygiene": self,
+            "adapt": self.adapt,
+            "audit": self,
+            "sent": self,
+            "feedback": self,
+            "base_url": "https://cds.example",
+        }
+
+
+@pytest.fixture
+def recorder():
+    return RecordingStages()
 
 
 @pytest.fixture
