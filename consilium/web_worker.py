@@ -75,7 +75,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def accept(self, listener: socket.socket) -> None:
         """Take a new client; when there is no room, in place of the one that has waited longest."""
-        if self._shares.others_have_fewer(self.age, self.nr_conns):
+        # Not in a flood of connections: there the main loop has better things to do.
+        if self.nr_conns <= self.cfg.threads and self._shares.others_have_fewer(self.age, self.nr_conns):
             time.sleep(AFTER_YOU_S)
         try:
             sock, client = listener.accept()
