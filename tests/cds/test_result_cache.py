@@ -188,7 +188,7 @@ IDS = st.sampled_from(["1", "2", "11", "1.2", "a", "A"])
 QUESTIONS = st.tuples(IDS, st.sampled_from(["", "i1", "i11"]), st.sampled_from([1, 1.0, "1", 11, Decimal(1)]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(QUESTIONS, max_size=30))
 def test_whoever_asks_in_whatever_order_gets_his_own_patients_answer(questions):
     cache = ResultCache(ENGINE, Clock(), counting_uuids(), most=8)

@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
 def test_it_opens_only_after_failures_in_a_row(clock):
