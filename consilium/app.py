@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException
 
 import cds.documents
@@ -27,6 +28,7 @@ from fhir_adapters import outcome
 from fhir_adapters.rest import Fhir
 
 log = structlog.get_logger()
+NO_SESSION = NullSession()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
 # The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
@@ -55,9 +57,30 @@ class WebParts:
     max_body_bytes: int = 5 << 20
 
 
+class _NoSessions(SessionInterface):
+    """Nothing of ours keeps a session in a cookie."""
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin | None:  # noqa: ARG002 - Flask's
+        """Return none: a signed cookie is neither looked for nor set."""
+        return NO_SESSION
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Never called for a null session."""
+
+
+class _App(Flask):
+    """Flask without what it does for coroutines and sessions, in every request, and we have neither of."""
+
+    session_interface = _NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function: none of ours is a coroutine."""
+        return func
+
+
 def create_app(parts: WebParts) -> Flask:
     """Return the WSGI application. Opens nothing: collaborators open themselves at first use."""
-    app = Flask("consilium", static_folder=None)
+    app = _App("consilium", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     harden(app, https=parts.base_url.startswith("https://"))
     app.before_request(_start_clock)
