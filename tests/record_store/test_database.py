@@ -82,10 +82,9 @@ def test_a_row_that_another_transaction_holds_is_busy_and_not_waited_for_without
     impatient.dispose()
 
 
-def test_sqlite_locked_by_another_writer_is_busy(tmp_path, monkeypatch):
-    monkeypatch.setattr("record_store.database.BUSY_TIMEOUT_S", 0.05)
+def test_sqlite_locked_by_another_writer_is_busy(tmp_path):
     db = open_database(f"sqlite:///{tmp_path}/x.db")
-    with db.write(), pytest.raises(Busy), db.write():
+    with db.write(), pytest.raises(Busy), db.write(within_s=0.05):
         pass
     db.dispose()
 
