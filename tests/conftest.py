@@ -11,7 +11,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from consilium.logs import quieten_libraries
+from consilium import logs
 
 CANARY = ("zzcanary", "quillon")
 # In CI everything is installed, so a skip is a hole; only what the machine cannot have may be absent.
@@ -64,7 +64,7 @@ def canary_watch() -> Iterator[_CanaryWatch]:
     root = logging.getLogger()
     root.addHandler(watch)
     root.setLevel(logging.DEBUG)
-    quieten_libraries()  # as every process of ours does
+    logs.quieten_libraries()  # as every process of ours does
     structlog.configure(
         processors=[structlog.stdlib.render_to_log_kwargs],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -74,8 +74,21 @@ def canary_watch() -> Iterator[_CanaryWatch]:
     root.removeHandler(watch)
 
 
+@pytest.fixture
+def kept_logging(canary_watch: _CanaryWatch) -> Iterator[None]:
+    """Put the process's logging back: a command configures it, and the suite watches it."""
+    root = logging.getLogger()
+    before, configuration = root.handlers[:], structlog.get_config()
+    levels = {name: logging.getLogger(name).level for name in ("", *logs.LIBRARIES, *logs.ROOMS)}
+    yield
+    root.handlers[:] = before
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.configure(**configuration)
+
+
 @pytest.fixture(autouse=True)
-def _no_canary_in_logs(canary_watch: _CanaryWatch) -> Iterator[None]:
+def _no_canary_in_logs(canary_watch: _CanaryWatch, kept_logging: None) -> Iterator[None]:
     before = len(canary_watch.sightings)
     yield
     found = canary_watch.sightings[before:]

@@ -1,17 +1,13 @@
 """What a test of the wiring must leave as it found it, and a study to read."""
 
 import json
-import logging
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import structlog
 from sqlalchemy import func, select
 
 from clinical.identity import IssuerTable
-from consilium import logs
 from consilium.study import StudySteps
 from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
@@ -23,19 +19,6 @@ from record_store.testing import MemoryBlobs, database
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
-
-
-@pytest.fixture
-def kept_logging() -> Iterator[None]:
-    """Put the process's logging back: a command configures it, and the suite watches it."""
-    root = logging.getLogger()
-    before, configuration = root.handlers[:], structlog.get_config()
-    levels = {name: logging.getLogger(name).level for name in ("", *logs.LIBRARIES, *logs.ROOMS)}
-    yield
-    root.handlers[:] = before
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    structlog.configure(**configuration)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from consilium import cli, doctor
 from consilium.settings import load_settings
 from consilium.wiring import prepare_storage
 
-pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from consilium.worker_role import build_worker
 from model_export.testing import write_tiny_risk, write_tiny_segmentation
 from model_runtime.engine import Policy
 
-pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
