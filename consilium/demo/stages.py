@@ -116,13 +116,13 @@ class Stages:
         return " and ".join(sorted(by_modality))
 
     def _call_hooks(self) -> str:
-        services = self._answer(self._http.get("/cds-services"))["services"]
+        offered = self._answer(self._http.get("/cds-services"))["services"]
+        services = [service for service in offered if service["hook"] == "patient-view"]
         said = ""
-        for service in (one for one in services if one["hook"] == "patient-view"):
+        for service in services:
             answer = self._http.post(f"/cds-services/{service['id']}", json=self._hook_call(service))
-            if (
-                answer.status_code == HTTPStatus.PRECONDITION_FAILED
-            ):  # somebody's record may lack what a model needs
+            # Somebody's record may lack what a model needs.
+            if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
                 said += f"; {service['id']}: {answer.json()['issue'][0]['details']['text']}"
                 continue
             self.outcome.cards += self._answer(answer)["cards"]
