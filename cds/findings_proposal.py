@@ -7,7 +7,7 @@ from cds.imaging import size
 from cds.service import CdsContext
 from clinical.codes import CHEST_IMAGING_STUDY
 from clinical.finding import Finding
-from dicom_node.uids import tracking_uid
+from clinical.uids import tracking_uid
 from fhir_adapters.resources.proposals import recorded_finding, service_request
 from record_store.readings import StoredReading
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
-from dicom_node.uids import tracking_uid
+from clinical.uids import tracking_uid
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.patient import GENDER, Demographics

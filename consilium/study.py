@@ -25,13 +25,13 @@ from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
 from clinical.finding import Reading, ReadingMask
 from clinical.identity import IssuerTable, PatientKey
+from clinical.uids import derived_uid, tracking_uid
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
 from dicom_node.anatomy import BodyPartRule, with_anatomic_regions, with_site_knowledge
 from dicom_node.header import Header, read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.series import NOT_MEANT, eligible
-from dicom_node.uids import derived_uid, tracking_uid
 from fhir_adapters.records import record_of
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine

@@ -16,7 +16,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dsutils import create_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 
-from dicom_node.uids import derived_uid
+from clinical.uids import derived_uid
 
 # These stand in every file we store, so they never change: the same object must give the same bytes.
 IMPLEMENTATION_UID = UID(derived_uid("consilium", "implementation"))

@@ -22,10 +22,10 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
+from clinical.uids import derived_uid
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.phantom import Nodule, PhantomTruth, TrueNodule, radiograph_phantom
 from dicom_node.phantom_ultrasound import BreastLesion, on_screen, ultrasound_phantom
-from dicom_node.uids import derived_uid
 
 __all__ = [
     "BreastLesion",

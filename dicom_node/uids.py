@@ -1,8 +1,7 @@
-"""UIDs: ours are derived, everybody else's are checked before they are believed."""
+"""UIDs of others are checked before they are believed; ours are derived (`clinical.uids`)."""
 
 import hashlib
 import re
-import uuid
 
 from clinical.errors import IncorrectInput
 
@@ -11,24 +10,6 @@ _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 # Equipment in the field pads components with zeros; PS3.5 forbids it, archives keep such objects.
 _TOLERATED = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 UID_LENGTH = 64
-
-
-def derived_uid(*parts: str) -> str:
-    """Return the UID that these parts always give: 2.25.<UUID as an integer> (PS3.5 B.2), <= 44 characters.
-
-    The UUID is the first 16 bytes of SHA-256 marked as version 8 (RFC 9562 5.8: vendor-specific hash).
-    Parts are separated by a byte that occurs in none of them, so ("a", "bc") differs from ("ab", "c").
-    """
-    digest = hashlib.sha256(b"\x1f".join(part.encode() for part in parts)).digest()[:16]
-    marked = bytearray(digest)
-    marked[6] = marked[6] & 0x0F | 0x80
-    marked[8] = marked[8] & 0x3F | 0x80
-    return f"2.25.{uuid.UUID(bytes=bytes(marked)).int}"
-
-
-def tracking_uid(reading_id: str, number: int) -> str:
-    """Return the Tracking UID of a finding: the same in SEG, SR, Observation and card."""
-    return derived_uid("tracking", reading_id, str(number))
 
 
 def is_uid(text: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clinical.finding import Reading
-from dicom_node.uids import derived_uid
+from clinical.uids import derived_uid
 
 SEG_SERIES_NUMBER = 9001
 SR_SERIES_NUMBER = 9002

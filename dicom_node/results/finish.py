@@ -6,9 +6,9 @@ from pydicom.valuerep import format_number_as_ds
 
 from clinical.codes import Coding
 from clinical.finding import Reading
+from clinical.uids import derived_uid
 from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from dicom_node.results.context import ResultContext
-from dicom_node.uids import derived_uid
 
 
 def code(coding: Coding) -> Dataset:

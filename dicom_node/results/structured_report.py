@@ -13,10 +13,10 @@ from pydicom.sr.codedict import codes
 from clinical.codes import ABSENT, CHEST_IMAGING_STUDY, DICOM_DCM, UCUM, Coding
 from clinical.errors import Unsupported
 from clinical.finding import Finding, Measurement, Reading, ReadingMask
+from clinical.uids import derived_uid
 from dicom_node.results.context import ResultContext, tracking_identifier
 from dicom_node.results.finish import finish
 from dicom_node.results.source import normalise_source
-from dicom_node.uids import derived_uid
 
 PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
 _UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", "%": "percent"}

@@ -34,3 +34,11 @@ def test_the_parent_and_the_command_line_start_light(module: str) -> None:
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
     ).stdout
     assert not {"sqlalchemy", "pydicom", "numpy", "flask", "dbos", "onnxruntime"} & set(out.split())
+
+
+def test_the_web_process_starts_without_what_reads_images() -> None:
+    code = "import sys, consilium.web; print(*sorted(sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
+    ).stdout
+    assert not {"pydicom", "pynetdicom", "highdicom", "PIL", "onnxruntime"} & set(out.split())
