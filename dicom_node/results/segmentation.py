@@ -1,4 +1,4 @@
-"""A reading as a DICOM Segmentation (PS3.3 A.51): binary, one segment for each finding."""
+"""A reading as a DICOM Segmentation (PS3.3 A.51), one segment for each finding: binary, or fractional."""
 
 import highdicom as hd
 import numpy as np
@@ -21,10 +21,34 @@ def encode_segmentation(
 ) -> Dataset | None:
     """Return a BINARY SEG with segment n = finding n, or None when there are no findings.
 
+    The pixels are those of `mask`, unchanged. Arguments, answer and errors as `_encode`.
+    """
+    return _encode(reading, mask, source, context, hd.seg.SegmentationTypeValues.BINARY)
+
+
+def encode_fractional(
+    reading: Reading, mask: ReadingMask, source: Dataset, context: ResultContext
+) -> Dataset | None:
+    """Return a FRACTIONAL SEG (PROBABILITY, 255 = 1): a pixel of finding n has finding n's probability.
+
+    For readers that show how sure the model is; OHIF does not draw it. Otherwise as `encode_segmentation`.
+    """
+    return _encode(reading, mask, source, context, hd.seg.SegmentationTypeValues.FRACTIONAL)
+
+
+def _encode(
+    reading: Reading,
+    mask: ReadingMask,
+    source: Dataset,
+    context: ResultContext,
+    kind: hd.seg.SegmentationTypeValues,
+) -> Dataset | None:
+    """Return the segmentation, or None when there are no findings.
+
     A segmentation without segments is not allowed (Segment Sequence is type 1) and an all-empty one says
     "here is a nodule of no pixels"; that nothing was found stands in the structured report.
 
-    source: the image's header. The pixels are those of `mask`, unchanged.
+    source: the image's header.
     Raises IncorrectInput when a finding has no pixels, Unsupported when the image cannot be referred to.
     """
     if not reading.findings:
@@ -34,11 +58,14 @@ def encode_segmentation(
     if mask.labels.shape != (reading.image.rows, reading.image.columns) or not all(one.any() for one in planes):
         raise IncorrectInput("the mask does not hold the findings of this reading")
     header.Rows, header.Columns = mask.labels.shape
+    stacked = np.stack(planes, axis=-1)[None]
+    fractional = kind is hd.seg.SegmentationTypeValues.FRACTIONAL
+    pixels = stacked * np.array([one.probability for one in reading.findings]) if fractional else stacked
     try:
         made = hd.seg.Segmentation(
             source_images=[header],
-            pixel_array=np.stack(planes, axis=-1)[None].astype(np.uint8),
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            pixel_array=pixels.astype(np.float32 if fractional else np.uint8),
+            segmentation_type=kind,
             segment_descriptions=[_segment(reading, one, context) for one in reading.findings],
             series_instance_uid=context.series_instance_uid,
             series_number=context.series_number,
