@@ -88,9 +88,10 @@ class Decoder:
         with self._lock:
             self._ready()
 
-    def read(self, path: Path) -> DecodedImage:
+    def read(self, path: Path, frame: int | None = None) -> DecodedImage:
         """Return the image of a Part 10 file: grey values, brighter is larger (MONOCHROME1 is inverted).
 
+        frame: which one, counted from 1; without it the image must have no more than one.
         Raises Unsupported (with the reason) for what is not a single grey frame or has no decoder,
         IncorrectInput when it cannot be decoded within the limits or stops the decoder, Busy when the
         machine was too busy to decode it in time or killed the decoder.
@@ -101,6 +102,7 @@ class Decoder:
             "cpu_s": limits.seconds,
             "memory_bytes": limits.memory_bytes,
             "max_pixels": limits.max_pixels,
+            "frame": frame,
         }
         with self._lock:
             child = self._ready()

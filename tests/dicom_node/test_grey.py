@@ -6,7 +6,8 @@ from pydicom.dataset import Dataset
 
 from clinical.errors import IncorrectInput, Unsupported
 from clinical.image import SpacingOrigin
-from dicom_node.grey import check_declared, grey_of, spacing_of
+from dicom_node.declared import check_declared
+from dicom_node.grey import grey_of, spacing_of
 from dicom_node.testing import cr_dataset
 
 RAMP = np.array([[0, 1, 2], [100, 4094, 4095]], dtype=np.uint16)
@@ -122,7 +123,7 @@ def test_a_missing_or_impossible_spacing_is_none_and_never_guessed():
         ({"SamplesPerPixel": 3}, Unsupported),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, Unsupported),
         ({"PixelData": None}, Unsupported),
-        ({"BitsAllocated": 1}, Unsupported),
+        ({"BitsAllocated": 24}, Unsupported),
         ({"Rows": 0}, IncorrectInput),
         ({"Rows": 65535, "Columns": 65535}, IncorrectInput),
         ({"Rows": 3}, IncorrectInput),
