@@ -17,6 +17,7 @@ from rich.console import Console
 
 from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import cds as cds_commands
+from consilium.commands import study as study_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
 )
 app.add_typer(cds_commands.app, name="cds")
+app.add_typer(study_commands.app, name="study")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]

@@ -27,10 +27,10 @@ from clinical.finding import Reading, ReadingMask
 from clinical.identity import IssuerTable, PatientKey
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
-from dicom_node.anatomy import BodyPartRule, with_anatomic_regions, with_site_knowledge
-from dicom_node.header import Header, read_stored_header
+from consilium.selection import Selecting
+from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
-from dicom_node.series import NOT_MEANT, eligible
+from dicom_node.series import NOT_MEANT
 from dicom_node.uids import derived_uid, tracking_uid
 from fhir_adapters.records import record_of
 from model_runtime.drift import DriftObserver, NoDrift
@@ -41,7 +41,7 @@ from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import InstanceRow, instances_of, study_row
+from record_store.instances import instances_of, study_row
 from record_store.reading_json import from_json, to_json
 from record_store.readings import JobRow
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from dicom_node.results import Encoder, ResultContext
 
 MANUFACTURER = "Consilium"
-STRANGER = "it names another patient than its study"
 log = structlog.get_logger()
 Json = dict[str, Any]
 Step = Callable[[str, Json], Json]
@@ -105,18 +104,15 @@ class StudySteps:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
-        manifest = self._manifest(job)
-        rule = choose(READERS, manifest).rule(manifest)
-        objects = {row.sop_instance_uid: row.sha256 for row in rows}
-        headers = [self._stored_header(row) for row in rows]
-        same = [header for header in headers if study and self._patient_of(header) == study.patient]
-        selection = eligible(same, rule)
-        reasons = sorted({reason for _, reason in selection.left_out} | ({STRANGER} if same != headers else set()))
-        log.info("images chosen", job=job_key[:12], count=len(selection.read), reasons=reasons)
+        selecting = Selecting(self.blobs, self.issuers, self.body_parts)
+        images = [selecting.image(row) for row in rows]
+        read, left_out = selecting.select(study.patient if study else None, images, self._manifest(job))
+        reasons = sorted({reason for _, reason in left_out})
+        log.info("images chosen", job=job_key[:12], count=len(read), reasons=reasons)
         return {
-            "images": [objects[header.sop_instance_uid] for header in selection.read],
+            "images": [image.row.sha256 for image in read],
             "left_out": reasons,
-            "meant": bool(selection.read) or not NOT_MEANT.issuperset(reasons),
+            "meant": bool(read) or not NOT_MEANT.issuperset(reasons),
         }
 
     def infer(self, job_key: str, before: Json) -> Json:
@@ -258,14 +254,6 @@ class StudySteps:
             device_serial=self.device_serial,
             created=job.created_at,
         )
-
-    def _patient_of(self, header: Header) -> PatientKey | None:
-        return self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id)
-
-    def _stored_header(self, row: InstanceRow) -> Header:
-        with self.blobs.local_path(row.sha256) as path:
-            header = with_anatomic_regions(read_stored_header(path), path)
-        return with_site_knowledge(header, row.calling_ae, self.body_parts)
 
     def _header(self, sha256: str) -> Dataset:
         with self.blobs.local_path(sha256) as path:

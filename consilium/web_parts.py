@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import cds.services
@@ -18,6 +19,9 @@ from consilium.wiring import House
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from consilium.explain.reader import Explainer
 
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
@@ -59,7 +63,14 @@ def _pages(
         manifests=lambda: _manifests(engine),
         root=urlsplit(house.base_url).path,
         facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
+        explainer=lambda: _explainer(house, engine),
     )
+
+
+def _explainer(house: House, engine: LocalEngine) -> "Explainer":
+    from consilium.explain.reader import explainer_of  # noqa: PLC0415 - pydicom takes time that most workers save
+
+    return explainer_of(house, engine)
 
 
 def _links(house: House) -> LinkSigner:

@@ -1,0 +1,78 @@
+"""Reads what `explain` tells from: the study's rows, its images' headers, the models and the site's rules."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clinical.errors import ClinicalError, NotFound
+from consilium.explain.stages import Match, Stage, as_json, explain
+from consilium.selection import Selecting, SourceImage
+from dicom_node.anatomy import BodyPartRule
+from model_runtime.engine import Engine
+from model_runtime.manifest import Manifest
+from record_store.database import Database
+from record_store.instances import InstanceRow
+from record_store.study_history import StudyHistory, find_study, history_of
+
+if TYPE_CHECKING:
+    from consilium.wiring import House
+
+UNREADABLE = "its header cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """What explaining needs; every field is what the worker's own steps use, so the answers are the same."""
+
+    db: Database
+    selecting: Selecting
+    manifests: Callable[[], Sequence[Manifest]]
+    quiet_s: float
+
+    def explain(self, named: str) -> dict[str, Any]:
+        """Return the explanation of the study of this UID or digest. Raises NotFound."""
+        history, stages = self.stages(named)
+        return as_json(history, stages)
+
+    def stages(self, named: str) -> tuple[StudyHistory, tuple[Stage, ...]]:
+        """Return the rows and the stages told from them; errors as explain."""
+        with self.db.read() as conn:
+            uid = find_study(conn, named)
+            history = None if uid is None else history_of(conn, uid)
+        if history is None:
+            raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+        matches = [self._match(history, manifest) for manifest in self.manifests() if manifest.modalities]
+        return history, explain(history, matches, self.quiet_s)
+
+    def _match(self, history: StudyHistory, manifest: Manifest) -> Match:
+        name = f"{manifest.name} {manifest.version}"
+        has = {row.modality for row in history.instances}
+        reads = ", ".join(manifest.modalities)
+        if not has & set(manifest.modalities):
+            return Match(name, f"not asked: it reads {reads}, the study has {', '.join(sorted(has))}")
+        images, damaged = self._images(history.instances)
+        read, left_out = self.selecting.select(history.study.patient, images, manifest)
+        reasons = Counter(reason for _, reason in left_out) + Counter({UNREADABLE: damaged})
+        return Match(name, f"asked: it reads {reads}", len(read), tuple(sorted(reasons.items())))
+
+    def _images(self, rows: Sequence[InstanceRow]) -> tuple[list[SourceImage], int]:
+        images, damaged = [], 0
+        for row in rows:
+            try:
+                images.append(self.selecting.image(row))
+            except ClinicalError:
+                damaged += 1
+        return images, damaged
+
+
+def explainer_of(house: "House", engine: Engine) -> Explainer:
+    """Return the explainer over a house's store, settings and models."""
+    settings = house.settings
+    rules = tuple(BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts)
+    return Explainer(
+        db=house.db,
+        selecting=Selecting(house.blobs, house.issuers, rules),
+        manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],
+        quiet_s=settings.study_quiet_s,
+    )
