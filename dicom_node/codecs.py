@@ -108,7 +108,7 @@ def unpacked(src: bytes, pixels: int, samples: int, bytes_a_sample: int) -> byte
 def _segment(packed: bytes, pixels: int) -> NDArray[np.uint8]:
     try:
         data = imagecodecs.packbits_decode(packed, out=pixels + 1)
-    except imagecodecs.ImcdError:
+    except imagecodecs.PackbitsError:
         raise IncorrectInput(_FALSE_SIZE) from None
     if not pixels <= len(data) <= pixels + 1:
         raise IncorrectInput(_FALSE_SIZE)
