@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 import cds.documents
 import cds.http
+import dicom_node.web
 import fhir_adapters.rest
 from cds.discovery import DESCRIPTION, DOCUMENTATION
 from cds.service import CdsContext, Service
@@ -47,6 +48,7 @@ class WebParts:
     cds: CdsContext
     fhir: Fhir
     pages: PagesContext
+    dicomweb: dicom_node.web.Archive
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     observe: Callable[[str, int, float], None]
@@ -70,6 +72,7 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
+    app.register_blueprint(dicom_node.web.blueprint(parts.dicomweb))
     app.register_blueprint(views.blueprint(parts.pages))
     app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
     _health_routes(app, parts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import cds.services
+import dicom_node.web
 from cds.links import LinkSigner
 from cds.services import bench
 from consilium import health, metrics
@@ -41,6 +42,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),
+        dicomweb=dicom_node.web.Archive(house.db, house.blobs, f"{house.base_url}{dicom_node.web.ROOT}"),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
