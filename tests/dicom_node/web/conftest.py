@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
 from clinical.identity import IssuerTable
 from dicom_node.testing import cr_dataset
@@ -33,11 +34,10 @@ class Held:
 
     def put(self, ds: Dataset, patient_id: str | None = None) -> bytes:
         buffer = BytesIO()
-        syntax = ds.file_meta.TransferSyntaxUID
-        little, implicit = syntax.is_little_endian, syntax.is_implicit_VR
-        dcmwrite(
-            buffer, ds, little_endian=little, implicit_vr=implicit, force_encoding=True, enforce_file_format=True
-        )
+        if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+            dcmwrite(buffer, ds, little_endian=False, implicit_vr=False, force_encoding=True)
+        else:
+            ds.save_as(buffer, enforce_file_format=True)
         data = buffer.getvalue()
         blob = self.blobs.put(data)
         row = ReceivedInstance(
