@@ -193,6 +193,22 @@ def jobs(
 
 
 @app.command()
+def quarantine(
+    data_dir: DataDir = None,
+    release: Annotated[str | None, typer.Option(help="Let the image of this digest be tried again.")] = None,
+) -> None:
+    """Show the images that ended their decoder three times and are set aside, or let one be tried again."""
+    from consilium.operator import list_quarantined, release_quarantined  # noqa: PLC0415
+
+    settings = settings_of_a_store(data_dir)
+    if release is None:
+        _table(list_quarantined(settings))
+    else:
+        release_quarantined(settings, release)
+        errors.print("The image may be tried again; 'consilium jobs --retry' queues its study.")
+
+
+@app.command()
 def demo(
     image: Annotated[Path | None, typer.Option(help="A PNG or DICOM file; a phantom without it.")] = None,
     breast: Annotated[

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from clinical.errors import NotFound
 from consilium.settings import Settings
 from consilium.wiring import House
-from record_store import deliveries, readings
+from record_store import deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, release_study
@@ -106,3 +106,17 @@ def resend_dead(settings: Settings) -> int:
         for one in dead:
             deliveries.resend(conn, one.sop_instance_uid, one.destination, house.now())
     return len(dead)
+
+
+def list_quarantined(settings: Settings) -> list[Row]:
+    """Return the digests of the images that are set aside because they ended their decoder."""
+    with House(settings).db.read() as conn:
+        return [{"image": one} for one in quarantine.quarantined(conn)]
+
+
+def release_quarantined(settings: Settings, image_digest: str) -> None:
+    """Let an image that is set aside be tried again. Raises NotFound when none has this digest."""
+    house = House(settings)
+    with house.db.write() as conn:
+        if not quarantine.release(conn, image_digest, house.now()):
+            raise NotFound("no image that is set aside has this digest; 'consilium quarantine' lists them")

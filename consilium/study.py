@@ -25,6 +25,7 @@ from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
 from clinical.finding import Reading, ReadingMask
 from clinical.identity import IssuerTable, PatientKey
+from consilium.decoding import decode
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
 from consilium.selection import Selecting
@@ -198,7 +199,7 @@ class StudySteps:
         record: Callable[[], list[Resource]],
     ) -> Json:
         with self.blobs.local_path(sha256) as path:
-            decoded = self.decoder.read(path)
+            decoded = decode(self.db, self.decoder, sha256, path, self.now())
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
         reading, mask = reader.read(look)
         reading = replace(reading, degraded=bool(look.makeshift))
