@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -97,13 +97,18 @@ DatabaseUrl = Annotated[
     ),
 ]
 BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
+# A test holds these equal to dicom_node.results.ENCODERS, whose import takes most of a second.
+ResultKind = Literal["SEG", "SR", "SEG-FRACTIONAL", "SR-VIEWER", "SC", "KO", "PDF", "PM"]
 AeTitle = Annotated[str, BeforeValidator(_ae_title)]
 ModelKey = Annotated[str, BeforeValidator(_model_key)]
 BaseUrl = Annotated[str, BeforeValidator(_origin)]
 
 
 class PacsDestination(BaseModel):
-    """A node that results are sent to by C-STORE."""
+    """A node that results are sent to by C-STORE.
+
+    results: the kinds that it gets, of those that CONSILIUM_RESULTS makes; all of them when it does not say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,6 +116,7 @@ class PacsDestination(BaseModel):
     host: str
     port: int = Field(ge=1, le=65535)
     ae_title: AeTitle
+    results: tuple[ResultKind, ...] | None = None
 
 
 class BodyPart(BaseModel):

@@ -30,6 +30,7 @@ from consilium.setting_values import (
     DatabaseUrl,
     ModelKey,
     PacsDestination,
+    ResultKind,
     from_json,
     known_hooks,
     known_services,
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
+    results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
     delivery_attempts: int = Field(default=8, ge=1, le=100)
     delivery_first_wait_s: float = Field(default=5.0, gt=0, le=3600)
 

@@ -119,6 +119,8 @@ def build_worker(house: House) -> Worker:
         now=house.now,
         issuers=house.issuers,
         destinations=tuple(one.name for one in settings.pacs),
+        results=settings.results,
+        kinds_for={one.name: one.results for one in settings.pacs if one.results is not None},
         patient_id=house.patient_id,
         software_version=__version__,
         device_serial=settings.ae_title,

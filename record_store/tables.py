@@ -166,7 +166,7 @@ result_object = Table(
     metadata,
     Column("sop_instance_uid", String(64), primary_key=True),
     Column("job_key", String(64), nullable=False),
-    Column("kind", String(16), nullable=False),  # SEG, SR
+    Column("kind", String(16), nullable=False),  # a name of dicom_node.results.ENCODERS
     Column("sop_class_uid", String(64), nullable=False),
     Column("study_uid", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),

@@ -12,12 +12,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from cds.links import LinkSigner
 from cds.viewer_handle import redeem
 from clinical.clock import Clock, utc_now
+from clinical.display import for_display
 from clinical.errors import ClinicalError, Denied, NotFound
 from clinical.units import shown_unit
 from consilium.health import Readiness
 from consilium.pages.explain import add_explain
 from consilium.pages.feedback import add_feedback
-from consilium.pages.png import encode_png, for_display
+from consilium.pages.png import encode_png
 from fhir_adapters import outcome
 from model_runtime.manifest import Manifest
 from record_store.blobs import Blobs

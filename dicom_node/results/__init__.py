@@ -7,6 +7,10 @@ from pydicom.dataset import Dataset
 
 from clinical.finding import Reading, ReadingMask
 from dicom_node.results.context import Predecessor, ResultContext, tracking_identifier
+from dicom_node.results.key_object import encode_key_object
+from dicom_node.results.parametric_map import encode_parametric_map
+from dicom_node.results.pdf_report import encode_pdf_report
+from dicom_node.results.secondary_capture import encode_secondary_capture
 from dicom_node.results.segmentation import encode_fractional, encode_segmentation
 from dicom_node.results.source import normalise_source
 from dicom_node.results.structured_report import encode_structured_report
@@ -31,6 +35,10 @@ ENCODERS = (
     Encoder("SR", 9002, encode_structured_report),
     Encoder("SEG-FRACTIONAL", 9003, encode_fractional),
     Encoder("SR-VIEWER", 9004, encode_viewer_report),
+    Encoder("SC", 9005, encode_secondary_capture, needs_picture=True),
+    Encoder("KO", 9006, encode_key_object),
+    Encoder("PDF", 9007, encode_pdf_report),
+    Encoder("PM", 9008, encode_parametric_map),
 )
 
 
@@ -46,6 +54,10 @@ __all__ = [
     "Predecessor",
     "ResultContext",
     "encode_fractional",
+    "encode_key_object",
+    "encode_parametric_map",
+    "encode_pdf_report",
+    "encode_secondary_capture",
     "encode_segmentation",
     "encode_structured_report",
     "encode_viewer_report",

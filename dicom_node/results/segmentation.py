@@ -10,7 +10,7 @@ from clinical.errors import IncorrectInput, Unsupported
 from clinical.finding import Finding, Reading, ReadingMask
 from dicom_node.results.context import ResultContext, tracking_identifier
 from dicom_node.results.finish import code, ds_text, finish
-from dicom_node.results.source import normalise_source
+from dicom_node.results.source import normalise_source, placed_where_needed
 
 # Distinct on a grey image; CIELab as unsigned 16 bit (PS3.3 C.10.7.1.1). OHIF warns when they are absent.
 _COLOURS = ((34885, 53485, 50171), (46243, 17029, 48316), (56355, 30069, 58082), (36665, 42919, 14906))
@@ -53,7 +53,7 @@ def _encode(
     """
     if not reading.findings:
         return None
-    header = normalise_source(source)
+    header = placed_where_needed(normalise_source(source), reading)
     planes = [mask.of(one.number) for one in reading.findings]
     if mask.labels.shape != (reading.image.rows, reading.image.columns) or not all(one.any() for one in planes):
         raise IncorrectInput("the mask does not hold the findings of this reading")
@@ -82,7 +82,7 @@ def _encode(
     ds = finish(made, header, reading, context, "segmentation")
     ds.PixelData = made.PixelData
     _place_segment_numbers(ds)
-    _add_geometry(ds, reading)
+    add_geometry(ds, reading)
     if "PatientOrientation" not in ds and "PatientOrientation" in header:
         ds.PatientOrientation = header.PatientOrientation
     return ds
@@ -122,7 +122,7 @@ def _place_segment_numbers(ds: Dataset) -> None:
         del shared.SegmentIdentificationSequence
 
 
-def _add_geometry(ds: Dataset, reading: Reading) -> None:
+def add_geometry(ds: Dataset, reading: Reading) -> None:
     """Add pixel measures and plane orientation, which OHIF reads without looking whether they are there.
 
     They are optional for a projection (PS3.3 A.51.5). The spacing is the image's own; without one there is

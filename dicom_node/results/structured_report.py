@@ -30,8 +30,8 @@ def encode_structured_report(
     """Return the report: one group for each finding, or one statement that there is none.
 
     A group (TID 1410) holds the outline on the source image, tracking identifier and UID (those of the segment
-    and of the Observation), the finding and its site, long and short axis and area in the Reading's unit, the probability
-    as Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
+    and of the Observation), the finding and its site, axes and area in the Reading's unit, the probability as
+    Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
     and the algorithm (TID 4019).
 
     Raises Unsupported when the image cannot be referred to.
@@ -160,6 +160,11 @@ def number(measurement: Measurement, *where: hd.sr.CoordinatesForMeasurement) ->
 
 
 def _observer(reading: Reading, context: ResultContext) -> hd.sr.ObservationContext:
+    return hd.sr.ObservationContext(observer_device_context=device_observer(reading, context))
+
+
+def device_observer(reading: Reading, context: ResultContext) -> hd.sr.ObserverContext:
+    """Return the model on this installation as the observer (TID 1004)."""
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=context.device_uid,
         name=reading.model.label,
@@ -167,11 +172,7 @@ def _observer(reading: Reading, context: ResultContext) -> hd.sr.ObservationCont
         model_name=reading.model.name,
         serial_number=context.device_serial,
     )
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=codes.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    return hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
 
 
 def concept(coding: Coding) -> hd.sr.CodedConcept:

@@ -1,6 +1,7 @@
 """The further kinds of results: what viewers make of them, and that none says another number than FHIR does."""
 
 import io
+import re
 from datetime import UTC, datetime
 
 import highdicom as hd
@@ -9,11 +10,19 @@ import pytest
 from pydicom import dcmread
 
 from clinical.codes import AREA, DICOM_SCHEME
+from clinical.errors import IncorrectInput
 from dicom_node.results import (
+    Predecessor,
     encode_fractional,
+    encode_key_object,
+    encode_parametric_map,
+    encode_pdf_report,
+    encode_secondary_capture,
     encode_structured_report,
     encode_viewer_report,
 )
+from dicom_node.results.pdf_text import pdf
+from dicom_node.testing import CANARY_ID, CANARY_NAME
 from fhir_adapters.resources.observation import observation
 
 ISSUED = datetime(2026, 3, 4, tzinfo=UTC)
@@ -136,3 +145,108 @@ def test_a_fractional_segmentation_says_how_sure_in_its_pixels(source, reading_o
         assert np.array_equal(frame > 0, mask.of(finding.number))
         assert frame.max() / ds.MaximumFractionalValue == pytest.approx(finding.probability, abs=0.5 / 255)
     assert encode_fractional(*reading_of(source, 0), source, result_context("SEG-FRACTIONAL")) is None
+
+
+@pytest.fixture
+def picture(source):
+    return (source.pixel_array >> 4).astype(np.uint8)
+
+
+def test_a_secondary_capture_shows_image_outlines_and_a_warning_and_cannot_be_measured_in(
+    source, reading_of, result_context, picture
+):
+    reading, mask = reading_of(source)
+    ds = read_back(encode_secondary_capture(reading, mask, source, result_context("SC", picture=picture)))
+    shown, rows = ds.pixel_array, picture.shape[0]
+    # The squares' edges, half a pixel inside the outline's pixels, are drawn; their middles are still the image.
+    for finding in reading.findings:
+        top, left, _, _ = finding.box_px
+        assert tuple(shown[top + 4, left]) == (255, 210, 0)
+        assert set(shown[top + 4, left + 3]) == {picture[top + 4, left + 3]}
+    assert np.array_equal(shown[100:rows, :20, 0], picture[100:rows, :20])
+    assert shown[rows:].max() > 200  # words, below the image
+    assert (ds.BurnedInAnnotation, ds.SeriesNumber) == ("YES", 9005)
+    assert "NOT FOR DIAGNOSIS" in ds.DerivationDescription
+    assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert not {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"} & set(ds.dir())
+
+
+def test_the_outline_in_a_reduced_picture_is_where_the_finding_is(source, reading_of, result_context, picture):
+    reading, mask = reading_of(source, 1)
+    half = np.zeros_like(picture[::2, ::2])
+    ds = encode_secondary_capture(reading, mask, source, result_context("SC", picture=half))
+    yellow = (read_back(ds).pixel_array == (255, 210, 0)).all(axis=2)
+    drawn = np.argwhere(yellow[:, :20])  # the number stands to the right of it
+    top, left, bottom, right = reading.findings[0].box_px
+    assert drawn.min(axis=0).tolist() == [top // 2, left // 2]
+    assert drawn.max(axis=0).tolist() == [(bottom - 1) // 2, (right - 1) // 2]
+
+
+def test_a_secondary_capture_without_its_picture_is_refused(source, reading_of, result_context):
+    with pytest.raises(IncorrectInput):
+        encode_secondary_capture(*reading_of(source), source, result_context("SC"))
+
+
+def test_a_key_object_marks_the_image_when_something_was_found(source, reading_of, result_context):
+    ds = read_back(encode_key_object(*reading_of(source), source, result_context("KO")))
+    assert ds.ConceptNameCodeSequence[0].CodeMeaning == "Of Interest"
+    (image,) = [item for item in ds.ContentSequence if item.ValueType == "IMAGE"]
+    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    (words,) = under(ds, "113012")
+    assert words.TextValue == "2 lung nodules found by lung-nodule 0.1.0. NOT FOR DIAGNOSIS."
+    assert encode_key_object(*reading_of(source, 0), source, result_context("KO")) is None
+
+
+def test_a_parametric_map_holds_each_findings_probability(source, reading_of, result_context):
+    reading, mask = reading_of(source)
+    ds = read_back(encode_parametric_map(reading, mask, source, result_context("PM")))
+    values = np.frombuffer(ds.FloatPixelData, "<f4").reshape(ds.Rows, ds.Columns)
+    for finding in reading.findings:
+        assert set(values[mask.of(finding.number)]) == {np.float32(finding.probability)}
+    assert not values[mask.labels == 0].any()
+    assert encode_parametric_map(*reading_of(source, 0), source, result_context("PM")) is None
+    # A plane of its own: another image's map can never be laid over it.
+    assert ds.FrameOfReferenceUID.startswith("2.25.")
+
+
+def test_the_pdf_says_the_numbers_of_the_reading_and_whose_it_is(source, reading_of, result_context):
+    reading, mask = reading_of(source)
+    ds = read_back(encode_pdf_report(reading, mask, source, result_context("PDF", revision=3)))
+    document = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
+    assert (document[:5], document[-6:]) == (b"%PDF-", b"%%EOF\n")
+    said = b" ".join(re.findall(rb"\((.*)\) Tj", document)).decode("cp1252")
+    for finding in reading.findings:
+        for one in reading.measurements(finding):
+            assert f"{one.what.display} {one.value} {one.unit}" in said
+    for words in ("NOT FOR DIAGNOSIS", CANARY_ID, CANARY_NAME, "2 lung nodules found", "Revision 3"):
+        assert words in said
+    nothing = encode_pdf_report(*reading_of(source, 0), source, result_context("PDF"))
+    assert b"No lung nodule found" in nothing.EncapsulatedDocument
+
+
+def test_every_object_of_a_pdf_is_where_its_table_says_and_text_cannot_leave_its_string():
+    document = pdf([(10, f"line {number} ) Tj \\ ( é 漢") for number in range(200)], "a (title)")
+    assert document.count(b"/Type /Page ") == 4
+    start = int(document.split(b"startxref\n")[1].split()[0])
+    table = re.findall(rb"(\d{10}) 00000 n ", document[start:])
+    assert document[start:].startswith(b"xref\n0 %d\n" % (len(table) + 1))
+    for number, place in enumerate(table, start=1):
+        assert document[int(place) :].startswith(b"%d 0 obj\n" % number)
+    assert rb"(line 0 \) Tj \\ \( \351 ?) Tj".replace(rb"\351", b"\xe9") in document
+
+
+def test_a_second_reading_says_what_it_replaces(source, reading_of, result_context):
+    before = Predecessor("2.25.8", "2.25.9")
+    ds = read_back(
+        encode_structured_report(*reading_of(source), source, result_context("SR", revision=2, predecessor=before))
+    )
+    (study,) = ds.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (instance,) = series.ReferencedSOPSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (source.StudyInstanceUID, "2.25.9")
+    assert (instance.ReferencedSOPInstanceUID, instance.ReferencedSOPClassUID) == ("2.25.8", ds.SOPClassUID)
+    assert ds.InstanceNumber == 2
+    assert ds.SeriesDescription == "lung-nodule 0.1.0 report (revision 2)"
+    first = encode_structured_report(*reading_of(source), source, result_context("SR"))
+    assert "PredecessorDocumentsSequence" not in first
+    assert "revision" not in first.SeriesDescription
