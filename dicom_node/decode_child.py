@@ -22,6 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 from clinical.errors import ClinicalError, IncorrectInput, Unsupported
 from dicom_node.declared import check_declared
 from dicom_node.frames import read_image, stored_frame
+from dicom_node.functional_groups import of_frame
 from dicom_node.grey import grey_of, spacing_of
 from dicom_node.ultrasound import Region, refuse_declared_colour, regions_of
 
@@ -69,11 +70,13 @@ def _decode(request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     ds = read_image(Path(request["path"]), request["memory_bytes"] // 2)
     check_declared(ds, request["max_pixels"], request["frame"])
     regions = _regions(ds)
-    stored = stored_frame(ds, (request["frame"] or 1) - 1)
+    index = (request["frame"] or 1) - 1
+    stored = stored_frame(ds, index)
     if stored.shape[:2] != (ds.Rows, ds.Columns):
         raise IncorrectInput("the decoded image has another size than it declares")
-    grey = grey_of(stored, ds, regions)
-    spacing = spacing_of(ds, regions)
+    flat = of_frame(ds, index)
+    grey = grey_of(stored, flat, regions)
+    spacing = spacing_of(flat, regions)
     head = {
         "rows": int(ds.Rows),
         "columns": int(ds.Columns),

@@ -50,8 +50,8 @@ def stored_frame(ds: Dataset, index: int) -> NDArray[np.generic]:
     """
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax in NATIVE:
-        grey = int(ds.get("SamplesPerPixel") or 1) == 1
-        return get_decoder(syntax).as_array(ds, index=index, raw=grey)[0]
+        # pydicom would drop the bits above Bits Stored, although High Bit may say that the value is in them.
+        return get_decoder(syntax).as_array(ds, index=index, correct_unused_bits=False)[0]  # type: ignore[arg-type]
     encoded = get_frame(
         ds.PixelData, index, number_of_frames=int(ds.get("NumberOfFrames") or 1), extended_offsets=_offsets(ds)
     )
