@@ -18,6 +18,7 @@ from dicom_node.uids import derived_uid, tracking_uid
 from record_store import readings
 from record_store.blobs import Blobs
 from record_store.database import Database
+from record_store.instances import study_row
 from record_store.reading_json import from_json
 from record_store.readings import JobRow, StoredReading
 
@@ -81,7 +82,10 @@ class Encoding:
     def _earlier(self, job: JobRow, reading: Reading, reading_id: str) -> list[StoredReading]:
         """Return what this model has said of this image before, oldest first: another version, other bytes."""
         with self.db.read() as conn:
-            known = readings.readings_of_image(conn, reading.image.sop_instance_uid, job.model)
+            study = study_row(conn, job.study_uid)
+            if study is None or study.patient is None:
+                return []
+            known = readings.readings_of_image(conn, study.patient, reading.image.sop_instance_uid, job.model)
         return [one for one in known if one.reading_id != reading_id and one.created_at <= job.created_at]
 
     def _context(

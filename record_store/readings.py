@@ -161,11 +161,14 @@ def readings_of_job(conn: Connection, job_key: str) -> list[StoredReading]:
     return [_stored_reading(row) for row in conn.execute(query)]
 
 
-def readings_of_image(conn: Connection, sop_instance_uid: str, model: str) -> list[StoredReading]:
-    """Return what a model has said of an image, in any version and of any bytes, oldest first."""
+def readings_of_image(
+    conn: Connection, patient: PatientKey, sop_instance_uid: str, model: str
+) -> list[StoredReading]:
+    """Return what a model has said of a patient's image, in any version and of any bytes, oldest first."""
     table = reading_table.c
     query = (
         select(reading_table)
+        .where(table.patient_system == patient.system, table.patient_value == patient.value)  # has an index
         .where(table.sop_instance_uid == sop_instance_uid, table.model == model)
         .order_by(table.created_at, table.reading_id)
     )
