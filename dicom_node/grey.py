@@ -3,6 +3,7 @@
 Arrays and a parsed header in, arrays out; every step is tested against values worked out by hand.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ from dicom_node.syntaxes import NATIVE
 from dicom_node.ultrasound import Region, grey_from_colour, spacing_of_regions
 
 _Whole = NDArray[np.signedinteger[Any]]
+
+
+_PROJECTIONS = frozenset(("CR", "DX", "MG", "XA", "RF", "RG", "IO", "PX"))
+_SAME = 1e-4  # two spacings that were written with different numbers of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +80,28 @@ def _grey_of_floats(stored: NDArray[np.generic], ds: Dataset) -> Grey:
 def spacing_of(ds: Dataset, regions: tuple[Region, ...] = ()) -> tuple[float, float, SpacingOrigin] | None:
     """Return (row mm, column mm, where it was read), or None when the image states none that is usable.
 
-    regions: of an ultrasound screen; where there are any, only they count. Pixel Spacing comes first: in a
-    projection it has been calibrated (PS3.3 10.7.1.3); Imager Pixel Spacing is at the detector and magnified.
-    Neither is ever guessed from anything else.
+    regions: of an ultrasound screen; where there are any, only they count. In a projection Pixel Spacing may have
+    been calibrated (PS3.3 10.7.1.3), which shows in its difference from Imager Pixel Spacing, the one at the
+    detector, or in its Calibration Type. Neither is ever guessed: not from a nominal or scanned spacing, an aspect
+    ratio, a magnification factor or the detector's size.
     """
     if regions:
         return spacing_of_regions(regions)
-    for keyword, origin in (
-        ("PixelSpacing", SpacingOrigin.PIXEL_SPACING),
-        ("ImagerPixelSpacing", SpacingOrigin.IMAGER_PIXEL_SPACING),
-    ):
-        pair = numbers(ds, keyword)
-        if len(pair) == 2 and all(0 < one < 100 for one in pair):
-            return pair[0], pair[1], origin
-    return None
+    pixel, imager = _millimetres(ds, "PixelSpacing"), _millimetres(ds, "ImagerPixelSpacing")
+    if pixel is None:
+        return imager and (*imager, SpacingOrigin.IMAGER_PIXEL_SPACING)
+    calibrated = ds.get("PixelSpacingCalibrationType") in {"GEOMETRY", "FIDUCIAL"}
+    if ds.get("Modality") not in _PROJECTIONS or calibrated:
+        return *pixel, SpacingOrigin.PIXEL_SPACING
+    if imager is None:
+        return *pixel, SpacingOrigin.UNCALIBRATED
+    same = all(math.isclose(one, other, rel_tol=_SAME) for one, other in zip(pixel, imager, strict=True))
+    return *pixel, SpacingOrigin.IMAGER_PIXEL_SPACING if same else SpacingOrigin.PIXEL_SPACING
+
+
+def _millimetres(ds: Dataset, keyword: str) -> tuple[float, float] | None:
+    pair = numbers(ds, keyword)
+    return (pair[0], pair[1]) if len(pair) == 2 and all(0 < one < 100 for one in pair) else None
 
 
 def _values(stored: NDArray[np.generic], ds: Dataset) -> _Whole:

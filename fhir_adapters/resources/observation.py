@@ -64,6 +64,8 @@ def size_origin(reading: Reading) -> str:
         return "Sizes are in pixels: the image does not state its pixel spacing."
     if reading.image.spacing.origin is SpacingOrigin.IMAGER_PIXEL_SPACING:
         return "Sizes are measured at the detector (Imager Pixel Spacing), where things appear magnified."
+    if reading.image.spacing.origin is SpacingOrigin.UNCALIBRATED:
+        return "Sizes are by a Pixel Spacing that the image does not call calibrated: things may appear magnified."
     return ""
 
 
