@@ -17,6 +17,7 @@ from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
 from consilium.settings import Settings
 from consilium.wiring import House
+from dicom_node.intake import Intake
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
@@ -42,13 +43,29 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),
-        dicomweb=dicom_node.web.Archive(house.db, house.blobs, f"{house.base_url}{dicom_node.web.ROOT}"),
+        dicomweb=_archive(house),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
         bearer_token=_bearer_token(settings),
+    )
+
+
+def _archive(house: House) -> dicom_node.web.Archive:
+    def classes() -> frozenset[str] | None:
+        from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415 - pynetdicom, for who stores only
+
+        return None if house.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
+
+    return dicom_node.web.Archive(
+        db=house.db,
+        blobs=house.blobs,
+        root=f"{house.base_url}{dicom_node.web.ROOT}",
+        intake=Intake(house.db, house.blobs, house.issuers, house.now),
+        classes=classes,
+        low_water_bytes=house.low_water_bytes,
     )
 
 

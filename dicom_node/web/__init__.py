@@ -12,19 +12,20 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from clinical.errors import ClinicalError, Fault
-from dicom_node.web import bulkdata, frames, instances, metadata, search
+from dicom_node.web import bulkdata, frames, instances, metadata, search, store
 from dicom_node.web.archive import Archive, Resource
+from dicom_node.web.limits import ROOT
 from dicom_node.web.problems import http_report, report
 
 __all__ = ["RESOURCES", "ROOT", "Archive", "blueprint"]
 
-ROOT = "/dicom-web"
 RESOURCES: tuple[Resource, ...] = (
     *search.RESOURCES,
     *instances.RESOURCES,
     *metadata.RESOURCES,
     *frames.RESOURCES,
     *bulkdata.RESOURCES,
+    *store.RESOURCES,
 )
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 

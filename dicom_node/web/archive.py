@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from flask import Response
 
-from clinical.errors import NotFound
+from clinical.errors import Busy, NotFound, Unsupported
+from dicom_node.intake import Intake
 from dicom_node.uids import checked_uid
 from dicom_node.web.headers import HeaderCache
 from record_store.blobs import Blobs
@@ -15,7 +16,7 @@ from record_store.holdings import HeldObject, object_by_uid, objects_of
 
 # Objects that one answer may hold: a client asks series by series for more.
 MAX_OBJECTS = 5000
-MAX_DOWNLOADS = 4  # of one process at a time: each may keep a thread while its client reads
+MAX_DOWNLOADS = 8  # of one process at a time: each may keep a thread while its client reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +30,38 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """db, blobs: the stores. root: the absolute URL of /dicom-web, for addresses in answers.
+    """The stores, and root: the absolute URL of /dicom-web, for addresses in answers.
 
     scope: the one study that the present caller may see, None for all of them.
+    intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
+    all of them. low_water_bytes: free space below which nothing is taken.
     """
 
     db: Database
     blobs: Blobs
     root: str
     scope: Callable[[], str | None] = lambda: None
+    intake: Intake | None = None
+    classes: Callable[[], frozenset[str] | None] = lambda: None
+    low_water_bytes: int = 0
     headers: HeaderCache = field(default_factory=HeaderCache)
     downloads: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
     )
+
+    def taker(self) -> Intake:
+        """Return what takes objects in. Raises Unsupported where nothing is stored, Busy without room."""
+        if self.intake is None:
+            raise Unsupported("nothing can be stored here")
+        if self.blobs.free_bytes() < self.low_water_bytes:
+            raise Busy("the store is almost full")
+        return self.intake
+
+    def refuse_class(self, sop_class_uid: str) -> None:
+        """Raise Unsupported for a SOP class that C-STORE would not take either."""
+        classes = self.classes()
+        if classes is not None and sop_class_uid not in classes:
+            raise Unsupported("this SOP class is not stored here")
 
     def series_of(self, one: HeldObject) -> str:
         """Return the series of an object; of a result of ours by its header."""

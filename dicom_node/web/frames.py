@@ -1,7 +1,8 @@
 """Retrieve frames, WADO-RS (PS3.18 10.4.1.1.6): the stored bytes of each, with their transfer syntax."""
 
 import re
-from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
 
 from flask import Response
 from pydicom import uid
@@ -34,22 +35,19 @@ def retrieve(archive: Archive, study: str, series: str, instance: str, numbers: 
     """GET .../frames/{list}: one part a frame, in the order of the list."""
     wanted = _numbers(numbers)
     (one,) = archive.held(study, series, instance)
-    with opened(archive.blobs, one.sha256) as (ds, file):
+    with ExitStack() as stack:
+        ds, file = stack.enter_context(opened(archive.blobs, one.sha256))
         syntax = frames_of(ds).syntax
         media_type = _chosen(accepted(), syntax)
-        first = frame_bytes(ds, file, wanted[0])
-        if len(wanted) == 1:
-            frames = [first]
-        else:
-            frames = [first, *(frame_bytes(ds, file, number) for number in wanted[1:])]
-    content_type = f"{media_type}; transfer-syntax={syntax}"
-    boundary, body = multipart(_parts(frames, content_type))
-    return Response(body, content_type=f'multipart/related; type="{media_type}"; boundary={boundary}')
-
-
-def _parts(frames: list[bytes], content_type: str) -> Iterator[Part]:
-    for frame in frames:
-        yield Part(content_type, len(frame), (frame,))
+        first = frame_bytes(
+            ds, file, wanted[0]
+        )  # an error of the first is an answer; after it the answer has begun
+        others = (frame_bytes(ds, file, number) for number in wanted[1:])
+        content_type = f"{media_type}; transfer-syntax={syntax}"
+        boundary, body = multipart(Part(content_type, len(frame), (frame,)) for frame in chain([first], others))
+        answer = Response(body, content_type=f'multipart/related; type="{media_type}"; boundary={boundary}')
+        answer.call_on_close(stack.pop_all().close)
+    return answer
 
 
 def _numbers(text: str) -> list[int]:

@@ -9,9 +9,10 @@ import pytest
 from flask import Flask
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRBigEndian
 
 from clinical.identity import IssuerTable
+from dicom_node.intake import Intake
 from dicom_node.testing import cr_dataset
 from dicom_node.web import Archive, blueprint
 from record_store.instances import ReceivedInstance, record_instance
@@ -27,7 +28,16 @@ class Held:
     def __init__(self, folder) -> None:
         self.db, self.blobs = database(folder), MemoryBlobs(folder)
         self.scope = None
-        self.archive = Archive(self.db, self.blobs, ROOT, scope=lambda: self.scope)
+        intake = Intake(self.db, self.blobs, IssuerTable({"": "urn:h"}), lambda: NOW)
+        self.archive = Archive(
+            self.db,
+            self.blobs,
+            ROOT,
+            scope=lambda: self.scope,
+            intake=intake,
+            classes=lambda: frozenset([ComputedRadiographyImageStorage]),
+            low_water_bytes=1000,
+        )
         app = Flask("test")
         app.register_blueprint(blueprint(self.archive))
         self.client = app.test_client()

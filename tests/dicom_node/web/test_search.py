@@ -120,4 +120,4 @@ def test_errors_are_status_reports(held, path, status):
 
 def test_a_method_that_a_resource_has_not_is_405(held):
     answer = held.client.delete("/dicom-web/studies/1.2")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, POST")
