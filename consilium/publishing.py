@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
+from consilium.rules import NO_RULES, Rules, send_decision
 from dicom_node.uids import tracking_uid
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
@@ -49,6 +50,7 @@ class Publishing:
     destinations: tuple[str, ...]
     patient_id: Callable[[PatientKey], str]
     kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: Rules = NO_RULES
 
     def run(self, made: Json, headers: Mapping[str, Dataset]) -> int:
         """Write everything and return the number of findings.
@@ -116,7 +118,7 @@ class Publishing:
             created_at=self.job.created_at,
         )
         readings.add_result_object(self.conn, row)
-        for destination in self.destinations:
+        for destination in send_decision(self.rules, item["kind"], self.job.model, self.destinations).to:
             if item["kind"] not in self.kinds_for.get(destination, (item["kind"],)):
                 continue
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)

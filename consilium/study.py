@@ -29,10 +29,10 @@ from consilium.decoding import decode
 from consilium.encoding import USUAL_RESULTS, Encoding
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
+from consilium.rules import NO_RULES, Rules
 from consilium.selection import Selecting
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
-from dicom_node.series import NOT_MEANT
 from fhir_adapters.records import record_of
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
@@ -68,6 +68,7 @@ class StudySteps:
     issuers: joins the images' patients to the study's. destinations: names of the archives that results go
     back to.
     patient_id: derives the FHIR id of a patient that we add. body_parts: what the site knows of its senders.
+    rules: of the site (docs/rules.md).
     results: kinds of DICOM objects that are made. kinds_for: of these, the ones that a destination gets; all of
     them where it says nothing.
     """
@@ -86,6 +87,7 @@ class StudySteps:
     model_timeout_s: float = 120.0
     drift: DriftObserver = field(default_factory=NoDrift)
     body_parts: tuple[BodyPartRule, ...] = ()
+    rules: Rules = NO_RULES
     results: tuple[str, ...] = USUAL_RESULTS
     kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -105,15 +107,14 @@ class StudySteps:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
-        selecting = Selecting(self.blobs, self.issuers, self.body_parts)
+        selecting = Selecting(self.blobs, self.issuers, self.body_parts, self.rules)
         images = [selecting.image(row) for row in rows]
-        read, left_out = selecting.select(study.patient if study else None, images, self._manifest(job))
-        reasons = sorted({reason for _, reason in left_out})
-        log.info("images chosen", job=job_key[:12], count=len(read), reasons=reasons)
+        chosen = selecting.select(study.patient if study else None, images, self._manifest(job))
+        log.info("images chosen", job=job_key[:12], count=len(chosen.read), reasons=chosen.reasons)
         return {
-            "images": [image.row.sha256 for image in read],
-            "left_out": reasons,
-            "meant": bool(read) or not NOT_MEANT.issuperset(reasons),
+            "images": [image.row.sha256 for image in chosen.read],
+            "left_out": chosen.reasons,
+            "meant": chosen.meant,
         }
 
     def infer(self, job_key: str, before: Json) -> Json:
@@ -154,7 +155,9 @@ class StudySteps:
         headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
         with self.db.write() as conn:
             job = _job(conn, job_key)
-            publishing = Publishing(conn, job, self.now(), self.destinations, self.patient_id, self.kinds_for)
+            publishing = Publishing(
+                conn, job, self.now(), self.destinations, self.patient_id, self.kinds_for, self.rules
+            )
             findings = publishing.run(before, headers)
         self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
         log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Explain one study.")
+app = typer.Typer(no_args_is_help=True, help="Explain one study, or try rules on it.")
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, or its digest.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 @app.callback()
 def study() -> None:
-    """Explain one study."""
+    """Explain one study, or try rules on it."""
 
 
 @app.command()
@@ -33,6 +33,30 @@ def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> 
     finally:
         house.db.dispose()
     sys.stdout.write(json.dumps(told) + "\n" if as_json else in_text(told))
+
+
+@app.command("dry-run")
+def dry_run(
+    named: Named,
+    rules: Annotated[Path | None, typer.Option(help="Try this file instead of CONSILIUM_RULES_FILE.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which model would read which image of a stored study by the rules, and which clause decided."""
+    from consilium.cli import settings_of, settings_of_a_store  # noqa: PLC0415
+    from consilium.explain.dry_run import in_text as shown  # noqa: PLC0415
+    from consilium.explain.reader import dry_run_of  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from model_runtime.engine import LocalEngine  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    if rules is not None:
+        house = House(settings_of(data_dir=data_dir, rules_file=rules))
+    try:
+        told = dry_run_of(house, LocalEngine(house.library)).run(named)
+    finally:
+        house.db.dispose()
+    sys.stdout.write(json.dumps(told) + "\n" if as_json else shown(told))
 
 
 def in_text(told: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical.errors import ClinicalError, NotFound
+from consilium.explain.dry_run import UNREADABLE, DryRun
 from consilium.explain.stages import Match, Stage, as_json, explain
 from consilium.selection import Selecting, SourceImage
 from dicom_node.anatomy import BodyPartRule
@@ -17,8 +18,6 @@ from record_store.study_history import StudyHistory, find_study, history_of
 
 if TYPE_CHECKING:
     from consilium.wiring import House
-
-UNREADABLE = "its header cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,12 @@ class Explainer:
         if not has & set(manifest.modalities):
             return Match(name, f"not asked: it reads {reads}, the study has {', '.join(sorted(has))}")
         images, damaged = self._images(history.instances)
-        read, left_out = self.selecting.select(history.study.patient, images, manifest)
-        reasons = Counter(reason for _, reason in left_out) + Counter({UNREADABLE: damaged})
-        return Match(name, f"asked: it reads {reads}", len(read), tuple(sorted(reasons.items())))
+        chosen = self.selecting.select(history.study.patient, images, manifest)
+        reasons = Counter(one.reason for one in chosen.left_out) + Counter({UNREADABLE: damaged})
+        clauses = sorted({self.selecting.decision(image, manifest.name).why for image in chosen.read})
+        return Match(
+            name, f"asked: it reads {reads}", len(chosen.read), tuple(sorted(reasons.items())), tuple(clauses)
+        )
 
     def _images(self, rows: Sequence[InstanceRow]) -> tuple[list[SourceImage], int]:
         images, damaged = [], 0
@@ -68,11 +70,30 @@ class Explainer:
 
 def explainer_of(house: "House", engine: Engine) -> Explainer:
     """Return the explainer over a house's store, settings and models."""
-    settings = house.settings
-    rules = tuple(BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts)
     return Explainer(
         db=house.db,
-        selecting=Selecting(house.blobs, house.issuers, rules),
-        manifests=lambda: [engine.manifest(state.name) for state in engine.ready() if state.version],
-        quiet_s=settings.study_quiet_s,
+        selecting=_selecting(house),
+        manifests=lambda: _manifests(engine),
+        quiet_s=house.settings.study_quiet_s,
     )
+
+
+def dry_run_of(house: "House", engine: Engine) -> DryRun:
+    """Return what tries the rules of a house's settings."""
+    return DryRun(
+        db=house.db,
+        selecting=_selecting(house),
+        manifests=[manifest for manifest in _manifests(engine) if manifest.modalities],
+        destinations=tuple(one.name for one in house.settings.pacs),
+        kinds=house.settings.results,
+    )
+
+
+def _selecting(house: "House") -> Selecting:
+    settings = house.settings
+    known = tuple(BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts)
+    return Selecting(house.blobs, house.issuers, known, settings.rules())
+
+
+def _manifests(engine: Engine) -> list[Manifest]:
+    return [engine.manifest(state.name) for state in engine.ready() if state.version]
