@@ -90,6 +90,7 @@ def list_deliveries(settings: Settings, state: str | None) -> list[Row]:
             "object": digest(one.sop_instance_uid),
             "destination": one.destination,
             "state": one.state,
+            "commitment": one.commitment,
             "attempts": one.attempts,
             "status": None if one.last_status is None else f"0x{one.last_status:04X}",
             "problem": one.last_problem,

@@ -117,6 +117,7 @@ class PacsDestination(BaseModel):
     port: int = Field(ge=1, le=65535)
     ae_title: AeTitle
     results: tuple[ResultKind, ...] | None = None
+    commitment: bool = False
 
 
 class BodyPart(BaseModel):

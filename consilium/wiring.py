@@ -16,9 +16,11 @@ from consilium.keys import derived_key, master_key
 from consilium.settings import Settings
 from record_store.blobs import Blobs, open_blobs
 from record_store.database import Database, open_database
+from record_store.deliveries import RetryPolicy
 from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
+    from dicom_node.destinations import Destination
     from dicom_node.pixels import DecodeLimits, Decoder
     from model_runtime.engine import Placement
     from model_runtime.library import Library
@@ -59,6 +61,23 @@ class House:
     def key(self) -> bytes:
         """The server's secret."""
         return master_key(self.settings)
+
+    @cached_property
+    def destinations(self) -> "dict[str, Destination]":
+        """The archives that results go to, by name."""
+        from dicom_node.destinations import Destination  # noqa: PLC0415
+
+        return {
+            one.name: Destination(one.name, one.host, one.port, one.ae_title, one.commitment)
+            for one in self.settings.pacs
+        }
+
+    @property
+    def delivery_retry(self) -> RetryPolicy:
+        """How often and how patiently a result is sent."""
+        return RetryPolicy(
+            max_attempts=self.settings.delivery_attempts, first_s=self.settings.delivery_first_wait_s
+        )
 
     @property
     def low_water_bytes(self) -> int:

@@ -21,7 +21,7 @@ from clinical.errors import ClinicalError, Fault, NotFound
 from dicom_node.scu import Destination, SendOutcome
 from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
-from record_store import deliveries, readings
+from record_store import commitments, deliveries, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
@@ -240,6 +240,9 @@ class Delivering:
                 now=self.now(),
                 retry=self.retry,
             )
+            destination = self.destinations.get(delivery.destination)
+            if state == deliveries.SENT and destination is not None and destination.commitment:
+                commitments.want(conn, delivery.delivery_id, self.now())
             append_audit(
                 conn,
                 at=self.now(),

@@ -41,6 +41,7 @@ from pynetdicom.sop_class import (
 from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, IncorrectInput
 from clinical.identity import IssuerTable
+from dicom_node.commitment import Take, answer_to_report, report_context
 from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
@@ -134,6 +135,7 @@ class StorageScp:
 
     observe: called after each answer and association event (metrics). fault: called with the named points
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
+    reports: takes what archives say of storage commitment; without it no report is let in.
     """
 
     def __init__(
@@ -146,8 +148,9 @@ class StorageScp:
         now: Clock,
         observe: Observer = lambda _seen: None,
         fault: Callable[[str], None] = lambda _point: None,
+        reports: Take | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._reports = settings, reports
         self._blobs = blobs
         self._intake = Intake(db, blobs, issuers, now, fault)
         self._observe, self._fault = observe, fault
@@ -168,12 +171,16 @@ class StorageScp:
         ae.acse_timeout = settings.acse_timeout_s
         ae.dimse_timeout = settings.dimse_timeout_s
         ae.network_timeout = settings.network_timeout_s
+        contexts = presentation_contexts(settings.storage_classes)
+        if self._reports is not None:
+            contexts.append(report_context())
         self._server = StorageServer(
             ae,
             (settings.host, settings.port),
             settings.ae_title,
-            presentation_contexts(settings.storage_classes),
+            contexts,
             evt_handlers=[
+                *([(evt.EVT_N_EVENT_REPORT, answer_to_report, [self._reports])] if self._reports else []),
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_ACCEPTED, self._on_association, ["accepted"]),
@@ -281,20 +288,21 @@ def _prefer_the_peers_order(association: Association) -> None:
     on the way to us. One order serves all contexts of a class: between two that are first somewhere, the
     compressed one, because its context is the one in which both stand.
     """
-    offered = {
-        context.abstract_syntax: context.transfer_syntax for context in association.acceptor.supported_contexts
-    }
+    supported = {context.abstract_syntax: context for context in association.acceptor.supported_contexts}
+    offered = {uid: context.transfer_syntax for uid, context in supported.items()}
     ranks: dict[str, dict[str, int]] = {}
     for context in association.requestor.primitive.presentation_context_definition_list:
         mine = ranks.setdefault(context.abstract_syntax, {})
         for rank, syntax in enumerate(context.transfer_syntax):
             if syntax in offered.get(context.abstract_syntax, ()):
                 mine[syntax] = min(rank, mine.get(syntax, rank))
-    association.acceptor.supported_contexts = [
-        build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
-        for one, mine in ranks.items()
-        if mine
-    ]
+    ordered = []
+    for one, mine in ranks.items():
+        if mine:
+            context = build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
+            context.scu_role, context.scp_role = supported[one].scu_role, supported[one].scp_role
+            ordered.append(context)
+    association.acceptor.supported_contexts = ordered
 
 
 def _check(header: Header, request: Any) -> None:  # noqa: ANN401 - pynetdicom's C_STORE

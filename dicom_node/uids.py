@@ -26,6 +26,11 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.UUID(bytes=bytes(marked)).int}"
 
 
+def random_uid() -> str:
+    """Return a UID that nothing else has: 2.25.<random UUID> (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
 def tracking_uid(reading_id: str, number: int) -> str:
     """Return the Tracking UID of a finding: the same in SEG, SR, Observation and card."""
     return derived_uid("tracking", reading_id, str(number))

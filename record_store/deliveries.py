@@ -6,7 +6,7 @@ due again by itself. Sending twice is harmless, because the object keeps its SOP
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, select, update
@@ -25,7 +25,7 @@ class Delivery:
     """One object for one destination.
 
     attempts: claims so far, this one included. last_status: DIMSE status of the last answer, None when
-        there was none.
+        there was none. commitment: what record_store.commitments knows, None when the destination is not asked.
     """
 
     delivery_id: int
@@ -37,6 +37,7 @@ class Delivery:
     last_status: int | None
     last_problem: str | None
     updated_at: datetime
+    commitment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def resend(conn: Connection, sop_instance_uid: str, destination: str, now: datet
     statement = (
         update(table)
         .where(table.c.sop_instance_uid == sop_instance_uid, table.c.destination == destination)
-        .values(state=PENDING, attempts=0, next_attempt_at=to_text(now), updated_at=to_text(now))
+        .values(state=PENDING, attempts=0, next_attempt_at=to_text(now), updated_at=to_text(now), commitment=None)
     )
     if conn.execute(statement).rowcount != 1:
         raise NotFound("no such delivery")
@@ -163,6 +164,7 @@ def deliveries(conn: Connection, state: str | None = None) -> list[Delivery]:
 
 
 def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    values = {one.name: columns[one.name] for one in fields(Delivery)}
     times = {name: from_text(values[name]) for name in ("next_attempt_at", "updated_at")}
     return Delivery(**values | times)

@@ -74,7 +74,7 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, **settings: Any) -> "Node":
+    def start(self, *, reports: Any = None, **settings: Any) -> "Node":
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -85,6 +85,7 @@ class Node:
             now=lambda: NOW,
             observe=self.seen.append,
             fault=self.fault,
+            reports=reports,
         )
         self.port = self.scp.start()
         return self
