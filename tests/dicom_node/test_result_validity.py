@@ -122,6 +122,20 @@ def test_no_kind_of_result_has_an_error_whatever_the_source_is_and_lacks(
         assert errors_of(encoder, assessed(reading), mask, ds) == []
 
 
+def test_dcmtk_renders_the_reports_and_the_key_object(
+    tmp_path, program, small_phantom, reading_of, result_context
+):
+    ds = dx_dataset(small_phantom[0])
+    reading, mask = reading_of(ds)
+    for encoder in encoders_of(("SR", "SR-VIEWER", "KO")):
+        path = tmp_path / f"{encoder.kind}.dcm"
+        encoder.encode(reading, mask, ds, result_context(encoder.kind)).save_as(path, enforce_file_format=True)
+        said = subprocess.run([program("dsrdump"), path], capture_output=True, text=True, check=True)
+        # What dcmtk says it does not look into (UTF-8, templates) is a warning; it finds nothing wrong.
+        assert [line for line in said.stderr.splitlines() if not line.startswith("W: ")] == []
+        assert ("13.3" in said.stdout) == (encoder.kind != "KO")
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_kind_of_result_has_an_error_with_one_finding_or_none(small_phantom, reading_of, errors_of, count):
     ds = dx_dataset(small_phantom[0])
