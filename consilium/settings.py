@@ -8,7 +8,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,9 @@ from consilium.setting_values import (
     known_services,
     legal_origins,
 )
+
+if TYPE_CHECKING:
+    from consilium.rules import Rules
 
 PREFIX = "CONSILIUM_"
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
@@ -100,6 +103,7 @@ class Settings(BaseSettings):
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
+    rules_file: Path | None = None
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
@@ -142,6 +146,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _rules_can_be_used(self) -> Self:
+        if self.rules_file is not None:
+            self.rules()
+        return self
+
+    @model_validator(mode="after")
     def _not_open_in_production(self) -> Self:
         if self.profile == "development":
             if not is_loopback(self.http_host) or not is_loopback(self.dicom_host):
@@ -177,6 +187,18 @@ class Settings(BaseSettings):
         if missing:
             raise ValueError("\n".join(missing))
         return self
+
+    def rules(self) -> "Rules":
+        """Return the rules of CONSILIUM_RULES_FILE, or those that let everything go everywhere."""
+        from consilium.rules import NO_RULES, RulesWrong, read_rules  # noqa: PLC0415 - only who has rules pays
+
+        if self.rules_file is None:
+            return NO_RULES
+        models = [path.parent.name for path in self.models.glob("*/manifest.json")]
+        try:
+            return read_rules(self.rules_file, models=models, destinations=[one.name for one in self.pacs])
+        except RulesWrong as exc:
+            raise ValueError("\n".join(f"{PREFIX}RULES_FILE: {line}" for line in exc.lines)) from None
 
     @property
     def database(self) -> str:

@@ -138,6 +138,7 @@ def build_worker(house: House) -> Worker:
         body_parts=tuple(
             BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts
         ),
+        rules=settings.rules(),
     )
     engine = JobEngine(
         house.db,
