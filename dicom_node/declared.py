@@ -13,11 +13,10 @@ _BITS = {"PixelData": {1, 8, 16, 32}, "FloatPixelData": {32}, "DoubleFloatPixelD
 MOST_FRAMES = 65_536
 
 
-def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None, *, colour: bool = False) -> None:
+def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None) -> None:
     """Refuse what this reader does not read, from the header alone, before anything is allocated.
 
     frame: the one that is wanted, counted from 1; None when the image must have no more than one.
-    colour: whether colour is wanted too. Grey ultrasound that is stored in colour always is.
     Raises Unsupported with the reason; IncorrectInput when the declaration contradicts itself or is too big.
     """
     bits = next((found for name, found in _BITS.items() if name in ds), None)
@@ -25,7 +24,7 @@ def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None, *, co
         raise Unsupported("the object holds no pixel data")
     frames = _check_frames(ds, frame)
     samples = integer(ds, "SamplesPerPixel", 1)
-    if not is_grey_in_colour(ds) and not (colour and is_colour(ds)):
+    if not is_grey_in_colour(ds):
         if samples != 1:
             raise Unsupported("colour images are not read")
         if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
@@ -42,15 +41,10 @@ def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None, *, co
 
 def is_grey_in_colour(ds: Dataset) -> bool:
     """Tell whether this is an ultrasound image in a colour interpretation: most are grey pictures all the same."""
-    return ds.get("SOPClassUID") == UltrasoundImageStorage and is_colour(ds)
-
-
-def is_colour(ds: Dataset) -> bool:
-    """Tell whether Photometric Interpretation and Samples per Pixel agree that it is a colour image."""
-    samples = 1 if ds.get("PhotometricInterpretation") == "PALETTE COLOR" else 3
     return (
-        ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
-        and integer(ds, "SamplesPerPixel", 1) == samples
+        ds.get("SOPClassUID") == UltrasoundImageStorage
+        and ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
+        and integer(ds, "SamplesPerPixel", 1) == (1 if ds.PhotometricInterpretation == "PALETTE COLOR" else 3)
     )
 
 
