@@ -98,6 +98,9 @@ def test_every_number_of_the_sr_equals_the_observation(
         assert numbers_of(group) == in_fhir(resource)
         assert len(numbers_of(group)) == (5 if case == "assessed" else 4)
         assert [f"urn:oid:{item.UID}" for item in under(group, "112040")] == [resource["identifier"][0]["value"]]
+        assert group.ConceptNameCodeSequence[0].CodeValue in {
+            coding["code"] for category in resource["category"] for coding in category["coding"]
+        }
         (said,), (site,) = under(group, "121071"), under(group, "363698007")
         assert said.ConceptCodeSequence[0].CodeValue == resource["code"]["coding"][0]["code"]
         assert site.ConceptCodeSequence[0].CodeValue == resource["bodySite"]["coding"][0]["code"]
