@@ -7,6 +7,7 @@ from sqlalchemy import select
 from clinical.errors import NotFound
 from consilium.settings import Settings
 from consilium.wiring import House
+from dicom_node.status import in_words
 from record_store import deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
@@ -92,7 +93,7 @@ def list_deliveries(settings: Settings, state: str | None) -> list[Row]:
             "state": one.state,
             "commitment": one.commitment,
             "attempts": one.attempts,
-            "status": None if one.last_status is None else f"0x{one.last_status:04X}",
+            "status": None if one.last_status is None else f"0x{one.last_status:04X} {in_words(one.last_status)}",
             "problem": one.last_problem,
         }
         for one in found

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import ClinicalError, Fault, NotFound
+from consilium.fallback import stand_in
 from dicom_node.scu import Destination, SendOutcome
 from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
@@ -232,13 +233,18 @@ class Delivering:
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         with self.db.write() as conn:
+            instead = None
+            if outcome.class_refused:
+                instead = stand_in(conn, delivery.sop_instance_uid, delivery.destination, self.now())
+            problem = outcome.problem if instead is None else f"{outcome.problem}; {instead} is sent in its place"
             state = deliveries.record_outcome(
                 conn,
                 delivery.delivery_id,
                 status=outcome.status,
-                problem=outcome.problem,
+                problem=problem,
                 now=self.now(),
                 retry=self.retry,
+                final=instead is not None or not outcome.may_pass,
             )
             destination = self.destinations.get(delivery.destination)
             if state == deliveries.SENT and destination is not None and destination.commitment:
@@ -263,7 +269,7 @@ class Delivering:
             result=state,
             attempt=delivery.attempts,
             dimse_status=outcome.status,
-            problem=outcome.problem,
+            problem=problem,
         )
 
 

@@ -56,6 +56,12 @@ SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG200
 _WRITTEN = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian))
 
 
+def stand_ins(kind: str) -> tuple[str, ...]:
+    """Return the kinds to try where the SOP class of this one is refused, the best first."""
+    refused = CLASSES_OF_KIND.get(kind, ())[:1]
+    return tuple(one for one in FALLBACKS.get(kind, ()) if CLASSES_OF_KIND[one][:1] != refused)
+
+
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What a destination said.
@@ -76,7 +82,7 @@ class Preflight:
 
     def instead_of(self, kind: str) -> str | None:
         """Return the best kind that says the same and is taken, None when there is none."""
-        return next((one for one in FALLBACKS.get(kind, ()) if self.takes(one)), None)
+        return next((one for one in stand_ins(kind) if self.takes(one)), None)
 
     def usable(self, kinds: Iterable[str]) -> bool:
         """Tell whether results of these kinds can be sent, each as itself."""

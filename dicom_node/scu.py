@@ -18,7 +18,7 @@ from pynetdicom import Association
 
 from dicom_node.associating import NO_CONTEXT, associated
 from dicom_node.destinations import Destination, SendTimeouts
-from dicom_node.status import in_words, is_taken, is_transient
+from dicom_node.status import CLASS_NOT_SUPPORTED, in_words, is_taken, is_transient
 from dicom_node.uids import uid_digest
 
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers up to 255
@@ -49,6 +49,11 @@ class SendOutcome:
     def may_pass(self) -> bool:
         """True when trying again may help: no answer, or an answer that says so."""
         return not self.taken and (self.status is None or is_transient(self.status))
+
+    @property
+    def class_refused(self) -> bool:
+        """True when the peer takes no objects of this SOP class, so that another form may be taken."""
+        return self.problem == NO_CONTEXT or self.status == CLASS_NOT_SUPPORTED
 
 
 def send(

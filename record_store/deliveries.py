@@ -112,12 +112,13 @@ def record_outcome(
     problem: str | None,
     now: datetime,
     retry: RetryPolicy,
+    final: bool = False,
 ) -> str:
     """Write down how an attempt ended and return the state: sent, pending (later again) or dead.
 
     status: DIMSE status of the answer, None when there was none. problem: None exactly when the
         destination has taken the object (the sender's table knows which statuses mean that); otherwise
-        one sentence without patient data.
+        one sentence without patient data. final: trying again cannot help, so it is dead at once.
 
     Raises NotFound for an unknown delivery.
     """
@@ -128,7 +129,7 @@ def record_outcome(
     taken = problem is None and status is not None
     if before.state == SENT and not taken:
         return SENT  # an attempt whose lease ran out reports late
-    state = SENT if taken else DEAD if before.attempts >= retry.max_attempts else PENDING
+    state = SENT if taken else DEAD if final or before.attempts >= retry.max_attempts else PENDING
     pause = timedelta(seconds=retry.delay_s(max(before.attempts, 1)) if state == PENDING else 0)
     conn.execute(
         update(table)
