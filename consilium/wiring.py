@@ -20,6 +20,7 @@ from record_store.deliveries import RetryPolicy
 from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
+    from consilium.selection import Selecting
     from dicom_node.destinations import Destination
     from dicom_node.pixels import DecodeLimits, Decoder
     from model_runtime.engine import Placement
@@ -123,6 +124,15 @@ class House:
         from dicom_node.pixels import Decoder  # noqa: PLC0415
 
         return Decoder(self.decode_limits)
+
+    @property
+    def selecting(self) -> "Selecting":
+        """What chooses images for models: by the site's rules and what it knows of its senders."""
+        from consilium.selection import Selecting  # noqa: PLC0415
+        from dicom_node.anatomy import BodyPartRule  # noqa: PLC0415
+
+        known = (BodyPartRule(one.body_part, one.calling_ae, one.description) for one in self.settings.body_parts)
+        return Selecting(self.blobs, self.issuers, tuple(known), self.settings.rules())
 
     def patient_id(self, key: PatientKey) -> str:
         """Return the FHIR id of a patient that we add: keyed, so that it cannot be guessed from the number."""

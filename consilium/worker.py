@@ -96,13 +96,17 @@ def models_problem(engine: Engine, required: Collection[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """When a study is complete and which models read it. models: raises while all studies must stay open."""
+    """When a study is complete and which models read it. models: raises while all studies must stay open.
+
+    hold: why a study must wait for a person, given its UID and the modalities that models read; None when not.
+    """
 
     db: Database
     jobs: JobClient
     models: Callable[[], ImageModels]
     quiet_s: float
     now: Clock
+    hold: Callable[[str, Collection[str]], str | None] = lambda _study_uid, _modalities: None
 
     def once(self) -> int:
         """Close what has been quiet, add its jobs in the same transaction, then enqueue; return how many.
@@ -119,9 +123,12 @@ class Closing:
             if problems:
                 waiting |= problems
                 continue
+            read = {one for manifest in models.ready for one in manifest.modalities} & modalities
+            # Asked before the transaction, as headers take time: an image that comes meanwhile keeps it open.
+            reason = self.hold(study_uid, read) if read else None
             with self.db.write() as conn:
                 closed = close_study(conn, study_uid, quiet_before)
-                keys = [] if closed is None else self._add_jobs(conn, closed, models.ready)
+                keys = [] if closed is None else self._add_jobs(conn, closed, models.ready, reason)
             for key in keys:
                 self.jobs.enqueue(key, {})
         if waiting:
@@ -136,11 +143,18 @@ class Closing:
             self.jobs.enqueue(key, {})
         return len(queued)
 
-    def _add_jobs(self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest]) -> list[str]:
+    def _add_jobs(
+        self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest], held: str | None
+    ) -> list[str]:
         now = self.now()
         if closed.patient is None:
             hold_study(conn, closed.study_uid, NO_PATIENT)
             self._audit(conn, closed, "study-held", "no-patient", 0)
+            return []
+        if held is not None:
+            hold_study(conn, closed.study_uid, held)
+            self._audit(conn, closed, "study-held", "interlock", 0)
+            log.warning("study held", study=digest(closed.study_uid), reason=held)
             return []
         modalities = modalities_of(conn, closed.study_uid)
         keys = []

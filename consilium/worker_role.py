@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from consilium import __version__, metrics
 from consilium.committing import Committing, answers_of
+from consilium.holding import Holding
 from consilium.study import StudySteps
 from consilium.wiring import House
 from consilium.worker import (
@@ -160,6 +161,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         models=lambda: image_models(models, settings.required_models),
         quiet_s=settings.study_quiet_s,
         now=house.now,
+        hold=Holding(house.db, house.selecting, settings.rules().hold).reason,
     )
     delivering = Delivering(
         db=house.db,

@@ -9,7 +9,6 @@ from clinical.errors import ClinicalError, NotFound
 from consilium.explain.dry_run import UNREADABLE, DryRun
 from consilium.explain.stages import Match, Stage, as_json, explain
 from consilium.selection import Selecting, SourceImage
-from dicom_node.anatomy import BodyPartRule
 from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 from record_store.database import Database
@@ -72,7 +71,7 @@ def explainer_of(house: "House", engine: Engine) -> Explainer:
     """Return the explainer over a house's store, settings and models."""
     return Explainer(
         db=house.db,
-        selecting=_selecting(house),
+        selecting=house.selecting,
         manifests=lambda: _manifests(engine),
         quiet_s=house.settings.study_quiet_s,
     )
@@ -82,17 +81,11 @@ def dry_run_of(house: "House", engine: Engine) -> DryRun:
     """Return what tries the rules of a house's settings."""
     return DryRun(
         db=house.db,
-        selecting=_selecting(house),
+        selecting=house.selecting,
         manifests=[manifest for manifest in _manifests(engine) if manifest.modalities],
         destinations=tuple(one.name for one in house.settings.pacs),
         kinds=house.settings.results,
     )
-
-
-def _selecting(house: "House") -> Selecting:
-    settings = house.settings
-    known = tuple(BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts)
-    return Selecting(house.blobs, house.issuers, known, settings.rules())
 
 
 def _manifests(engine: Engine) -> list[Manifest]:

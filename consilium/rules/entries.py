@@ -16,6 +16,7 @@ def _kind(value: str) -> str:
 Text = Annotated[str, Field(min_length=1, max_length=64)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)]
 Names = Annotated[tuple[Text, ...], Field(max_length=64)]
+BodyPartText = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 Kind = Annotated[str, AfterValidator(_kind)]
 
 
@@ -52,6 +53,14 @@ class SendEntry(_Entry):
     to: Names
 
 
+class HoldEntry(_Entry):
+    """The table `[hold]`."""
+
+    test_images: bool = True
+    changed_identity: bool = True
+    laterality: Annotated[tuple[BodyPartText, ...], Field(max_length=64)] = ("BREAST",)
+
+
 class RulesEntry(_Entry):
     """The whole file."""
 
@@ -59,3 +68,4 @@ class RulesEntry(_Entry):
     unmatched: Literal["every model", "no model"] = "every model"
     read: tuple[ReadEntry, ...] = ()
     send: tuple[SendEntry, ...] = ()
+    hold: HoldEntry = HoldEntry()

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clinical.errors import IncorrectInput
+from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses
 from consilium.rules.entries import RulesEntry, WhenEntry
 from consilium.rules.lines import Place, line_of, places_of
@@ -21,6 +22,7 @@ _SAID = {
     "string_type": "expected a text in quotes",
     "tuple_type": "expected a list in brackets",
     "model_type": "expected a table",
+    "string_pattern_mismatch": "expected a word of PS3.16 annex L in capitals, as BREAST",
     "too_short": "expected at least one",
 }
 _KEY = re.compile(r"[a-z_]{1,24}")
@@ -118,6 +120,7 @@ def _rules(entry: RulesEntry) -> Rules:
             for one in entry.read
         ),
         send=tuple(SendRule(one.name, one.kinds, one.models, one.to) for one in entry.send),
+        hold=Interlocks(entry.hold.test_images, entry.hold.changed_identity, entry.hold.laterality),
         unmatched_reads=entry.unmatched == "every model",
     )
 

@@ -5,8 +5,9 @@ not made for, and a destination gets no kind that its settings keep from it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses, ImageFacts
 
 EVERY = "*"
@@ -43,11 +44,15 @@ class SendRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A site's rules. unmatched_reads: whether models may read an image that no rule fits."""
+    """A site's rules.
+
+    unmatched_reads: whether models may read an image that no rule fits. hold: what holds studies.
+    """
 
     read: tuple[ReadRule, ...] = ()
     send: tuple[SendRule, ...] = ()
     unmatched_reads: bool = True
+    hold: Interlocks = field(default_factory=Interlocks)
 
 
 NO_RULES = Rules()

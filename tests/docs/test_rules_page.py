@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from consilium.interlocks import NO_SIDE, TEST_IMAGES, TWO_IDENTITIES, TWO_SIDES, Interlocks
 from consilium.rules import Rules, read_decision, read_rules, send_decision
 from consilium.rules.clauses import FIELDS, ImageFacts
 from consilium.rules.entries import KINDS
+from consilium.worker import NO_PATIENT
+from record_store.instances import TWO_PATIENTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```toml\n(.+?)^```", TEXT, re.M | re.S)
@@ -43,3 +46,12 @@ def test_the_sending_example_does_what_it_says(rules, kind, to) -> None:
 
 def test_every_clause_and_kind_has_its_place_on_the_page() -> None:
     assert [name for name in (*FIELDS, *KINDS) if f"`{name}`" not in TEXT] == []
+
+
+def test_the_holding_example_asks_the_sides_of_the_parts_that_it_names(rules) -> None:
+    assert rules(2).hold == Interlocks(laterality=("BREAST", "KNEE"))
+
+
+def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
+    for reason in (TWO_PATIENTS, NO_PATIENT, TEST_IMAGES, TWO_IDENTITIES, NO_SIDE, TWO_SIDES):
+        assert f"| {reason} |" in TEXT
