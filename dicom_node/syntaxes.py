@@ -1,6 +1,7 @@
 """Every transfer syntax of PS3.5 (2026) that an image may have: who decodes it, or why nobody here does.
 
-The first decoder is the one that is used; the others are tried where it fails, and the tests let them agree.
+The first decoder is the one that is used; the others are tried where it fails (but for RLE: pydicom's own does not
+bound what a run expands to), and the tests let all agree.
 An unknown one is named as such and never guessed.
 """
 
@@ -15,7 +16,7 @@ DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 JPEG_XL = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
 PLUGIN = "imagecodecs"
 _VIDEO = "it is a video; still images are read"
-_RETIRED = "its compression was retired in 2001 and has no decoder here"
+_RETIRED = "its compression is retired and has no decoder here"
 _REFERENCED = "its pixels are on another server (JPIP) and are not fetched"
 _MULTI_COMPONENT = "JPEG 2000 Part 2 (multi-component) has no decoder here"
 _NO_IMAGE = "this transfer syntax holds no image"
@@ -73,3 +74,28 @@ def why_not_decoded(syntax: str) -> str | None:
     if found is None:
         return UNKNOWN
     return found.why_not or None
+
+
+_NAMES = {
+    ENCAPSULATED_NATIVE: "Encapsulated Uncompressed Explicit VR Little Endian",
+    DEFLATED_FRAME: "Deflated Image Frame Compression",
+    JPEG_XL[0]: "JPEG XL Lossless",
+    JPEG_XL[1]: "JPEG XL JPEG Recompression",
+    JPEG_XL[2]: "JPEG XL",
+}
+
+
+def name_of(syntax: str) -> str:
+    """Return the name that PS3.6 gives a transfer syntax; the UID of an unknown one."""
+    return _NAMES.get(syntax) or uid.UID(syntax).name
+
+
+def as_markdown() -> str:
+    """Return the table for people (docs/conformance/transfer-syntaxes.md), by UID."""
+    lines = ["| transfer syntax | UID | decoded by, or why not |", "|---|---|---|"]
+    for syntax in sorted(IMAGE_SYNTAXES, key=lambda one: [int(part) for part in one.split(".")]):
+        row = IMAGE_SYNTAXES[syntax]
+        lines.append(
+            f"| {name_of(syntax)} | {syntax} | {', '.join(row.decoders) or f'not decoded: {row.why_not}'} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -16,7 +16,15 @@ from pydicom.pixels.decoders.base import get_decoder
 from clinical.errors import IncorrectInput, Unsupported
 from dicom_node.codecs import use_imagecodecs
 from dicom_node.frames import read_image, stored_frame
-from dicom_node.syntaxes import DEFLATED_FRAME, ENCAPSULATED_NATIVE, IMAGE_SYNTAXES, JPEG_XL, NATIVE, UNKNOWN
+from dicom_node.syntaxes import (
+    DEFLATED_FRAME,
+    ENCAPSULATED_NATIVE,
+    IMAGE_SYNTAXES,
+    JPEG_XL,
+    NATIVE,
+    UNKNOWN,
+    as_markdown,
+)
 from dicom_node.testing import cr_dataset, write_dicom
 
 use_imagecodecs()
@@ -231,6 +239,11 @@ def test_a_private_or_unknown_syntax_is_named_and_never_guessed(tmp_path):
 
 def test_the_table_has_every_transfer_syntax_that_pydicom_knows():
     assert set(uid.AllTransferSyntaxes) <= set(IMAGE_SYNTAXES)
+
+
+def test_the_page_for_people_holds_the_table_of_the_code():
+    page = Path(__file__).parents[2] / "docs" / "conformance" / "transfer-syntaxes.md"
+    assert page.read_text().endswith("\n\n" + as_markdown())
 
 
 @pytest.mark.parametrize(
