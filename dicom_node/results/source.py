@@ -2,7 +2,9 @@
 
 import copy
 import re
+from collections.abc import Iterable
 
+from highdicom import SpecificCharacterSetValues
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -35,7 +37,7 @@ def normalise_source(source: Dataset) -> Dataset:
 
     Absent type 2 attributes become empty; a date, time or sex that is not one becomes empty, because
     the result would be invalid with it. Everything else stays as the source wrote it: a PACS files a result
-    by it.
+    by it, save that a character set that highdicom does not write (the usual Japanese one) becomes UTF-8.
 
     Raises Unsupported when the image does not say which instance it is.
     """
@@ -49,12 +51,19 @@ def normalise_source(source: Dataset) -> Dataset:
         if not ds.get(keyword):
             raise Unsupported("the image does not say which instance, series and study it is")
         setattr(ds, keyword, UID(str(ds[keyword].value)))
+    if not _written_by_highdicom(ds.get("SpecificCharacterSet")):
+        ds.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _TYPE_2:
         value = ds.get(keyword)
         shape = _SHAPE.get(keyword)
         if value is None or (shape and not shape.fullmatch(str(value))):
             setattr(ds, keyword, "")
     return ds
+
+
+def _written_by_highdicom(stated: object) -> bool:
+    names = [stated] if isinstance(stated, str) else list(stated) if isinstance(stated, Iterable) else []
+    return {str(one) for one in names} <= {one.value for one in SpecificCharacterSetValues}
 
 
 def laterality_of(header: Dataset) -> str:

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from clinical.codes import AREA, DICOM_SCHEME
 from clinical.errors import IncorrectInput
 from dicom_node.results import (
+    ENCODERS,
     Predecessor,
     encode_fractional,
     encode_key_object,
@@ -253,3 +254,16 @@ def test_a_second_reading_says_what_it_replaces(source, reading_of, result_conte
     first = encode_structured_report(*reading_of(source), source, result_context("SR"))
     assert "PredecessorDocumentsSequence" not in first
     assert "revision" not in first.SeriesDescription
+
+
+@pytest.mark.parametrize("characters", ["ISO_IR 100", ["", "ISO 2022 IR 87"], "GB18030"])
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda one: one.kind)
+def test_a_name_in_another_character_set_is_the_same_name_in_every_result(
+    source, reading_of, result_context, picture, characters, encoder
+):
+    name = {"ISO_IR 100": "Müller^Jörg", "GB18030": "王^小东"}.get(str(characters), "Yamada^Tarou=山田^太郎")
+    source.SpecificCharacterSet, source.PatientName = characters, name
+    sent = read_back(source)
+    context = result_context(encoder.kind, picture=picture)
+    made = read_back(encoder.encode(*reading_of(sent), sent, context))
+    assert made.PatientName == sent.PatientName == name
