@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from consilium.headers import harden
 from consilium.health import Readiness
 from consilium.pages import hooks, views
 from consilium.pages.views import PagesContext
+from consilium.viewer import routes as viewer
 from fhir_adapters import outcome
 from fhir_adapters.rest import Fhir
 
@@ -32,7 +34,7 @@ log = structlog.get_logger()
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
 # The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
 OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION, DESCRIPTION)
-OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", cds.http.ROOT + "/")
+OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", viewer.ROOT + "/", cds.http.ROOT + "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class WebParts:
 
     bearer_token: what callers must show, None in the development profile.
     observe: told (route, status, seconds) of every answer. metrics: the Prometheus text.
-    base_url: the public one, without a trailing slash.
+    base_url: the public one, without a trailing slash. viewer: the folder of the mounted viewer, if there is one.
     """
 
     services: tuple[Service, ...]
@@ -53,6 +55,7 @@ class WebParts:
     metrics: Callable[[], bytes]
     observe: Callable[[str, int, float], None]
     base_url: str
+    viewer: Path
     bearer_token: str | None = None
     max_body_bytes: int = 5 << 20
 
@@ -73,6 +76,7 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
     app.register_blueprint(dicom_node.web.blueprint(parts.dicomweb))
+    app.register_blueprint(viewer.blueprint(parts.viewer))
     app.register_blueprint(views.blueprint(parts.pages))
     app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
     _health_routes(app, parts)

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
+    viewer_dir: Path | None = None
     smart_viewer_url: BaseUrl | None = None
     model_cards_url: BaseUrl | None = None
     alert_hygiene: Annotated[AlertHygiene, BeforeValidator(from_json)] | None = None
@@ -219,6 +220,11 @@ class Settings(BaseSettings):
             return self.models_dir
         packaged = Path(__file__).parent / "models"
         return packaged if packaged.is_dir() else Path(__file__).parents[1] / "models"
+
+    @property
+    def viewer(self) -> Path:
+        """The mounted viewer's folder, which may be absent: the setting, or where `make viewer` puts it."""
+        return self.viewer_dir or Path(__file__).parents[1] / "build" / "viewer"
 
 
 class _Environment(PydanticBaseSettingsSource):

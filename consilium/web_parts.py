@@ -49,6 +49,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
+        viewer=settings.viewer,
         bearer_token=_bearer_token(settings),
     )
 

@@ -95,6 +95,8 @@ def test_every_route_but_seven_is_401_without_the_token(closed: FlaskClient) -> 
         "/overlay/<reading_id>",
         "/overlay/<reading_id>/image.png",
         "/static/<path:filename>",
+        "/viewer/",
+        "/viewer/<path:name>",
     }
 
 
