@@ -94,8 +94,8 @@ def _jpeg(change=bytes, **attributes):
 def bombs():
     """What would take gigabytes, were its declaration or its stream believed."""
     yield "a deflated data set of 300 MB", deflate_bomb(300)
-    yield "an RLE run of 500 MB", rle_bomb(500)
-    yield "a deflated frame of 500 MB", deflated_frame_bomb(500)
+    yield "an RLE run of 200 MB", rle_bomb(200)
+    yield "a deflated frame of 200 MB", deflated_frame_bomb(200)
     yield "a JPEG header of 65535 x 65535", _jpeg(_jpeg_size)
     yield "a JPEG 2000 header of 65535 x 65535", _compressed(uid.JPEG2000Lossless, _j2k_size)
     yield "a JPEG-LS header of 65535 x 65535", _compressed(uid.JPEGLSLossless, _jls_size)

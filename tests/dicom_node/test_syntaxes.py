@@ -276,6 +276,7 @@ def first_frame(decoder, ds, plugin):
         return None
 
 
+@pytest.mark.slow
 def test_pydicom_s_files_are_read_by_us_as_by_all_their_decoders(recwarn):
     compared = 0
     for ds, decoder in compressed_files():
