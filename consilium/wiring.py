@@ -69,7 +69,15 @@ class House:
         from dicom_node.destinations import Destination  # noqa: PLC0415
 
         return {
-            one.name: Destination(one.name, one.host, one.port, one.ae_title, one.commitment)
+            one.name: Destination(
+                one.name,
+                one.host,
+                one.port,
+                one.ae_title or "",
+                one.commitment,
+                one.stow_url,
+                one.stow_token.get_secret_value() if one.stow_token else None,
+            )
             for one in self.settings.pacs
         }
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from consilium import __version__, metrics
 from consilium.committing import Committing, answers_of
 from consilium.holding import Holding
+from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.wiring import House
 from consilium.worker import (
@@ -25,7 +26,6 @@ from consilium.worker import (
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.commitment import ask
 from dicom_node.pixels import Decoder
-from dicom_node.scu import send
 from dicom_node.uids import random_uid
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
@@ -170,7 +170,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         calling_ae=settings.ae_title,
         retry=house.delivery_retry,
         now=house.now,
-        send=send,
+        send=send_anyhow,
         observe=_delivered,
     )
     committing = Committing(

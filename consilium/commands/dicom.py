@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clinical.errors import NotFound
+from clinical.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
     from dicom_node.preflight import Preflight
@@ -47,6 +47,8 @@ def check(
     found = next((one for one in settings.pacs if one.name == destination), None)
     if found is None:
         raise NotFound("no archive of CONSILIUM_PACS has this name")
+    if found.ae_title is None:
+        raise Unsupported("this archive takes results by STOW-RS, which has nothing to negotiate")
     said = preflight(Destination(found.name, found.host, found.port, found.ae_title), settings.ae_title)
     sys.stdout.write(json.dumps(as_values(said)) + "\n" if as_json else in_text(found.name, said))
     raise typer.Exit(0 if said.usable(KINDS) else 1)
