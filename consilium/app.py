@@ -19,6 +19,7 @@ import cds.http
 import dicom_node.web
 import fhir_adapters.rest
 from cds.discovery import DESCRIPTION, DOCUMENTATION
+from cds.links import LinkSigner
 from cds.service import CdsContext, Service
 from clinical.errors import ClinicalError, Denied, Fault
 from consilium.headers import harden
@@ -67,7 +68,7 @@ def create_app(parts: WebParts) -> Flask:
     harden(app, https=parts.base_url.startswith("https://"))
     app.before_request(_start_clock)
     if parts.bearer_token is not None:
-        app.before_request(_gate(parts.bearer_token))
+        app.before_request(_gate(parts.bearer_token, parts.pages.links))
     app.after_request(_observer(parts.observe))
     app.register_error_handler(ClinicalError, _clinical)
     app.register_error_handler(HTTPException, _http)
@@ -109,12 +110,23 @@ def _shows(token: str | None) -> bool:
     """Tell whether the caller shows the bearer token, or needs none."""
     if token is None:
         return True
+    return hmac.compare_digest(_bearer().encode(), token.encode())
+
+
+def _bearer() -> str:
+    """Return the bearer token that the caller shows, "" for none."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
+    return shown.strip() if scheme.lower() == "bearer" else ""
 
 
-def _gate(token: str) -> Callable[[], Response | None]:
+def _gate(token: str, links: LinkSigner) -> Callable[[], Response | None]:
     def gate() -> Response | None:
+        if request.path.startswith(f"{dicom_node.web.ROOT}/"):
+            # A card's link to the viewer brings a permission to read one study.
+            study = links.study_of(_bearer())
+            if study is not None:
+                g.dicom_study = study
+                return None
         if request.path in OPEN_PATHS or request.path.startswith(OPEN_BELOW) or _shows(token):
             return None
         return outcome.response(Denied("authentication is required", unauthenticated=True))

@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
     viewer_dir: Path | None = None
+    viewer_links: bool = False
     smart_viewer_url: BaseUrl | None = None
     model_cards_url: BaseUrl | None = None
     alert_hygiene: Annotated[AlertHygiene, BeforeValidator(from_json)] | None = None

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from flask import g
+
 import cds.services
 import dicom_node.web
 from cds.links import LinkSigner
@@ -64,6 +66,7 @@ def _archive(house: House) -> dicom_node.web.Archive:
         db=house.db,
         blobs=house.blobs,
         root=f"{house.base_url}{dicom_node.web.ROOT}",
+        scope=lambda: g.get("dicom_study"),
         intake=Intake(house.db, house.blobs, house.issuers, house.now),
         classes=classes,
         low_water_bytes=house.low_water_bytes,
@@ -103,6 +106,7 @@ def _links(house: House) -> LinkSigner:
         viewer=settings.smart_viewer_url,
         model_cards=settings.model_cards_url,
         icon=f"{house.base_url}/static/icon.png",
+        studies=settings.viewer_links,
     )
 
 

@@ -105,6 +105,22 @@ def test_an_address_that_looks_like_an_open_one_is_closed(closed: FlaskClient, p
     assert closed.get(path).status_code == 401
 
 
+def test_a_card_s_link_to_the_viewer_opens_one_study_by_dicomweb_and_nothing_else(prepared: Path) -> None:
+    settings = load_settings(data_dir=prepared, low_water_mb=0, viewer_links=True, **PRODUCTION)
+    parts = build_parts(House(settings))
+    link = parts.pages.links.study("Open the study", "1.2.3")
+    assert link is not None
+    assert link.url.text.startswith(f"{BASE}/viewer/viewer?StudyInstanceUIDs=1.2.3&token=")
+    shown = {"Authorization": f"Bearer {link.url.text.rpartition('token=')[2]}"}
+    client = create_app(parts).test_client()
+    assert client.get("/dicom-web/studies?StudyInstanceUID=1.2.3", headers=shown).status_code == 204
+    assert client.get("/dicom-web/studies/1.2.4/metadata", headers=shown).status_code == 404
+    assert client.post("/dicom-web/studies", headers=shown).status_code == 403
+    for path in ("/fhir/Patient", "/metrics", "/", "/dicom-web"):
+        assert client.get(path, headers=shown).status_code == 401
+    assert client.get("/dicom-web/studies").status_code == 401
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_scheme_s_name_has_no_case(closed: FlaskClient, scheme: str) -> None:
     assert closed.get("/fhir/metadata", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
