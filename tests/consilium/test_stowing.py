@@ -6,15 +6,23 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from flask import Flask
+from pydicom.uid import ComputedRadiographyImageStorage
+from werkzeug.serving import make_server
 
+from clinical.identity import IssuerTable
 from consilium.setting_values import PacsDestination
 from consilium.stowing import send_anyhow, stow
 from dicom_node.destinations import Destination
-from dicom_node.testing import cr_dataset, listening_ae, write_dicom
+from dicom_node.intake import Intake
+from dicom_node.testing import cr_dataset, dx_dataset, listening_ae, write_dicom
+from dicom_node.web import Archive, blueprint
+from record_store.testing import MemoryBlobs, database
 
 BROKEN = [b"[", b"[]", b"[1]", b'{"00081199": 3}', b'{"00081198": {"Value": [null]}}', b"x" * 2_000_000]
 
@@ -135,6 +143,37 @@ def test_a_mute_archive_is_given_up_and_one_that_is_away_is_said_so(files, tmp_p
         (one,) = stow(files[:1], to(f"http://127.0.0.1:{unused.getsockname()[1]}"))
     assert one.problem == "no connection"
     assert stow([tmp_path / "gone.dcm"], to("http://127.0.0.1:1"))[0].problem == "the object cannot be read"
+
+
+def test_our_own_dicomweb_takes_what_we_send_and_refuses_a_class_in_words(files, tmp_path) -> None:
+    other = write_dicom(dx_dataset(np.zeros((8, 8), np.uint16), seed="3"), tmp_path / "3.dcm")
+    db, blobs, issuers = database(tmp_path), MemoryBlobs(tmp_path), IssuerTable({"": "urn:h"})
+    web = Archive(
+        db,
+        blobs,
+        "http://127.0.0.1/dicom-web",
+        intake=Intake(db, blobs, issuers, lambda: datetime(2026, 1, 2, tzinfo=UTC)),
+        classes=lambda: frozenset([ComputedRadiographyImageStorage]),
+    )
+    app = Flask("archive")
+    app.register_blueprint(blueprint(web))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        sent = [*files, other]
+        outcomes = stow(sent, to(f"http://127.0.0.1:{server.server_port}/dicom-web"))
+        again = stow(files[:1], to(f"http://127.0.0.1:{server.server_port}/dicom-web"))
+        held = app.test_client().get("/dicom-web/instances").json
+    finally:
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
+        db.dispose()
+    assert [(one.taken, one.class_refused) for one in outcomes] == [(True, False), (True, False), (False, True)]
+    assert again[0].taken
+    uids = {one["00080018"]["Value"][0] for one in held}
+    assert uids == {one.sop_instance_uid for one in outcomes[:2]}
 
 
 @pytest.mark.slow
