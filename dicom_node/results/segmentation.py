@@ -137,6 +137,10 @@ def add_geometry(ds: Dataset, reading: Reading) -> None:
             measures.PixelSpacing = [ds_text(spacing.row_mm), ds_text(spacing.column_mm)]
             measures.SliceThickness = "1"
         shared.PixelMeasuresSequence = Sequence([measures])
+    for group in (shared, *frames):
+        for stated in group.get("PixelMeasuresSequence", ()):
+            if "SliceThickness" not in stated:  # type 1C: as for a projection, where the image does not say
+                stated.SliceThickness = "1"
     if "PlaneOrientationSequence" not in shared and "PlaneOrientationSequence" not in frames[0]:
         orientation = Dataset()
         orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

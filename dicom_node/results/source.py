@@ -27,6 +27,7 @@ _TYPE_2 = (
 )
 # Images that have a place in the patient by definition; without it highdicom writes nothing about them.
 _MUST_BE_PLACED = frozenset((CTImageStorage, MRImageStorage))
+_PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"[0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?")
 _SHAPE = {"PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME, "PatientSex": re.compile(r"[MFO]")}
@@ -53,6 +54,8 @@ def normalise_source(source: Dataset) -> Dataset:
         setattr(ds, keyword, UID(str(ds[keyword].value)))
     if not _written_by_highdicom(ds.get("SpecificCharacterSet")):
         ds.SpecificCharacterSet = "ISO_IR 192"
+    if ds.get("PatientIdentityRemoved") == "YES" and not ds.get("DeidentificationMethod"):
+        ds.DeidentificationMethod = "not stated by the source"  # type 1C then (PS3.3 C.7.1.1)
     for keyword in _TYPE_2:
         value = ds.get(keyword)
         shape = _SHAPE.get(keyword)
@@ -76,9 +79,8 @@ def laterality_of(header: Dataset) -> str:
 
 
 def placed_where_needed(header: Dataset, reading: Reading) -> Dataset:
-    """Return a header that a segmentation can refer to: a slice that lost its place gets one, as by `placed`."""
-    lost = header.SOPClassUID in _MUST_BE_PLACED and "FrameOfReferenceUID" not in header
-    return placed(header, reading) if lost else header
+    """Return a header that a segmentation can refer to: a slice that lacks a part of its place as by `placed`."""
+    return placed(header, reading) if header.SOPClassUID in _MUST_BE_PLACED else header
 
 
 def placed(header: Dataset, reading: Reading) -> Dataset:
@@ -87,6 +89,10 @@ def placed(header: Dataset, reading: Reading) -> Dataset:
     It is the image's own plane, first pixel at the origin: a viewer can neither fuse it nor place it in the body.
     A parametric map must have one (PS3.3 A.75.3), so a projection needs it there too.
     """
+    if not all(header.get(keyword) for keyword in _PLACE):
+        for keyword in _PLACE:  # a part of a place is none
+            if keyword in header:
+                del header[keyword]
     spacing = reading.image.spacing
     size = [1.0, 1.0] if spacing is None else [spacing.row_mm, spacing.column_mm]
     for keyword, value in (

@@ -51,6 +51,11 @@ def ct_dataset(_):
     return dcmread(get_testdata_file("CT_small.dcm"))
 
 
+def without(ds, keyword):
+    delattr(ds, keyword)
+    return ds
+
+
 def grey_bytes(pixels):
     return (pixels >> 4).astype(np.uint8)
 
@@ -69,7 +74,10 @@ SOURCES = {
     "DX in a frame of reference": lambda pixels: dx_dataset(pixels, FrameOfReferenceUID="1.2.3.99"),
     "MG": mg_dataset,
     "CT": ct_dataset,
+    "CT without thickness": lambda pixels: without(ct_dataset(pixels), "SliceThickness"),
+    "CT without position": lambda pixels: without(ct_dataset(pixels), "ImagePositionPatient"),
     "MR": mr_dataset,
+    "DX whose patient was removed": lambda pixels: dx_dataset(pixels, PatientIdentityRemoved="YES"),
     "US": lambda pixels: us_dataset(grey_bytes(pixels), regions=[ultrasound_region((0, 0, 128, 128), 0.1)]),
     "US in colour": lambda pixels: us_dataset(np.stack([grey_bytes(pixels)] * 3, axis=2)),
     "DX with nothing but identities": lambda pixels: bare(dx_dataset(pixels)),
