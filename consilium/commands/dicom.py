@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,6 @@ app = typer.Typer(help="Receive images by C-STORE; or, with a subcommand, ask ab
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
 DicomPort = Annotated[int | None, typer.Option(help="DICOM port, 0 to choose a free one (CONSILIUM_DICOM_PORT).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-KINDS = ("SEG", "SR")  # what is sent to a destination
 
 
 @app.callback(invoke_without_command=True)
@@ -49,30 +49,33 @@ def check(
         raise NotFound("no archive of CONSILIUM_PACS has this name")
     if found.ae_title is None:
         raise Unsupported("this archive takes results by STOW-RS, which has nothing to negotiate")
+    kinds = [kind for kind in settings.results if found.results is None or kind in found.results]
     said = preflight(Destination(found.name, found.host, found.port, found.ae_title), settings.ae_title)
-    sys.stdout.write(json.dumps(as_values(said)) + "\n" if as_json else in_text(found.name, said))
-    raise typer.Exit(0 if said.usable(KINDS) else 1)
+    sys.stdout.write(json.dumps(as_values(said, kinds)) + "\n" if as_json else in_text(found.name, said, kinds))
+    if found.commitment and said.problem is None and not said.commitment:
+        raise Unsupported("storage commitment is asked for in CONSILIUM_PACS and not offered by the archive")
+    raise typer.Exit(0 if said.usable(kinds) else 1)
 
 
-def as_values(said: "Preflight") -> dict[str, Any]:
-    """Return what an archive said as JSON values."""
+def as_values(said: "Preflight", kinds: Sequence[str]) -> dict[str, Any]:
+    """Return what an archive said as JSON values. kinds: those that are sent to it."""
     from dicom_node.preflight import CLASSES_OF_KIND  # noqa: PLC0415
 
     return {
         "problem": said.problem,
         "echo": said.echo,
-        "usable": said.usable(KINDS),
+        "usable": said.usable(kinds),
         "commitment": said.commitment,
         "kinds": {
-            kind: {"taken": said.takes(kind), "sent": kind in KINDS, "instead": said.instead_of(kind)}
+            kind: {"taken": said.takes(kind), "sent": kind in kinds, "instead": said.instead_of(kind)}
             for kind in CLASSES_OF_KIND
         },
         "accepted": {sop_class: list(syntaxes) for sop_class, syntaxes in said.accepted.items()},
     }
 
 
-def in_text(name: str, said: "Preflight") -> str:
-    """Return what an archive said as lines for a terminal."""
+def in_text(name: str, said: "Preflight", kinds: Sequence[str]) -> str:
+    """Return what an archive said as lines for a terminal. kinds: those that are sent to it."""
     from pydicom.uid import UID  # noqa: PLC0415
 
     from dicom_node.preflight import SYNTAXES  # noqa: PLC0415
@@ -87,7 +90,7 @@ def in_text(name: str, said: "Preflight") -> str:
         cells = ("yes" if str(one) in taken else "no" for one in SYNTAXES)
         words = ", ".join(f"{head} {cell}" for head, cell in zip(heads, cells, strict=True))
         lines.append(f"{UID(sop_class).name:<{width}}  {words if taken else 'refused'}")
-    lines += ["", *(_verdict(kind, said) for kind in KINDS)]
+    lines += ["", *(_verdict(kind, said) for kind in kinds)]
     lines.append(f"Storage commitment: {'offered' if said.commitment else 'not offered'}")
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
-from consilium import cli
+from consilium import cli, doctor
+from consilium.settings import load_settings
 from dicom_node.testing import listening_ae
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_settings", "kept_logging")]
@@ -15,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_settings", "kept_log
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path):
-    def call(port: int, *more: str, name: str = "main") -> tuple[int, str]:
-        archive = {"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "PACS"}
+    def call(port: int, *more: str, name: str = "main", **settings: object) -> tuple[int, str]:
+        archive = {"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "PACS"} | settings
         monkeypatch.setenv("CONSILIUM_PACS", json.dumps([archive]))
         arguments = ["consilium", "dicom", "check", name, "--data-dir", str(tmp_path), *more]
         monkeypatch.setattr(sys, "argv", arguments)
@@ -49,7 +50,24 @@ def test_a_refused_class_ends_with_one_and_says_what_would_be_taken(check) -> No
     assert (values["usable"], values["echo"]) == (False, 0)
 
 
+def test_only_the_kinds_that_this_archive_gets_decide(check) -> None:
+    with listening_ae(sop_classes=[SegmentationStorage]) as peer:
+        assert check(peer.port, results=["SEG"])[0] == 0
+        code, said = check(peer.port, results=["SEG"], commitment=True)
+    assert code == 1
+    assert "storage commitment is asked for in CONSILIUM_PACS and not offered by the archive" in said
+
+
 def test_a_name_that_no_archive_has_and_an_archive_that_is_not_there(check) -> None:
     code, said = check(1, name="other")
     assert (code, said) == (1, "consilium: no archive of CONSILIUM_PACS has this name\n")
     assert check(1) == (1, "main: no connection\n")
+
+
+@pytest.mark.parametrize(("calling", "noted"), [({}, False), ({"PACS": []}, False), ({"CT1": []}, True)])
+def test_the_doctor_notes_an_archive_that_could_not_answer(tmp_path: Path, calling, noted) -> None:
+    archive = {"name": "main", "host": "127.0.0.1", "port": 104, "ae_title": "PACS", "commitment": True}
+    settings = load_settings(data_dir=tmp_path, pacs=[archive], calling_aes=calling)
+    said = doctor._settings(settings)
+    assert ("main may not answer about storage commitment" in said.text) is noted
+    assert not said.wrong

@@ -17,6 +17,7 @@ from sqlalchemy import func, or_, select
 from consilium.demo.server import running_server
 from dicom_node.destinations import Destination
 from dicom_node.find import instances_of_study
+from dicom_node.preflight import CLASSES_OF_KIND, preflight
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
 from record_store.database import open_database
 from record_store.tables import delivery, instance, result_object, study_job
@@ -125,6 +126,8 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
         subprocess.run(push, check=True, capture_output=True, timeout=120)
         _wait_for_deliveries(tmp_path / "house" / "data" / "consilium.db", count)
         counts = _counts(tmp_path / "house" / "data" / "consilium.db")
+        said = preflight(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), "CONSILIUM")
+        counts["usable"] = said.usable(CLASSES_OF_KIND) and said.commitment
         counts["known to Orthanc"] = _known(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), rest)
         return counts | _archived(rest, tmp_path / "fetched")
 
@@ -190,4 +193,5 @@ def test_every_radiograph_is_read_and_its_results_are_valid_in_the_archive(tmp_p
     assert counts["SR"] == counts["made SR"] == COUNT
     assert counts["SEG"] == counts["made SEG"] > 0
     assert counts["invalid"] == 0
+    assert counts["usable"]
     assert counts["known to Orthanc"] == counts["SEG"] + counts["SR"]
