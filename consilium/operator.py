@@ -4,15 +4,16 @@ from typing import Any
 
 from sqlalchemy import select
 
-from clinical.errors import NotFound
+from clinical.errors import NotFound, PreconditionMissing
 from consilium.settings import Settings
 from consilium.wiring import House
 from dicom_node.status import in_words
 from record_store import deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.instances import HELD, release_study
+from record_store.instances import HELD, OPEN, release_study, study_row
 from record_store.jobs import JobClient
+from record_store.study_history import find_study
 from record_store.tables import study, study_job
 
 Row = dict[str, Any]
@@ -45,6 +46,30 @@ def release_held_study(settings: Settings, study_digest: str) -> None:
             raise NotFound("no held study has this digest; 'consilium studies' lists them")
         append_audit(
             conn, at=house.now(), action="study-released", outcome="open", actor="operator", subject=study_digest
+        )
+
+
+def force_study(settings: Settings, named: str) -> None:
+    """Say that an open study is complete as it is: a worker closes it at once. named: its UID or digest.
+
+    Raises NotFound when it is unknown, PreconditionMissing when it is not open.
+    """
+    house = House(settings)
+    with house.db.write() as conn:
+        uid = find_study(conn, named)
+        row = None if uid is None else study_row(conn, uid)
+        if row is None:
+            raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+        if row.state != OPEN:
+            raise PreconditionMissing(f"the study is {row.state}, so there is nothing to wait for")
+        append_audit(
+            conn,
+            at=house.now(),
+            action="study-forced",
+            outcome="open",
+            actor="operator",
+            subject=digest(row.study_uid),
+            detail={"revision": row.revision},
         )
 
 

@@ -162,6 +162,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         quiet_s=settings.study_quiet_s,
         now=house.now,
         hold=Holding(house.db, house.selecting, settings.rules().hold).reason,
+        rules=settings.rules().complete,
     )
     delivering = Delivering(
         db=house.db,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Explain one study, or try rules on it.")
+app = typer.Typer(no_args_is_help=True, help="Explain one study, complete it, or try rules on it.")
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, or its digest.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 @app.callback()
 def study() -> None:
-    """Explain one study, or try rules on it."""
+    """Explain one study, complete it, or try rules on it."""
 
 
 @app.command()
@@ -33,6 +33,16 @@ def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> 
     finally:
         house.db.dispose()
     sys.stdout.write(json.dumps(told) + "\n" if as_json else in_text(told))
+
+
+@app.command()
+def complete(named: Named, data_dir: DataDir = None) -> None:
+    """Say that an open study is complete as it is, so that a worker reads it now and not after the quiet time."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.operator import force_study  # noqa: PLC0415
+
+    force_study(settings_of_a_store(data_dir), named)
+    typer.echo("A worker will close the study at once.", err=True)
 
 
 @app.command("dry-run")

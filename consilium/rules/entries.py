@@ -53,6 +53,23 @@ class SendEntry(_Entry):
     to: Names
 
 
+class StudyWhenEntry(_Entry):
+    """Clauses about a study: one of its modalities, one of its senders."""
+
+    modality: Texts | None = None
+    calling_ae: Texts | None = None
+
+
+class CompleteEntry(_Entry):
+    """One `[[complete]]`."""
+
+    name: Text
+    when: StudyWhenEntry = StudyWhenEntry()
+    quiet_s: Annotated[float, Field(ge=0.1, le=3600)] | None = None
+    images: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    series: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
 class HoldEntry(_Entry):
     """The table `[hold]`."""
 
@@ -68,4 +85,5 @@ class RulesEntry(_Entry):
     unmatched: Literal["every model", "no model"] = "every model"
     read: tuple[ReadEntry, ...] = ()
     send: tuple[SendEntry, ...] = ()
+    complete: tuple[CompleteEntry, ...] = ()
     hold: HoldEntry = HoldEntry()

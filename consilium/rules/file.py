@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from clinical.errors import IncorrectInput
 from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses
+from consilium.rules.completion import CompleteRule
 from consilium.rules.entries import RulesEntry, WhenEntry
 from consilium.rules.lines import Place, line_of, places_of
 from consilium.rules.table import EVERY, ReadRule, Rules, SendRule
@@ -104,7 +105,8 @@ _DESTINATION = "expected names of destinations in CONSILIUM_PACS, or * for all"
 
 def _twins(entry: RulesEntry) -> list[tuple[Place, str]]:
     wrong: list[tuple[Place, str]] = []
-    for kind, names in (("read", [one.name for one in entry.read]), ("send", [one.name for one in entry.send])):
+    for kind, entries in (("read", entry.read), ("send", entry.send), ("complete", entry.complete)):
+        names = [one.name for one in entries]
         wrong += [
             ((kind, number, "name"), f"expected a name that no other [[{kind}]] has")
             for number, name in enumerate(names)
@@ -120,6 +122,10 @@ def _rules(entry: RulesEntry) -> Rules:
             for one in entry.read
         ),
         send=tuple(SendRule(one.name, one.kinds, one.models, one.to) for one in entry.send),
+        complete=tuple(
+            CompleteRule(one.name, one.when.modality, one.when.calling_ae, one.quiet_s, one.images, one.series)
+            for one in entry.complete
+        ),
         hold=Interlocks(entry.hold.test_images, entry.hold.changed_identity, entry.hold.laterality),
         unmatched_reads=entry.unmatched == "every model",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses, ImageFacts
+from consilium.rules.completion import CompleteRule
 
 EVERY = "*"
 BY_DEFAULT = "no rule fits, so every model made for it may read it"
@@ -46,12 +47,14 @@ class SendRule:
 class Rules:
     """A site's rules.
 
-    unmatched_reads: whether models may read an image that no rule fits. hold: what holds studies.
+    unmatched_reads: whether models may read an image that no rule fits. complete: when a study
+    is, where quiet time alone does not say it. hold: what holds studies.
     """
 
     read: tuple[ReadRule, ...] = ()
     send: tuple[SendRule, ...] = ()
     unmatched_reads: bool = True
+    complete: tuple[CompleteRule, ...] = ()
     hold: Interlocks = field(default_factory=Interlocks)
 
 

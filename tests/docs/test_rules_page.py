@@ -8,6 +8,7 @@ import pytest
 from consilium.interlocks import NO_SIDE, TEST_IMAGES, TWO_IDENTITIES, TWO_SIDES, Interlocks
 from consilium.rules import Rules, read_decision, read_rules, send_decision
 from consilium.rules.clauses import FIELDS, ImageFacts
+from consilium.rules.completion import Arrived, why_complete
 from consilium.rules.entries import KINDS
 from consilium.worker import NO_PATIENT
 from record_store.instances import TWO_PATIENTS
@@ -49,9 +50,18 @@ def test_every_clause_and_kind_has_its_place_on_the_page() -> None:
 
 
 def test_the_holding_example_asks_the_sides_of_the_parts_that_it_names(rules) -> None:
-    assert rules(2).hold == Interlocks(laterality=("BREAST", "KNEE"))
+    assert rules(3).hold == Interlocks(laterality=("BREAST", "KNEE"))
 
 
 def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
     for reason in (TWO_PATIENTS, NO_PATIENT, TEST_IMAGES, TWO_IDENTITIES, NO_SIDE, TWO_SIDES):
         assert f"| {reason} |" in TEXT
+
+
+def test_the_completing_example_does_what_it_says(rules) -> None:
+    complete = rules(2).complete
+    pair = Arrived(2, 1, 0.0, frozenset({"DX"}), frozenset({"XRAY2"}))
+    assert "two views" in str(why_complete(pair, complete, 5.0))
+    slow = Arrived(2, 1, 30.0, frozenset({"US"}), frozenset({"US1"}))
+    assert why_complete(slow, complete, 5.0) is None
+    assert why_complete(slow, (), 5.0) is not None
