@@ -22,6 +22,7 @@ MAY_BE_ABSENT_IN_CI = ("no GPU on this machine", "the viewer is not fetched")
 TOGETHER = {
     "tests/e2e/test_demo.py::test_real_": "house",
     "tests/e2e/test_breast.py": "house",
+    "tests/e2e/test_dicomweb.py": "house",
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
 }

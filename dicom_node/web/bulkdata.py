@@ -5,8 +5,9 @@ import re
 from flask import Response
 
 from clinical.errors import IncorrectInput, Unsupported
+from dicom_node.web import frames
 from dicom_node.web.archive import Archive, Resource
-from dicom_node.web.json_model import named_element
+from dicom_node.web.json_model import PIXELS, named_element
 from dicom_node.web.media import Part, accepted, multipart
 from dicom_node.web.reading import opened, value_bytes
 
@@ -20,6 +21,9 @@ def retrieve(archive: Archive, study: str, series: str, instance: str, path: str
         raise IncorrectInput("the address names no value of an object")
     (one,) = archive.held(study, series, instance)
     with opened(archive.blobs, one.sha256) as (ds, file):
+        if int(path[:8], 16) in PIXELS and ds.file_meta.TransferSyntaxUID.is_encapsulated:
+            # Compressed pixels are their frames, a part each (PS3.18 8.7.3.5.2).
+            return frames.retrieve(archive, study, series, instance, frames.all_of(ds))
         if "/" in path:
             value = named_element(ds, path).value
             data = bytes(value) if isinstance(value, (bytes, bytearray)) else b""

@@ -6,6 +6,7 @@ from itertools import chain
 
 from flask import Response
 from pydicom import uid
+from pydicom.dataset import Dataset
 
 from clinical.errors import IncorrectInput, Unsupported
 from dicom_node.web.archive import Archive, Resource
@@ -48,6 +49,11 @@ def retrieve(archive: Archive, study: str, series: str, instance: str, numbers: 
         answer = Response(body, content_type=f'multipart/related; type="{media_type}"; boundary={boundary}')
         answer.call_on_close(stack.pop_all().close)
     return answer
+
+
+def all_of(ds: Dataset) -> str:
+    """Return the list of every frame of an object; `retrieve` refuses one that is too long."""
+    return ",".join(map(str, range(1, min(frames_of(ds).count, MAX_FRAMES + 1) + 1)))
 
 
 def _numbers(text: str) -> list[int]:

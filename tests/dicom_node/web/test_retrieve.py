@@ -147,6 +147,18 @@ def test_compressed_frames_are_the_stored_codestream(held, radiograph, parts_of,
     assert headers["Content-Type"] == f"{media_type}; transfer-syntax={uid.JPEG2000Lossless}"
 
 
+def test_compressed_pixels_by_their_address_are_their_frames(held, radiograph, parts_of, path_to):
+    frames = [b"\xff\x4f\xff\x51 one\x00", b"\xff\x4f\xff\x51 two\x00"]
+    ds = radiograph()
+    ds.file_meta.TransferSyntaxUID, ds.NumberOfFrames = uid.JPEG2000Lossless, 2
+    ds.PixelData = encapsulate(frames)
+    ds["PixelData"].is_undefined_length = True
+    held.put(ds)
+    (found,) = held.get(path_to(ds, "metadata")).get_json()
+    address = found["7FE00010"]["BulkDataURI"].removeprefix("https://cds.example/dicom-web")
+    assert [body.rstrip(b"\0") for _, body in parts_of(held.get(address))] == [one.rstrip(b"\0") for one in frames]
+
+
 def test_who_wants_uncompressed_frames_of_a_compressed_object_reads_406(held, radiograph, path_to):
     ds = radiograph()
     ds.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
