@@ -133,7 +133,7 @@ class House:
 
         return Decoder(self.decode_limits)
 
-    @property
+    @cached_property
     def selecting(self) -> "Selecting":
         """What chooses images for models: by the site's rules and what it knows of its senders."""
         from consilium.selection import Selecting  # noqa: PLC0415
