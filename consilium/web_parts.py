@@ -70,6 +70,7 @@ def _archive(house: House) -> dicom_node.web.Archive:
         intake=Intake(house.db, house.blobs, house.issuers, house.now),
         classes=classes,
         low_water_bytes=house.low_water_bytes,
+        decoder=lambda: house.decoder,
     )
 
 

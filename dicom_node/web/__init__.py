@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from clinical.errors import ClinicalError, Fault
-from dicom_node.web import bulkdata, frames, instances, metadata, search, store
+from dicom_node.web import bulkdata, frames, instances, metadata, rendered, search, store
 from dicom_node.web.archive import Archive, Resource
 from dicom_node.web.limits import ROOT
 from dicom_node.web.problems import http_report, report
@@ -25,6 +25,7 @@ RESOURCES: tuple[Resource, ...] = (
     *metadata.RESOURCES,
     *frames.RESOURCES,
     *bulkdata.RESOURCES,
+    *rendered.RESOURCES,
     *store.RESOURCES,
 )
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flask import Response
 
@@ -13,6 +14,9 @@ from dicom_node.web.headers import HeaderCache
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.holdings import HeldObject, object_by_uid, objects_of
+
+if TYPE_CHECKING:
+    from dicom_node.pixels import Decoder
 
 # Objects that one answer may hold: a client asks series by series for more.
 MAX_OBJECTS = 5000
@@ -34,7 +38,7 @@ class Archive:
 
     scope: the one study that the present caller may see, None for all of them.
     intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
-    all of them. low_water_bytes: free space below which nothing is taken.
+    all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
     """
 
     db: Database
@@ -44,6 +48,7 @@ class Archive:
     intake: Intake | None = None
     classes: Callable[[], frozenset[str] | None] = lambda: None
     low_water_bytes: int = 0
+    decoder: Callable[[], "Decoder"] | None = None
     headers: HeaderCache = field(default_factory=HeaderCache)
     downloads: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
