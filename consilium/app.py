@@ -21,6 +21,7 @@ import fhir_adapters.rest
 from cds.discovery import DESCRIPTION, DOCUMENTATION
 from cds.links import LinkSigner
 from cds.service import CdsContext, Service
+from cds.stages import CrossOrigin
 from clinical.errors import ClinicalError, Denied, Fault
 from consilium.headers import harden
 from consilium.health import Readiness
@@ -67,6 +68,7 @@ def create_app(parts: WebParts) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     harden(app, https=parts.base_url.startswith("https://"))
     app.before_request(_start_clock)
+    _open_dicomweb_to_origins(app, parts.cds.cors)
     if parts.bearer_token is not None:
         app.before_request(_gate(parts.bearer_token, parts.pages.links))
     app.after_request(_observer(parts.observe))
@@ -82,6 +84,25 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
     _health_routes(app, parts)
     return app
+
+
+def _open_dicomweb_to_origins(app: Flask, cors: CrossOrigin) -> None:
+    """Let the pages that may call the hooks call DICOMweb too: viewers of other origins. Before the gate."""
+    below = f"{dicom_node.web.ROOT}/"
+
+    def preflight() -> Response | None:
+        if request.method != "OPTIONS" or not request.path.startswith(below):
+            return None
+        allowed = cors.preflight(dict(request.headers))
+        return None if allowed is None else Response(status=HTTPStatus.NO_CONTENT, headers=dict(allowed))
+
+    def answer(response: Response) -> Response:
+        if request.path.startswith(below) and request.method != "OPTIONS":
+            response.headers.update(cors.answer(dict(request.headers)))
+        return response
+
+    app.before_request(preflight)
+    app.after_request(answer)
 
 
 def _health_routes(app: Flask, parts: WebParts) -> None:

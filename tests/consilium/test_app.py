@@ -121,6 +121,22 @@ def test_a_card_s_link_to_the_viewer_opens_one_study_by_dicomweb_and_nothing_els
     assert client.get("/dicom-web/studies").status_code == 401
 
 
+def test_only_pages_of_listed_origins_may_call_dicomweb_and_still_show_the_token(prepared: Path) -> None:
+    client = _client(prepared, cors_origins=("https://viewer.example",), **PRODUCTION)
+    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"}
+    allowed = client.options("/dicom-web/studies", headers=asked)
+    assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (204, "https://viewer.example")
+    answer = client.get("/dicom-web/studies", headers={"Origin": "https://viewer.example"})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, "https://viewer.example")
+    for path, origin in (
+        ("/dicom-web/studies", "https://evil.example"),
+        ("/fhir/Patient", "https://viewer.example"),
+    ):
+        refused = client.options(path, headers=asked | {"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in refused.headers
+        assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": origin}).headers
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_scheme_s_name_has_no_case(closed: FlaskClient, scheme: str) -> None:
     assert closed.get("/fhir/metadata", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
