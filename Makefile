@@ -19,7 +19,7 @@ endif
 DEV := $(if $(filter export,$(EXTRA)),$(VENV)/.have-export,$(VENV)/.have-dev)
 SELECT := $(if $(filter export,$(EXTRA)),,-m "not export")
 
-.PHONY: help setup demo test unit check lint types contracts docs bench models run lock clean
+.PHONY: help setup demo test unit check lint types contracts docs bench models run viewer lock clean
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -94,6 +94,16 @@ lock: $(VENV)/.have-uv ## Renew requirements/*.lock from pyproject.toml
 	  set -- $$set; out=$$1; shift; \
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    $$(printf -- '--extra %s ' $$*) pyproject.toml -o requirements/$$out.lock || exit 1; done
+
+# The package is the built viewer (MIT); its digest is that of the registry's release. PREFIX where a proxy adds a path.
+OHIF := 3.13.2
+OHIF_SHA512 := 5997719a9986eeba85816f5924b71b82bdd70ad2e2d4a0cd3e831a798e4f3deea3e06e1f8c48e393271933a0ba664d85f3b04ac457e9abe8dde715d907d13c10
+viewer: $(VENV)/.have-cpu ## Fetch the OHIF Viewer (50 MB) and mount it in build/viewer (PREFIX=/viewer)
+	@mkdir -p build/ohif && cd build/ohif && npm pack --silent --ignore-scripts @ohif/app@$(OHIF) >/dev/null
+	@echo "$(OHIF_SHA512)  build/ohif/ohif-app-$(OHIF).tgz" | sha512sum --check --quiet
+	@tar xzf build/ohif/ohif-app-$(OHIF).tgz -C build/ohif
+	@$(RUN) consilium.viewer.mount build/ohif/package/dist build/viewer --prefix $(or $(PREFIX),/viewer)
+	@cp build/ohif/package/LICENSE build/viewer/ && rm -rf build/ohif
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -64,7 +64,10 @@ def _links(images: Sequence[StoredReading], context: CdsContext) -> tuple[Link, 
         for number, one in enumerate(shown, start=1)
     ]
     viewer = viewer_link(context.links, "Open the images in the viewer", shown, context.new_uuid)
-    return (*links, viewer) if viewer else tuple(links)
+    study = (
+        context.links.study("Open the study with its results", shown[0].reading.image.study_uid) if shown else None
+    )
+    return (*links, *(one for one in (study, viewer) if one))
 
 
 def _link_label(number: int, of: int) -> str:

@@ -77,6 +77,8 @@ def about_size(images: Sequence[StoredReading]) -> str:
         said.append("Sizes in pixels: the image does not state how large a pixel is.")
     if any(spacing and spacing.origin is SpacingOrigin.IMAGER_PIXEL_SPACING for spacing in spacings):
         said.append("Sizes in mm are measured at the detector, where the image is magnified.")
+    if any(spacing and spacing.origin is SpacingOrigin.UNCALIBRATED for spacing in spacings):
+        said.append("Sizes in mm may be magnified: the image does not say that its pixel size was calibrated.")
     return " ".join(said)
 
 

@@ -114,4 +114,7 @@ def _links(said: Said, context: CdsContext) -> tuple[Link, ...]:
     labels = [_SHOW, *(f"Show image {number} of the study" for number in range(2, len(shown) + 1))]
     links = [context.links.overlay(label, one.reading_id) for label, one in zip(labels, shown, strict=False)]
     viewer = viewer_link(context.links, "Open the images in the viewer", shown, context.new_uuid)
-    return (*links, viewer) if viewer else tuple(links)
+    study = (
+        context.links.study("Open the study with its results", shown[0].reading.image.study_uid) if shown else None
+    )
+    return (*links, *(one for one in (study, viewer) if one))

@@ -20,6 +20,7 @@ from clinical.errors import Denied, IncorrectInput
 KEY_MIN_BYTES = 32
 NAME = "Consilium"
 _READING_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_UID = re.compile(r"[0-9.]{1,64}")
 _EXPIRES = re.compile(r"[0-9]{1,12}")
 
 
@@ -31,6 +32,7 @@ class LinkSigner:
     trailing slash. life_s: how long a link opens.
     viewer: where a SMART app that shows images is launched; model_cards: below which `{model}/card.md` is
     published; icon: of the source of every card. Each may be None. Cards may lead to us and to their origins.
+    studies: whether cards also lead to the DICOM viewer of this server.
     """
 
     key: bytes = field(repr=False)
@@ -40,6 +42,7 @@ class LinkSigner:
     viewer: str | None = None
     model_cards: str | None = None
     icon: str | None = None
+    studies: bool = False
 
     def __post_init__(self) -> None:
         if len(self.key) < KEY_MIN_BYTES:
@@ -68,6 +71,29 @@ class LinkSigner:
     def overlay(self, label: str, reading_id: str) -> Link:
         """Return the signed link to the overlay page of one reading."""
         return Link(label, self.origins.url(self.sign(reading_id)))
+
+    def study(self, label: str, study_uid: str) -> Link | None:
+        """Return the link that opens a study in our viewer, with a permission to read it and nothing else.
+
+        None where cards do not lead there, or for a UID that is none. The viewer takes the token from its address
+        and shows it as a bearer token (OHIF's `token` parameter).
+        """
+        if not self.studies or not _UID.fullmatch(study_uid):
+            return None
+        expires = str(int((self.now() + timedelta(seconds=self.life_s)).timestamp()))
+        token = f"{study_uid}_{expires}_{self.signature('study', study_uid, expires)}"
+        url = f"{self.base_url}/viewer/viewer?StudyInstanceUIDs={study_uid}&token={token}"
+        return Link(label, self.origins.url(url), spare=True)
+
+    def study_of(self, token: str) -> str | None:
+        """Return the study that a token of `study` permits to read; None when it is not ours or no longer open."""
+        study_uid, _, rest = token.partition("_")
+        expires, _, sig = rest.partition("_")
+        if not (_UID.fullmatch(study_uid) and _EXPIRES.fullmatch(expires)):
+            return None
+        if not self.signed(sig, "study", study_uid, expires) or int(expires) < self.now().timestamp():
+            return None
+        return study_uid
 
     def sign(self, reading_id: str) -> str:
         """Return the absolute URL of the overlay page of one reading."""

@@ -57,6 +57,7 @@ PATIENT_REFERRAL = Coding(SNOMED_CT, "3457005", "Patient referral")
 
 # What FHIR puts on resources
 IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")
+MEASUREMENT_GROUP = Coding(DICOM_DCM, "125007", "Measurement Group")
 AI_ASSERTED = Coding(V3_OBSERVATION_VALUE, "AIAST", "Artificial Intelligence asserted")
 
 # Family history, as risk models read it

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.codes import CERTAINTY_OF_FINDING, PROBABILITY_OF_CANCER, Coding
+from clinical.codes import AREA, CERTAINTY_OF_FINDING, PROBABILITY_OF_CANCER, Coding
 from clinical.image import PixelSpacing
 from clinical.lesion import LesionAssessment
 
 MILLIMETRE = "mm"  # UCUM
+SQUARE_MILLIMETRE = "mm2"  # UCUM
 PIXEL = "{pixel}"  # UCUM annotation: a size that must not be read as a distance
 PROBABILITY_DECIMALS = 3
 LENGTH_DECIMALS = 1
@@ -86,6 +87,16 @@ class Finding:
         return Measurement(CERTAINTY_OF_FINDING, percent(self.probability), "%")
 
     @property
+    def outlined_px(self) -> float:
+        """The area within the outline, in pixels (shoelace formula); of the box when there is no outline."""
+        if len(self.outline_px) < 3:
+            top, left, bottom, right = self.box_px
+            return float((bottom - top) * (right - left))
+        following = (*self.outline_px[1:], self.outline_px[0])
+        doubled = sum(a[1] * b[0] - b[1] * a[0] for a, b in zip(self.outline_px, following, strict=True))
+        return abs(doubled) / 2
+
+    @property
     def has_length(self) -> bool:
         """True when the axes are distances, False when only pixels could be counted."""
         return self.long_axis.unit == MILLIMETRE
@@ -139,7 +150,18 @@ class Reading:
         """Return what is measured of a finding, as every encoding lists it."""
         lesion = self.lesion(finding.number)
         said = () if lesion is None else (Measurement(PROBABILITY_OF_CANCER, percent(lesion.probability), "%"),)
-        return (finding.long_axis, finding.short_axis, finding.certainty, *said)
+        return (finding.long_axis, finding.short_axis, self.area(finding), finding.certainty, *said)
+
+    def area(self, finding: Finding) -> Measurement:
+        """Return the area within a finding's outline: mm2 when its axes are distances, else pixels.
+
+        Holes count as inside, as the outline does not walk around them.
+        """
+        spacing = self.image.spacing
+        of_pixel, unit = (
+            (1.0, PIXEL) if spacing is None else (spacing.row_mm * spacing.column_mm, SQUARE_MILLIMETRE)
+        )
+        return Measurement(AREA, round(finding.outlined_px * of_pixel, LENGTH_DECIMALS), unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ class SpacingOrigin(StrEnum):
     """Where a pixel spacing was read, because it decides what a millimetre means."""
 
     PIXEL_SPACING = "Pixel Spacing"  # 0028,0030: in the patient, or calibrated
+    # A projection with nothing that tells whether it was calibrated: perhaps magnified (PS3.3 10.7.1.3).
+    UNCALIBRATED = "Pixel Spacing (not said to be calibrated)"
     IMAGER_PIXEL_SPACING = "Imager Pixel Spacing"  # 0018,1164: at the detector, magnified
     ULTRASOUND_REGION = "Ultrasound Region Calibration"  # 0018,6011: in the patient, by the speed of sound
 

@@ -1,4 +1,4 @@
-"""DICOM UIDs of our own, derived: the same parts give the same UID, so that nothing is made twice."""
+"""DICOM UIDs of our own. Most are derived: the same parts give the same UID, so that nothing is made twice."""
 
 import hashlib
 import uuid
@@ -15,6 +15,11 @@ def derived_uid(*parts: str) -> str:
     marked[6] = marked[6] & 0x0F | 0x80
     marked[8] = marked[8] & 0x3F | 0x80
     return f"2.25.{uuid.UUID(bytes=bytes(marked)).int}"
+
+
+def random_uid() -> str:
+    """Return a UID that nothing else has: 2.25.<random UUID> (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid4().int}"
 
 
 def tracking_uid(reading_id: str, number: int) -> str:

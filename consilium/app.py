@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,14 +17,18 @@ from werkzeug.exceptions import HTTPException
 
 import cds.documents
 import cds.http
+import dicom_node.web
 import fhir_adapters.rest
 from cds.discovery import DESCRIPTION, DOCUMENTATION
+from cds.links import LinkSigner
 from cds.service import CdsContext, Service
+from cds.stages import CrossOrigin
 from clinical.errors import ClinicalError, Denied, Fault
 from consilium.headers import harden
 from consilium.health import Readiness
 from consilium.pages import hooks, views
 from consilium.pages.views import PagesContext
+from consilium.viewer import routes as viewer
 from fhir_adapters import outcome
 from fhir_adapters.rest import Fhir
 
@@ -33,7 +38,7 @@ NO_SESSION = NullSession()
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
 # The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
 OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION, DESCRIPTION)
-OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", cds.http.ROOT + "/")
+OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", viewer.ROOT + "/", cds.http.ROOT + "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +47,19 @@ class WebParts:
 
     bearer_token: what callers must show, None in the development profile.
     observe: told (route, status, seconds) of every answer. metrics: the Prometheus text.
-    base_url: the public one, without a trailing slash.
+    base_url: the public one, without a trailing slash. viewer: the folder of the mounted viewer, if there is one.
     """
 
     services: tuple[Service, ...]
     cds: CdsContext
     fhir: Fhir
     pages: PagesContext
+    dicomweb: dicom_node.web.Archive
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     observe: Callable[[str, int, float], None]
     base_url: str
+    viewer: Path
     bearer_token: str | None = None
     max_body_bytes: int = 5 << 20
 
@@ -84,8 +91,9 @@ def create_app(parts: WebParts) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = parts.max_body_bytes
     harden(app, https=parts.base_url.startswith("https://"))
     app.before_request(_start_clock)
+    _open_dicomweb_to_origins(app, parts.cds.cors)
     if parts.bearer_token is not None:
-        app.before_request(_gate(parts.bearer_token))
+        app.before_request(_gate(parts.bearer_token, parts.pages.links))
     app.after_request(_observer(parts.observe))
     app.register_error_handler(ClinicalError, _clinical)
     app.register_error_handler(HTTPException, _http)
@@ -93,10 +101,31 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
+    app.register_blueprint(dicom_node.web.blueprint(parts.dicomweb))
+    app.register_blueprint(viewer.blueprint(parts.viewer))
     app.register_blueprint(views.blueprint(parts.pages))
     app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
     _health_routes(app, parts)
     return app
+
+
+def _open_dicomweb_to_origins(app: Flask, cors: CrossOrigin) -> None:
+    """Let the pages that may call the hooks call DICOMweb too: viewers of other origins. Before the gate."""
+    below = f"{dicom_node.web.ROOT}/"
+
+    def preflight() -> Response | None:
+        if request.method != "OPTIONS" or not request.path.startswith(below):
+            return None
+        allowed = cors.preflight(dict(request.headers))
+        return None if allowed is None else Response(status=HTTPStatus.NO_CONTENT, headers=dict(allowed))
+
+    def answer(response: Response) -> Response:
+        if request.path.startswith(below) and request.method != "OPTIONS":
+            response.headers.update(cors.answer(dict(request.headers)))
+        return response
+
+    app.before_request(preflight)
+    app.after_request(answer)
 
 
 def _health_routes(app: Flask, parts: WebParts) -> None:
@@ -125,12 +154,23 @@ def _shows(token: str | None) -> bool:
     """Tell whether the caller shows the bearer token, or needs none."""
     if token is None:
         return True
+    return hmac.compare_digest(_bearer().encode(), token.encode())
+
+
+def _bearer() -> str:
+    """Return the bearer token that the caller shows, "" for none."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
+    return shown.strip() if scheme.lower() == "bearer" else ""
 
 
-def _gate(token: str) -> Callable[[], Response | None]:
+def _gate(token: str, links: LinkSigner) -> Callable[[], Response | None]:
     def gate() -> Response | None:
+        if request.path.startswith(f"{dicom_node.web.ROOT}/"):
+            # A card's link to the viewer brings a permission to read one study.
+            study = links.study_of(_bearer())
+            if study is not None:
+                g.dicom_study = study
+                return None
         if request.path in OPEN_PATHS or request.path.startswith(OPEN_BELOW) or _shows(token):
             return None
         return outcome.response(Denied("authentication is required", unauthenticated=True))

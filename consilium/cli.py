@@ -17,6 +17,8 @@ from rich.console import Console
 
 from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import cds as cds_commands
+from consilium.commands import dicom as dicom_commands
+from consilium.commands import study as study_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app = typer.Typer(
     help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
 )
 app.add_typer(cds_commands.app, name="cds")
+app.add_typer(dicom_commands.app, name="dicom")
+app.add_typer(study_commands.app, name="study")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
@@ -93,22 +97,17 @@ def serve(data_dir: DataDir = None, http_port: HttpPort = None, dicom_port: Dico
 @app.command()
 def web(data_dir: DataDir = None, http_port: HttpPort = None) -> None:
     """Serve CDS Hooks, FHIR and the pages over HTTP."""
-    _role("web", settings_of(data_dir=data_dir, http_port=http_port))
-
-
-@app.command()
-def dicom(data_dir: DataDir = None, dicom_port: DicomPort = None) -> None:
-    """Receive images by C-STORE."""
-    _role("dicom", settings_of(data_dir=data_dir, dicom_port=dicom_port))
+    run_role("web", settings_of(data_dir=data_dir, http_port=http_port))
 
 
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
     """Read studies with the models, write the results and send them back."""
-    _role("worker", settings_of(data_dir=data_dir))
+    run_role("worker", settings_of(data_dir=data_dir))
 
 
-def _role(name: str, settings: Settings) -> None:
+def run_role(name: str, settings: Settings) -> None:
+    """Run one of the three processes until it ends, and end with its exit code."""
     from consilium import roles  # noqa: PLC0415
 
     run: Callable[[Settings], int] = roles.ROLES[name]
@@ -191,6 +190,22 @@ def jobs(
         errors.print(f"{retry_failed(settings)} jobs will be tried again.")
         return
     _table(list_jobs(settings))
+
+
+@app.command()
+def quarantine(
+    data_dir: DataDir = None,
+    release: Annotated[str | None, typer.Option(help="Let the image of this digest be tried again.")] = None,
+) -> None:
+    """Show the images that ended their decoder three times and are set aside, or let one be tried again."""
+    from consilium.operator import list_quarantined, release_quarantined  # noqa: PLC0415
+
+    settings = settings_of_a_store(data_dir)
+    if release is None:
+        _table(list_quarantined(settings))
+    else:
+        release_quarantined(settings, release)
+        errors.print("The image may be tried again; 'consilium jobs --retry' queues its study.")
 
 
 @app.command()

@@ -1,8 +1,11 @@
 """One client of the web worker, and what has arrived of its next request."""
 
+import errno
 import select
 import socket
+import time
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from gunicorn.http.errors import NoMoreData
@@ -10,19 +13,27 @@ from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import TConn
 
 from consilium.framing import Framing
+from dicom_node.web.limits import MAX_BODY_BYTES, ROOT
 from fhir_adapters.strict_json import MAX_BYTES
 
 READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again
 SEND_BYTES = 1 << 20
 RECEIVE_BYTES = 256 << 10
 PIECES = 4  # taken of one client before it is the next one's turn
+# What stores images sends more than a call of a hook does.
+LARGER = MappingProxyType({f"POST {ROOT}/studies".encode(): MAX_BODY_BYTES})
 STAY_MS = 2  # of silence, after which a thread leaves a client to the main loop
+
+
+MAX_UNSENT = 16 << 20  # of a long answer; beyond it the thread waits for the client
+WAIT_S = 30.0  # within which the client must have read half of that
 
 
 class Outgoing:
     """A socket that takes what it is given at once: what the client does not read yet waits in `unsent`.
 
-    So a thread ends with its answer, and the main loop sends the rest. Everything else is the socket's own.
+    So a thread ends with its answer, and the main loop sends the rest. Only an answer longer than MAX_UNSENT (a
+    study's images) keeps its thread until the client has read enough. Everything else is the socket's own.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -40,6 +51,8 @@ class Outgoing:
         """Send what the client takes now, keep the rest. Raises OSError when the client is gone."""
         sent = 0 if self.unsent else self._sent(data)
         self.unsent += memoryview(data)[sent:]
+        if len(self.unsent) > MAX_UNSENT:
+            self._wait(time.monotonic() + WAIT_S)
 
     def send(self, data: bytes) -> int:
         """As `sendall`."""
@@ -50,6 +63,16 @@ class Outgoing:
         """Send more of the rest; True when nothing is left. Raises OSError when the client is gone."""
         del self.unsent[: self._sent(memoryview(self.unsent)[:SEND_BYTES].tobytes())]
         return not self.unsent
+
+    def _wait(self, until: float) -> None:
+        """Send until half of what may wait is left. Raises OSError when the client reads too slowly or is gone."""
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLOUT)
+        while len(self.unsent) > MAX_UNSENT // 2:
+            left = until - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, "the client reads too slowly")
+            self.flush()
 
     def _sent(self, data: bytes) -> int:
         try:
@@ -109,7 +132,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(cfg, sock, client, server)
         self.sock = Outgoing(sock)
         self._linger = linger
-        self.framing = Framing(MAX_BYTES)
+        self.framing = Framing(MAX_BYTES, LARGER)
         self.ends_at = 0.0
         self.told_to_go_on = False
         self.drained = 0
@@ -125,7 +148,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         rest = bytes(self.framing.data[self.framing.end :]) if self.framing.end is not None else b""
         if self.parser is not None:
             rest = self.parser.unreader.take_rest() + rest
-        self.framing = Framing(MAX_BYTES)
+        self.framing = Framing(MAX_BYTES, LARGER)
         self.ends_at = ends_at
         self.told_to_go_on = False
         if rest:

@@ -68,6 +68,9 @@ def _settings(settings: Settings) -> Finding:
     notes = []
     if not settings.pacs:
         notes.append("CONSILIUM_PACS is empty: results are not sent back")
+    for one in settings.pacs:
+        if one.commitment and settings.calling_aes and one.ae_title not in settings.calling_aes:
+            notes.append(f"{one.name} may not answer about storage commitment: CONSILIUM_CALLING_AES lacks its AE")
     if not settings.patient_issuers:
         notes.append("CONSILIUM_PATIENT_ISSUERS is empty: results match no patient of a record system")
     return Finding("; ".join(notes), wrong=False)

@@ -5,7 +5,8 @@ whether waiting for more can help; what is strange "ends" at once, and the parse
 """
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from types import MappingProxyType
 
 MAX_HEAD_BYTES = 128 << 10
 MAX_LINE_BYTES = 8190
@@ -24,16 +25,16 @@ class Framing:
 
     data: everything fed. end: how many bytes of it are the request; None while more is to come. refused: the
     status to answer with at once. awaits_continue: a whole head is here whose body waits for our word (100).
+    larger: how a request line may begin -> the limit of its body, where that is not max_body_bytes.
     """
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, larger: Mapping[bytes, int] = MappingProxyType({})) -> None:
         self.data = bytearray()
         self.end: int | None = None
         self.refused: int | None = None
         self.awaits_continue = False
         self._max_body = max_body_bytes
-        # Crumbs and trailers come on top of the body.
-        self._max_bytes = max_body_bytes + (max_body_bytes >> 2) + MAX_HEAD_BYTES
+        self._larger = larger
         self._steps = self._until_end()
 
     def feed(self, piece: bytes) -> None:
@@ -43,7 +44,8 @@ class Framing:
             next(self._steps)
         except StopIteration as stop:
             self.end = stop.value
-        if self.end is None and len(self.data) > self._max_bytes:
+        # Crumbs and trailers come on top of the body.
+        if self.end is None and len(self.data) > self._max_body + (self._max_body >> 2) + MAX_HEAD_BYTES:
             self.end = len(self.data)
 
     def request(self) -> memoryview:
@@ -54,6 +56,9 @@ class Framing:
         head = yield from self._head_end()
         if self.refused is not None:
             return len(self.data)
+        for start, limit in self._larger.items():
+            if self.data.startswith(start):
+                self._max_body = limit
         text = b"\n" + self.data[:head].lower()
         body = head + 4
         lengths = [value.strip() for value in _LENGTH.findall(text)]

@@ -4,14 +4,16 @@ from typing import Any
 
 from sqlalchemy import select
 
-from clinical.errors import NotFound
+from clinical.errors import NotFound, PreconditionMissing
 from consilium.settings import Settings
 from consilium.wiring import House
-from record_store import deliveries, readings
+from dicom_node.status import in_words
+from record_store import deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.instances import HELD, release_study
+from record_store.instances import HELD, OPEN, release_study, study_row
 from record_store.jobs import JobClient
+from record_store.study_history import find_study
 from record_store.tables import study, study_job
 
 Row = dict[str, Any]
@@ -44,6 +46,30 @@ def release_held_study(settings: Settings, study_digest: str) -> None:
             raise NotFound("no held study has this digest; 'consilium studies' lists them")
         append_audit(
             conn, at=house.now(), action="study-released", outcome="open", actor="operator", subject=study_digest
+        )
+
+
+def force_study(settings: Settings, named: str) -> None:
+    """Say that an open study is complete as it is: a worker closes it at once. named: its UID or digest.
+
+    Raises NotFound when it is unknown, PreconditionMissing when it is not open.
+    """
+    house = House(settings)
+    with house.db.write() as conn:
+        uid = find_study(conn, named)
+        row = None if uid is None else study_row(conn, uid)
+        if row is None:
+            raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+        if row.state != OPEN:
+            raise PreconditionMissing(f"the study is {row.state}, so there is nothing to wait for")
+        append_audit(
+            conn,
+            at=house.now(),
+            action="study-forced",
+            outcome="open",
+            actor="operator",
+            subject=digest(row.study_uid),
+            detail={"revision": row.revision},
         )
 
 
@@ -90,8 +116,9 @@ def list_deliveries(settings: Settings, state: str | None) -> list[Row]:
             "object": digest(one.sop_instance_uid),
             "destination": one.destination,
             "state": one.state,
+            "commitment": one.commitment,
             "attempts": one.attempts,
-            "status": None if one.last_status is None else f"0x{one.last_status:04X}",
+            "status": None if one.last_status is None else f"0x{one.last_status:04X} {in_words(one.last_status)}",
             "problem": one.last_problem,
         }
         for one in found
@@ -106,3 +133,17 @@ def resend_dead(settings: Settings) -> int:
         for one in dead:
             deliveries.resend(conn, one.sop_instance_uid, one.destination, house.now())
     return len(dead)
+
+
+def list_quarantined(settings: Settings) -> list[Row]:
+    """Return the digests of the images that are set aside because they ended their decoder."""
+    with House(settings).db.read() as conn:
+        return [{"image": one} for one in quarantine.quarantined(conn)]
+
+
+def release_quarantined(settings: Settings, image_digest: str) -> None:
+    """Let an image that is set aside be tried again. Raises NotFound when none has this digest."""
+    house = House(settings)
+    with house.db.write() as conn:
+        if not quarantine.release(conn, image_digest, house.now()):
+            raise NotFound("no image that is set aside has this digest; 'consilium quarantine' lists them")

@@ -1,7 +1,7 @@
 """One reading, all its results, in one transaction: the store, the FHIR API and the way to the archives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
 from clinical.uids import tracking_uid
+from consilium.rules import NO_RULES, Rules, send_decision
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.patient import GENDER, Demographics
@@ -38,13 +39,18 @@ HEADER_TAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """What one job publishes, in the caller's write transaction."""
+    """What one job publishes, in the caller's write transaction.
+
+    kinds_for: the kinds of objects that a destination gets; all that were made where it says nothing.
+    """
 
     conn: Connection
     job: JobRow
     now: datetime
     destinations: tuple[str, ...]
     patient_id: Callable[[PatientKey], str]
+    kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: Rules = NO_RULES
 
     def run(self, made: Json, headers: Mapping[str, Dataset]) -> int:
         """Write everything and return the number of findings.
@@ -112,7 +118,9 @@ class Publishing:
             created_at=self.job.created_at,
         )
         readings.add_result_object(self.conn, row)
-        for destination in self.destinations:
+        for destination in send_decision(self.rules, item["kind"], self.job.model, self.destinations).to:
+            if item["kind"] not in self.kinds_for.get(destination, (item["kind"],)):
+                continue
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)
 
 
@@ -144,4 +152,4 @@ def study_facts_of(header: Dataset) -> StudyFacts:
 
 
 def _instance(made: Json) -> Instance:
-    return Instance(made["sop"], made["sop_class"], made["series"], made["kind"])
+    return Instance(made["sop"], made["sop_class"], made["series"], made.get("modality") or made["kind"])

@@ -51,6 +51,7 @@ def run_dicom(settings: Settings) -> int:
     parent = os.getppid()
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
+    from consilium.committing import answers_of  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
     from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
 
@@ -58,6 +59,9 @@ def run_dicom(settings: Settings) -> int:
         if isinstance(seen, StoreSeen):
             metrics.INSTANCES.labels(f"0x{seen.status:04X}").inc()
             metrics.INSTANCE_BYTES.inc(seen.size)
+
+    def delivered(destination: str, state: str) -> None:
+        metrics.DELIVERIES.labels(destination, state).inc()
 
     house.blobs.sweep(STALE_PART_S)
     scp = StorageScp(
@@ -75,6 +79,7 @@ def run_dicom(settings: Settings) -> int:
         issuers=house.issuers,
         now=house.now,
         observe=observe,
+        reports=answers_of(house, delivered).take if any(one.commitment for one in settings.pacs) else None,
     )
     try:
         port = scp.start()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -97,20 +97,40 @@ DatabaseUrl = Annotated[
     ),
 ]
 BlobUrl = Annotated[str, _matching("file:///.|s3://[^/]", "file:///absolute/folder or s3://bucket/prefix")]
+# A test holds these equal to dicom_node.results.ENCODERS, whose import takes most of a second.
+ResultKind = Literal["SEG", "SR", "SEG-FRACTIONAL", "SR-VIEWER", "SC", "KO", "PDF", "PM"]
 AeTitle = Annotated[str, BeforeValidator(_ae_title)]
 ModelKey = Annotated[str, BeforeValidator(_model_key)]
 BaseUrl = Annotated[str, BeforeValidator(_origin)]
 
 
 class PacsDestination(BaseModel):
-    """A node that results are sent to by C-STORE."""
+    """A node that results are sent to: by C-STORE, or by STOW-RS when it has a stow_url.
+
+    results: the kinds that it gets, of those that CONSILIUM_RESULTS makes; all of them when it does not say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    host: str
-    port: int = Field(ge=1, le=65535)
-    ae_title: AeTitle
+    host: str = ""
+    port: int = Field(default=104, ge=1, le=65535)
+    ae_title: AeTitle | None = None
+    stow_url: BaseUrl | None = None
+    stow_token: SecretStr | None = Field(default=None, min_length=1)
+    results: tuple[ResultKind, ...] | None = None
+    commitment: bool = False
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        node = bool(self.host) and self.ae_title is not None and "port" in self.model_fields_set
+        if self.stow_url is None and not node:
+            raise ValueError("expected host, port and ae_title, or stow_url")
+        if self.stow_url is not None and (self.host or self.ae_title or self.commitment):
+            raise ValueError("expected stow_url or a DICOM node (host, port, ae_title, commitment), not both")
+        if self.stow_token is not None and not (self.stow_url or "").startswith("https://"):
+            raise ValueError("expected an https address as stow_url where there is a stow_token")
+        return self
 
 
 class BodyPart(BaseModel):

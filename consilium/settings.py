@@ -8,7 +8,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -30,11 +30,15 @@ from consilium.setting_values import (
     DatabaseUrl,
     ModelKey,
     PacsDestination,
+    ResultKind,
     from_json,
     known_hooks,
     known_services,
     legal_origins,
 )
+
+if TYPE_CHECKING:
+    from consilium.rules import Rules
 
 PREFIX = "CONSILIUM_"
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
@@ -83,6 +87,8 @@ class Settings(BaseSettings):
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
+    viewer_dir: Path | None = None
+    viewer_links: bool = False
     smart_viewer_url: BaseUrl | None = None
     model_cards_url: BaseUrl | None = None
     alert_hygiene: Annotated[AlertHygiene, BeforeValidator(from_json)] | None = None
@@ -99,10 +105,13 @@ class Settings(BaseSettings):
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
+    rules_file: Path | None = None
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
+    results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
     delivery_attempts: int = Field(default=8, ge=1, le=100)
     delivery_first_wait_s: float = Field(default=5.0, gt=0, le=3600)
+    commitment_wait_s: float = Field(default=600.0, gt=0, le=86_400)
 
     worker_slots: int = Field(default=2, ge=1, le=64)
     executor_id: str = Field(default="worker-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
@@ -136,6 +145,12 @@ class Settings(BaseSettings):
                 read(self.cds_issuers_file, production=self.profile == "production")
             except IssuersWrong as exc:
                 raise ValueError("\n".join(f"{PREFIX}CDS_ISSUERS_FILE: {line}" for line in exc.lines)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _rules_can_be_used(self) -> Self:
+        if self.rules_file is not None:
+            self.rules()
         return self
 
     @model_validator(mode="after")
@@ -175,6 +190,18 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(missing))
         return self
 
+    def rules(self) -> "Rules":
+        """Return the rules of CONSILIUM_RULES_FILE, or those that let everything go everywhere."""
+        from consilium.rules import NO_RULES, RulesWrong, read_rules  # noqa: PLC0415 - only who has rules pays
+
+        if self.rules_file is None:
+            return NO_RULES
+        models = [path.parent.name for path in self.models.glob("*/manifest.json")]
+        try:
+            return read_rules(self.rules_file, models=models, destinations=[one.name for one in self.pacs])
+        except RulesWrong as exc:
+            raise ValueError("\n".join(f"{PREFIX}RULES_FILE: {line}" for line in exc.lines)) from None
+
     @property
     def database(self) -> str:
         """The database URL: the setting, or a SQLite file in the data folder."""
@@ -194,6 +221,11 @@ class Settings(BaseSettings):
             return self.models_dir
         packaged = Path(__file__).parent / "models"
         return packaged if packaged.is_dir() else Path(__file__).parents[1] / "models"
+
+    @property
+    def viewer(self) -> Path:
+        """The mounted viewer's folder, which may be absent: the setting, or where `make viewer` puts it."""
+        return self.viewer_dir or Path(__file__).parents[1] / "build" / "viewer"
 
 
 class _Environment(PydanticBaseSettingsSource):

@@ -10,10 +10,10 @@ import hashlib
 import io
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
@@ -23,15 +23,16 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
-from clinical.finding import Reading, ReadingMask
+from clinical.finding import ReadingMask
 from clinical.identity import IssuerTable, PatientKey
-from clinical.uids import derived_uid, tracking_uid
+from consilium.decoding import decode
+from consilium.encoding import USUAL_RESULTS, Encoding
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
-from dicom_node.anatomy import BodyPartRule, with_anatomic_regions, with_site_knowledge
-from dicom_node.header import Header, read_stored_header
+from consilium.rules import NO_RULES, Rules
+from consilium.selection import Selecting
+from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
-from dicom_node.series import NOT_MEANT, eligible
 from fhir_adapters.records import record_of
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
@@ -41,15 +42,10 @@ from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import InstanceRow, instances_of, study_row
-from record_store.reading_json import from_json, to_json
+from record_store.instances import instances_of, study_row
+from record_store.reading_json import to_json
 from record_store.readings import JobRow
 
-if TYPE_CHECKING:
-    from dicom_node.results import Encoder, ResultContext
-
-MANUFACTURER = "Consilium"
-STRANGER = "it names another patient than its study"
 log = structlog.get_logger()
 Json = dict[str, Any]
 Step = Callable[[str, Json], Json]
@@ -72,6 +68,9 @@ class StudySteps:
     issuers: joins the images' patients to the study's. destinations: names of the archives that results go
     back to.
     patient_id: derives the FHIR id of a patient that we add. body_parts: what the site knows of its senders.
+    rules: of the site (docs/rules.md).
+    results: kinds of DICOM objects that are made. kinds_for: of these, the ones that a destination gets; all of
+    them where it says nothing.
     """
 
     db: Database
@@ -88,6 +87,9 @@ class StudySteps:
     model_timeout_s: float = 120.0
     drift: DriftObserver = field(default_factory=NoDrift)
     body_parts: tuple[BodyPartRule, ...] = ()
+    rules: Rules = NO_RULES
+    results: tuple[str, ...] = USUAL_RESULTS
+    kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def in_order(self) -> tuple[tuple[str, Step], ...]:
         """Return the steps with the names that the job engine records them by."""
@@ -105,18 +107,14 @@ class StudySteps:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
-        manifest = self._manifest(job)
-        rule = choose(READERS, manifest).rule(manifest)
-        objects = {row.sop_instance_uid: row.sha256 for row in rows}
-        headers = [self._stored_header(row) for row in rows]
-        same = [header for header in headers if study and self._patient_of(header) == study.patient]
-        selection = eligible(same, rule)
-        reasons = sorted({reason for _, reason in selection.left_out} | ({STRANGER} if same != headers else set()))
-        log.info("images chosen", job=job_key[:12], count=len(selection.read), reasons=reasons)
+        selecting = Selecting(self.blobs, self.issuers, self.body_parts, self.rules)
+        images = [selecting.image(row) for row in rows]
+        chosen = selecting.select(study.patient if study else None, images, self._manifest(job))
+        log.info("images chosen", job=job_key[:12], count=len(chosen.read), reasons=chosen.reasons)
         return {
-            "images": [objects[header.sop_instance_uid] for header in selection.read],
-            "left_out": reasons,
-            "meant": bool(selection.read) or not NOT_MEANT.issuperset(reasons),
+            "images": [image.row.sha256 for image in chosen.read],
+            "left_out": chosen.reasons,
+            "meant": chosen.meant,
         }
 
     def infer(self, job_key: str, before: Json) -> Json:
@@ -146,7 +144,10 @@ class StudySteps:
         """Write each reading as DICOM objects."""
         with self.db.read() as conn:
             job = _job(conn, job_key)
-        objects = [found for item in before["readings"] for found in self._encode(job, item)]
+        encoding = Encoding(
+            self.db, self.blobs, self.decoder, self.results, self.software_version, self.device_serial
+        )
+        objects = [made for item in before["readings"] for made in encoding.run(job, item)]
         return before | {"objects": objects}
 
     def publish(self, job_key: str, before: Json) -> Json:
@@ -154,7 +155,9 @@ class StudySteps:
         headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
         with self.db.write() as conn:
             job = _job(conn, job_key)
-            publishing = Publishing(conn, job, self.now(), self.destinations, self.patient_id)
+            publishing = Publishing(
+                conn, job, self.now(), self.destinations, self.patient_id, self.kinds_for, self.rules
+            )
             findings = publishing.run(before, headers)
         self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
         log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)
@@ -202,7 +205,7 @@ class StudySteps:
         record: Callable[[], list[Resource]],
     ) -> Json:
         with self.blobs.local_path(sha256) as path:
-            decoded = self.decoder.read(path)
+            decoded = decode(self.db, self.decoder, sha256, path, self.now())
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
         reading, mask = reader.read(look)
         reading = replace(reading, degraded=bool(look.makeshift))
@@ -218,54 +221,6 @@ class StudySteps:
         with self.db.read() as conn:
             study = study_row(conn, job.study_uid)
             return list(record_of(conn, study.patient)) if study and study.patient else []
-
-    def _encode(self, job: JobRow, item: Json) -> list[Json]:
-        reading = from_json(item["reading"].encode())
-        mask = _unpacked(self.blobs.get(item["mask"]))
-        with self.blobs.local_path(item["image"]) as path:
-            source = dcmread(path, stop_before_pixels=True)
-        # highdicom takes most of a second to import: the worker is ready before that, see `warm`.
-        from dicom_node.results import ENCODERS  # noqa: PLC0415
-
-        objects = []
-        for encoder in ENCODERS:
-            context = self._context(job, reading, item["reading_id"], encoder)
-            made = encoder.encode(reading, mask, source, context)
-            if made is not None:
-                objects.append(self._stored(encoder.kind, item["reading_id"], made))
-        return objects
-
-    def _stored(self, kind: str, reading_id: str, made: Dataset) -> Json:
-        return {
-            "kind": kind,
-            "reading_id": reading_id,
-            "sop": str(made.SOPInstanceUID),
-            "sop_class": str(made.SOPClassUID),
-            "series": str(made.SeriesInstanceUID),
-            "sha256": self.blobs.put(_part10(made)).sha256,
-        }
-
-    def _context(self, job: JobRow, reading: Reading, reading_id: str, encoder: "Encoder") -> "ResultContext":
-        from dicom_node.results import ResultContext  # noqa: PLC0415
-
-        return ResultContext(
-            sop_instance_uid=derived_uid(encoder.kind, reading_id),
-            series_instance_uid=derived_uid(encoder.kind, "series", reading_id),
-            series_number=encoder.series_number,
-            tracking_uids={one.number: tracking_uid(reading_id, one.number) for one in reading.findings},
-            manufacturer=MANUFACTURER,
-            software_version=self.software_version,
-            device_serial=self.device_serial,
-            created=job.created_at,
-        )
-
-    def _patient_of(self, header: Header) -> PatientKey | None:
-        return self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id)
-
-    def _stored_header(self, row: InstanceRow) -> Header:
-        with self.blobs.local_path(row.sha256) as path:
-            header = with_anatomic_regions(read_stored_header(path), path)
-        return with_site_knowledge(header, row.calling_ae, self.body_parts)
 
     def _header(self, sha256: str) -> Dataset:
         with self.blobs.local_path(sha256) as path:
@@ -290,13 +245,3 @@ def _packed(mask: ReadingMask) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, mask.labels, allow_pickle=False)
     return zlib.compress(buffer.getvalue())
-
-
-def _unpacked(data: bytes) -> ReadingMask:
-    return ReadingMask(np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False))
-
-
-def _part10(ds: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()

@@ -3,9 +3,13 @@
 import secrets
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from flask import g
+
 import cds.services
+import dicom_node.web
 from cds.links import LinkSigner
 from cds.services import bench
 from consilium import health, metrics
@@ -15,9 +19,13 @@ from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
 from consilium.settings import Settings
 from consilium.wiring import House
+from dicom_node.intake import Intake
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from consilium.explain.reader import Explainer
 
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
@@ -37,12 +45,32 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),
+        dicomweb=_archive(house),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
+        viewer=settings.viewer,
         bearer_token=_bearer_token(settings),
+    )
+
+
+def _archive(house: House) -> dicom_node.web.Archive:
+    def classes() -> frozenset[str] | None:
+        from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415 - pynetdicom, for who stores only
+
+        return None if house.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
+
+    return dicom_node.web.Archive(
+        db=house.db,
+        blobs=house.blobs,
+        root=f"{house.base_url}{dicom_node.web.ROOT}",
+        scope=lambda: g.get("dicom_study"),
+        intake=Intake(house.db, house.blobs, house.issuers, house.now),
+        classes=classes,
+        low_water_bytes=house.low_water_bytes,
+        decoder=lambda: house.decoder,
     )
 
 
@@ -59,7 +87,14 @@ def _pages(
         manifests=lambda: _manifests(engine),
         root=urlsplit(house.base_url).path,
         facts={"ae_title": settings.ae_title, "dicom_port": settings.dicom_port},
+        explainer=lambda: _explainer(house, engine),
     )
+
+
+def _explainer(house: House, engine: LocalEngine) -> "Explainer":
+    from consilium.explain.reader import explainer_of  # noqa: PLC0415 - pydicom takes time that most workers save
+
+    return explainer_of(house, engine)
 
 
 def _links(house: House) -> LinkSigner:
@@ -72,6 +107,7 @@ def _links(house: House) -> LinkSigner:
         viewer=settings.smart_viewer_url,
         model_cards=settings.model_cards_url,
         icon=f"{house.base_url}/static/icon.png",
+        studies=settings.viewer_links,
     )
 
 

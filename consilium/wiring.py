@@ -16,9 +16,12 @@ from consilium.keys import derived_key, master_key
 from consilium.settings import Settings
 from record_store.blobs import Blobs, open_blobs
 from record_store.database import Database, open_database
+from record_store.deliveries import RetryPolicy
 from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
+    from consilium.selection import Selecting
+    from dicom_node.destinations import Destination
     from dicom_node.pixels import DecodeLimits, Decoder
     from model_runtime.engine import Placement
     from model_runtime.library import Library
@@ -59,6 +62,31 @@ class House:
     def key(self) -> bytes:
         """The server's secret."""
         return master_key(self.settings)
+
+    @cached_property
+    def destinations(self) -> "dict[str, Destination]":
+        """The archives that results go to, by name."""
+        from dicom_node.destinations import Destination  # noqa: PLC0415
+
+        return {
+            one.name: Destination(
+                one.name,
+                one.host,
+                one.port,
+                one.ae_title or "",
+                one.commitment,
+                one.stow_url,
+                one.stow_token.get_secret_value() if one.stow_token else None,
+            )
+            for one in self.settings.pacs
+        }
+
+    @property
+    def delivery_retry(self) -> RetryPolicy:
+        """How often and how patiently a result is sent."""
+        return RetryPolicy(
+            max_attempts=self.settings.delivery_attempts, first_s=self.settings.delivery_first_wait_s
+        )
 
     @property
     def low_water_bytes(self) -> int:
@@ -104,6 +132,15 @@ class House:
         from dicom_node.pixels import Decoder  # noqa: PLC0415
 
         return Decoder(self.decode_limits)
+
+    @cached_property
+    def selecting(self) -> "Selecting":
+        """What chooses images for models: by the site's rules and what it knows of its senders."""
+        from consilium.selection import Selecting  # noqa: PLC0415
+        from dicom_node.anatomy import BodyPartRule  # noqa: PLC0415
+
+        known = (BodyPartRule(one.body_part, one.calling_ae, one.description) for one in self.settings.body_parts)
+        return Selecting(self.blobs, self.issuers, tuple(known), self.settings.rules())
 
     def patient_id(self, key: PatientKey) -> str:
         """Return the FHIR id of a patient that we add: keyed, so that it cannot be guessed from the number."""

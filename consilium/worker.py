@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -18,16 +17,19 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import ClinicalError, Fault, NotFound
+from consilium.completing import Completing, Expected
+from consilium.fallback import stand_in
+from consilium.rules.completion import CompleteRule
 from dicom_node.scu import Destination, SendOutcome
 from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
-from record_store import deliveries, readings
+from record_store import commitments, deliveries, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.deliveries import Delivery, RetryPolicy
-from record_store.instances import ClosedStudy, close_study, due_studies, hold_study, modalities_of
+from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of
 from record_store.jobs import JobClient
 
 log = structlog.get_logger()
@@ -95,32 +97,42 @@ def models_problem(engine: Engine, required: Collection[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """When a study is complete and which models read it. models: raises while all studies must stay open."""
+    """When a study is complete and which models read it. models: raises while all studies must stay open.
+
+    hold: why a study must wait for a person, given its UID and the modalities that models read; None when not.
+    rules, expected: what else than quiet time makes a study complete, see `consilium.completing`.
+    """
 
     db: Database
     jobs: JobClient
     models: Callable[[], ImageModels]
     quiet_s: float
     now: Clock
+    hold: Callable[[str, Collection[str]], str | None] = lambda _study_uid, _modalities: None
+    rules: tuple[CompleteRule, ...] = ()
+    expected: Expected | None = None
 
     def once(self) -> int:
-        """Close what has been quiet, add its jobs in the same transaction, then enqueue; return how many.
+        """Close what is complete, add its jobs in the same transaction, then enqueue; return how many.
 
         Raises Fault when studies stay open because a model of their modality is broken, after closing the others.
         """
-        quiet_before = self.now() - timedelta(seconds=self.quiet_s)
+        completing = Completing(self.quiet_s, self.rules, self.expected)
         with self.db.read() as conn:
-            due = {uid: modalities_of(conn, uid) for uid in due_studies(conn, quiet_before)}
+            due = [(one, modalities_of(conn, one.study_uid)) for one in completing.due(conn, self.now())]
         models = self.models() if due else ImageModels((), {})
         waiting: set[str] = set()
-        for study_uid, modalities in due.items():
+        for study, modalities in due:
             problems = {models.broken[modality] for modality in modalities & models.broken.keys()}
             if problems:
                 waiting |= problems
                 continue
+            read = {one for manifest in models.ready for one in manifest.modalities} & modalities
+            # Asked before the transaction, as headers take time: an image that comes meanwhile keeps it open.
+            held = self.hold(study.study_uid, read) if read else None
             with self.db.write() as conn:
-                closed = close_study(conn, study_uid, quiet_before)
-                keys = [] if closed is None else self._add_jobs(conn, closed, models.ready)
+                closed = close_study(conn, study.study_uid, study.received_before)
+                keys = [] if closed is None else self._add_jobs(conn, closed, models.ready, held, study.why)
             for key in keys:
                 self.jobs.enqueue(key, {})
         if waiting:
@@ -135,11 +147,18 @@ class Closing:
             self.jobs.enqueue(key, {})
         return len(queued)
 
-    def _add_jobs(self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest]) -> list[str]:
+    def _add_jobs(
+        self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest], held: str | None, why: str
+    ) -> list[str]:
         now = self.now()
         if closed.patient is None:
             hold_study(conn, closed.study_uid, NO_PATIENT)
-            self._audit(conn, closed, "study-held", "no-patient", 0)
+            self._audit(conn, closed, "study-held", "no-patient", 0, NO_PATIENT)
+            return []
+        if held is not None:
+            hold_study(conn, closed.study_uid, held)
+            self._audit(conn, closed, "study-held", "interlock", 0, held)
+            log.warning("study held", study=digest(closed.study_uid), reason=held)
             return []
         modalities = modalities_of(conn, closed.study_uid)
         keys = []
@@ -158,11 +177,13 @@ class Closing:
             )
             if readings.add_job(conn, row):
                 keys.append(key)
-        self._audit(conn, closed, "study-closed", "queued" if keys else "nothing-to-do", len(keys))
+        self._audit(conn, closed, "study-closed", "queued" if keys else "nothing-to-do", len(keys), why)
         log.info("study closed", study=digest(closed.study_uid), revision=closed.revision, count=len(keys))
         return keys
 
-    def _audit(self, conn: Connection, closed: ClosedStudy, action: str, outcome: str, jobs: int) -> None:
+    def _audit(
+        self, conn: Connection, closed: ClosedStudy, action: str, outcome: str, jobs: int, why: str
+    ) -> None:
         append_audit(
             conn,
             at=self.now(),
@@ -170,7 +191,7 @@ class Closing:
             outcome=outcome,
             actor="worker",
             subject=digest(closed.study_uid),
-            detail={"revision": closed.revision, "jobs": jobs},
+            detail={"revision": closed.revision, "jobs": jobs, "why": why},
         )
 
 
@@ -232,14 +253,22 @@ class Delivering:
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         with self.db.write() as conn:
+            instead = None
+            if outcome.class_refused:
+                instead = stand_in(conn, delivery.sop_instance_uid, delivery.destination, self.now())
+            problem = outcome.problem if instead is None else f"{outcome.problem}; {instead} is sent in its place"
             state = deliveries.record_outcome(
                 conn,
                 delivery.delivery_id,
                 status=outcome.status,
-                problem=outcome.problem,
+                problem=problem,
                 now=self.now(),
                 retry=self.retry,
+                final=instead is not None or not outcome.may_pass,
             )
+            destination = self.destinations.get(delivery.destination)
+            if state == deliveries.SENT and destination is not None and destination.commitment:
+                commitments.want(conn, delivery.delivery_id, self.now())
             append_audit(
                 conn,
                 at=self.now(),
@@ -260,7 +289,7 @@ class Delivering:
             result=state,
             attempt=delivery.attempts,
             dimse_status=outcome.status,
-            problem=outcome.problem,
+            problem=problem,
         )
 
 

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from clinical.uids import random_uid
 from consilium import __version__, metrics
+from consilium.committing import Committing, answers_of
+from consilium.holding import Holding
+from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.wiring import House
 from consilium.worker import (
@@ -21,8 +25,8 @@ from consilium.worker import (
     models_problem,
 )
 from dicom_node.anatomy import BodyPartRule
+from dicom_node.commitment import ask
 from dicom_node.pixels import Decoder
-from dicom_node.scu import Destination, send
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
 from record_store import readings, sent_cards
@@ -30,6 +34,8 @@ from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
 from record_store.jobs import JobClient, JobEngine
 
+COMMITMENT_ASKS = 12
+COMMITMENT_POLL_S = 0.5
 DRAIN_S = 6
 MEASURE_S = 5.0
 PURGE_S = 3600.0
@@ -89,6 +95,10 @@ class _Counting:
             metrics.STUDY_SECONDS.labels(model).observe(seconds)
 
 
+def _delivered(destination: str, state: str) -> None:
+    metrics.DELIVERIES.labels(destination, state).inc()
+
+
 def _measure(house: House, models: LocalEngine) -> int:
     """Set the gauges that nobody's request would."""
     for state in models.ready():
@@ -119,6 +129,8 @@ def build_worker(house: House) -> Worker:
         now=house.now,
         issuers=house.issuers,
         destinations=tuple(one.name for one in settings.pacs),
+        results=settings.results,
+        kinds_for={one.name: one.results for one in settings.pacs if one.results is not None},
         patient_id=house.patient_id,
         software_version=__version__,
         device_serial=settings.ae_title,
@@ -127,6 +139,7 @@ def build_worker(house: House) -> Worker:
         body_parts=tuple(
             BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts
         ),
+        rules=settings.rules(),
     )
     engine = JobEngine(
         house.db,
@@ -148,22 +161,35 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         models=lambda: image_models(models, settings.required_models),
         quiet_s=settings.study_quiet_s,
         now=house.now,
+        hold=Holding(house.db, house.selecting, settings.rules().hold).reason,
+        rules=settings.rules().complete,
     )
     delivering = Delivering(
         db=house.db,
         blobs=house.blobs,
-        destinations={one.name: Destination(one.name, one.host, one.port, one.ae_title) for one in settings.pacs},
+        destinations=house.destinations,
         calling_ae=settings.ae_title,
-        retry=RetryPolicy(max_attempts=settings.delivery_attempts, first_s=settings.delivery_first_wait_s),
+        retry=house.delivery_retry,
         now=house.now,
-        send=send,
-        observe=lambda destination, state: metrics.DELIVERIES.labels(destination, state).inc(),
+        send=send_anyhow,
+        observe=_delivered,
+    )
+    committing = Committing(
+        db=house.db,
+        destinations=house.destinations,
+        calling_ae=settings.ae_title,
+        retry=RetryPolicy(max_attempts=COMMITMENT_ASKS, first_s=settings.commitment_wait_s, ceiling_s=86_400),
+        now=house.now,
+        new_uid=random_uid,
+        ask=ask,
+        take=answers_of(house, _delivered).take,
     )
     return (
         Loop("close", closing.once, CLOSER_POLL_S),
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         Loop("deliver", delivering.once, DELIVERY_POLL_S),
+        Loop("commit", committing.once, COMMITMENT_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
     )
 

@@ -14,15 +14,16 @@ import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import gdcm
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit, UltrasoundImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 
 from clinical.errors import ClinicalError, IncorrectInput, Unsupported
-from dicom_node.grey import check_declared, grey_of, spacing_of
+from dicom_node.declared import check_declared
+from dicom_node.frames import read_image, stored_frame
+from dicom_node.functional_groups import of_frame
+from dicom_node.grey import grey_of, spacing_of
 from dicom_node.ultrasound import Region, refuse_declared_colour, regions_of
 
 _HEADER_GROUPS = frozenset((0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040))
@@ -42,7 +43,7 @@ def main() -> None:
 def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     _limit(request["cpu_s"], request["memory_bytes"])
     try:
-        head, parts = _decode(Path(request["path"]), request["max_pixels"])
+        head, parts = _decode(request)
     except ClinicalError as error:
         head, parts = {"error": error.category, "message": error.message}, []
     except NotImplementedError:
@@ -65,15 +66,17 @@ def _limit(cpu_s: float, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _decode(path: Path, max_pixels: int) -> tuple[dict[str, Any], list[bytes]]:
-    ds = pydicom.dcmread(path)
-    check_declared(ds, max_pixels)
+def _decode(request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    ds = read_image(Path(request["path"]), request["memory_bytes"] // 2)
+    check_declared(ds, request["max_pixels"], request["frame"])
     regions = _regions(ds)
-    stored = _stored(path, ds)
+    index = (request["frame"] or 1) - 1
+    stored = stored_frame(ds, index)
     if stored.shape[:2] != (ds.Rows, ds.Columns):
         raise IncorrectInput("the decoded image has another size than it declares")
-    grey = grey_of(stored, ds, regions)
-    spacing = spacing_of(ds, regions)
+    flat = of_frame(ds, index)
+    grey = grey_of(stored, flat, regions)
+    spacing = spacing_of(flat, regions)
     head = {
         "rows": int(ds.Rows),
         "columns": int(ds.Columns),
@@ -91,23 +94,6 @@ def _regions(ds: Dataset) -> tuple[Region, ...]:
         return ()
     refuse_declared_colour(ds)
     return regions_of(ds)
-
-
-def _stored(path: Path, ds: Dataset) -> NDArray[np.generic]:
-    """Return the stored values of the one frame.
-
-    pydicom refuses JPEG Extended of 12 bits to every decoder that it knows; gdcm's own reader decodes it,
-    with the same values as dcmtk.
-    """
-    if ds.file_meta.TransferSyntaxUID != JPEGExtended12Bit or ds.BitsStored <= 8:
-        return ds.pixel_array
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    if not reader.Read():
-        raise IncorrectInput(_UNREADABLE)
-    # Its char* arrives as text.
-    data = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(data, "<u2").reshape(ds.Rows, ds.Columns)
 
 
 def _header_of(ds: Dataset) -> bytes:

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UltrasoundImageStorage
 
-from clinical.errors import IncorrectInput, Unsupported
+from clinical.errors import IncorrectInput
 from clinical.image import SpacingOrigin
-from dicom_node.ultrasound import COLOUR_INTERPRETATIONS, Region, grey_from_colour, spacing_of_regions
+from dicom_node.attributes import integer, numbers
+from dicom_node.declared import is_grey_in_colour
+from dicom_node.syntaxes import NATIVE
+from dicom_node.ultrasound import Region, grey_from_colour, spacing_of_regions
 
 _Whole = NDArray[np.signedinteger[Any]]
-_LOSSLESS_NATIVE = frozenset(
-    ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-)
+
+
+_PROJECTIONS = frozenset(("CR", "DX", "MG", "XA", "RF", "RG", "IO", "PX"))
+_SAME = 1e-4  # two spacings that were written with different numbers of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +34,6 @@ class Grey:
     padding: NDArray[np.bool_] | None
 
 
-def check_declared(ds: Dataset, max_pixels: int) -> None:
-    """Refuse what this reader does not read, from the header alone, before anything is allocated.
-
-    Raises Unsupported with the reason; IncorrectInput when the declaration contradicts itself or is too big.
-    """
-    if not any(name in ds for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise Unsupported("the object holds no pixel data")
-    if "PixelData" not in ds:
-        raise Unsupported("floating point pixel data is not read")
-    if _integer(ds, "NumberOfFrames", 1) > 1:
-        raise Unsupported("multi-frame images are not read yet")
-    samples = _integer(ds, "SamplesPerPixel", 1)
-    if not is_grey_in_colour(ds):
-        if samples != 1:
-            raise Unsupported("colour images are not read")
-        if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
-            raise Unsupported("only MONOCHROME1 and MONOCHROME2 images are read")
-    rows, columns = _integer(ds, "Rows", 0), _integer(ds, "Columns", 0)
-    if rows < 1 or columns < 1:
-        raise IncorrectInput("the image declares no rows or no columns")
-    if rows * columns > max_pixels:
-        raise IncorrectInput("the image declares more pixels than are allowed")
-    allocated, stored = _integer(ds, "BitsAllocated", 0), _integer(ds, "BitsStored", 0)
-    if allocated not in {8, 16, 32}:
-        raise Unsupported("images of 8, 16 or 32 bits allocated are read")
-    if not 1 <= stored <= allocated or not stored - 1 <= _integer(ds, "HighBit", stored - 1) < allocated:
-        raise IncorrectInput("Bits Stored or High Bit contradicts Bits Allocated")
-    if samples == 3 and allocated != 8:
-        raise Unsupported("colour of more than 8 bits a channel is not read")
-    stored_samples = 2 if ds.get("PhotometricInterpretation") == "YBR_FULL_422" else samples
-    size = rows * columns * stored_samples * allocated // 8
-    if ds.file_meta.TransferSyntaxUID in _LOSSLESS_NATIVE and len(ds.PixelData) < size:
-        raise IncorrectInput("the pixel data is shorter than its declared size")
-
-
-def is_grey_in_colour(ds: Dataset) -> bool:
-    """Tell whether this is an ultrasound image in a colour interpretation: most are grey pictures all the same."""
-    return (
-        ds.get("SOPClassUID") == UltrasoundImageStorage
-        and ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
-        and _integer(ds, "SamplesPerPixel", 1) == (1 if ds.PhotometricInterpretation == "PALETTE COLOR" else 3)
-    )
-
-
 def grey_of(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Region, ...] = ()) -> Grey:
     """Return what a reader sees of a decoded frame of shape (rows, columns), before any window.
 
@@ -82,6 +41,8 @@ def grey_of(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Region, ...
     """
     if is_grey_in_colour(ds):
         return Grey(grey_from_colour(stored, ds, regions).astype(np.float32), None, None)
+    if stored.dtype.kind == "f":
+        return _grey_of_floats(stored, ds)
     values = _values(stored, ds)
     padding = _padding(values, ds)
     pixels, low, high = _modality(values, ds)
@@ -97,36 +58,63 @@ def grey_of(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Region, ...
     return Grey(np.ascontiguousarray(pixels, np.float32), window, padding)
 
 
+def _grey_of_floats(stored: NDArray[np.generic], ds: Dataset) -> Grey:
+    """Return floating point pixels (PS3.3 C.7.6.24), which have neither a modality transform nor a range.
+
+    What is no number, is infinite or is the padding value is padding and gets the lowest value.
+    """
+    pixels = np.asarray(stored, np.float32)
+    first = next(iter(numbers(ds, "FloatPixelPaddingValue") + numbers(ds, "DoubleFloatPixelPaddingValue")), None)
+    padding = ~np.isfinite(pixels)
+    if first is not None:
+        padding |= pixels == np.float32(first)
+    if padding.all():
+        raise IncorrectInput("the image holds no finite value")
+    low, high = pixels[~padding].min(), pixels[~padding].max()
+    pixels = np.where(padding, low, pixels)
+    if ds.get("PhotometricInterpretation") == "MONOCHROME1":
+        pixels = low + high - pixels
+    return Grey(np.ascontiguousarray(pixels, np.float32), _window(ds)[0], padding if padding.any() else None)
+
+
 def spacing_of(ds: Dataset, regions: tuple[Region, ...] = ()) -> tuple[float, float, SpacingOrigin] | None:
     """Return (row mm, column mm, where it was read), or None when the image states none that is usable.
 
-    regions: of an ultrasound screen; where there are any, only they count. Pixel Spacing comes first: in a
-    projection it has been calibrated (PS3.3 10.7.1.3); Imager Pixel Spacing is at the detector and magnified.
-    Neither is ever guessed from anything else.
+    regions: of an ultrasound screen; where there are any, only they count. In a projection Pixel Spacing may have
+    been calibrated (PS3.3 10.7.1.3), which shows in its difference from Imager Pixel Spacing, the one at the
+    detector, or in its Calibration Type. Neither is ever guessed: not from a nominal or scanned spacing, an aspect
+    ratio, a magnification factor or the detector's size.
     """
     if regions:
         return spacing_of_regions(regions)
-    for keyword, origin in (
-        ("PixelSpacing", SpacingOrigin.PIXEL_SPACING),
-        ("ImagerPixelSpacing", SpacingOrigin.IMAGER_PIXEL_SPACING),
-    ):
-        pair = _numbers(ds, keyword)
-        if len(pair) == 2 and all(0 < one < 100 for one in pair):
-            return pair[0], pair[1], origin
-    return None
+    pixel, imager = _millimetres(ds, "PixelSpacing"), _millimetres(ds, "ImagerPixelSpacing")
+    if pixel is None:
+        return imager and (*imager, SpacingOrigin.IMAGER_PIXEL_SPACING)
+    calibrated = ds.get("PixelSpacingCalibrationType") in {"GEOMETRY", "FIDUCIAL"}
+    if ds.get("Modality") not in _PROJECTIONS or calibrated:
+        return *pixel, SpacingOrigin.PIXEL_SPACING
+    if imager is None:
+        return *pixel, SpacingOrigin.UNCALIBRATED
+    same = all(math.isclose(one, other, rel_tol=_SAME) for one, other in zip(pixel, imager, strict=True))
+    return *pixel, SpacingOrigin.IMAGER_PIXEL_SPACING if same else SpacingOrigin.PIXEL_SPACING
+
+
+def _millimetres(ds: Dataset, keyword: str) -> tuple[float, float] | None:
+    pair = numbers(ds, keyword)
+    return (pair[0], pair[1]) if len(pair) == 2 and all(0 < one < 100 for one in pair) else None
 
 
 def _values(stored: NDArray[np.generic], ds: Dataset) -> _Whole:
     """Return stored values as numbers: overlay bits dropped, sign restored, lossy overshoot clipped."""
-    bits = _integer(ds, "BitsStored", 16)
-    signed = _integer(ds, "PixelRepresentation", 0) == 1
+    bits = integer(ds, "BitsStored", 16)
+    signed = integer(ds, "PixelRepresentation", 0) == 1
     values: _Whole = np.asarray(stored).astype(np.int64 if stored.dtype.itemsize > 2 else np.int32)
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if ds.file_meta.TransferSyntaxUID not in _LOSSLESS_NATIVE:
+    if ds.file_meta.TransferSyntaxUID not in NATIVE:
         return np.clip(values, low, high)
     if bits == stored.dtype.itemsize * 8:
         return values
-    shifted = (values >> (_integer(ds, "HighBit", bits - 1) + 1 - bits)) & ((1 << bits) - 1)
+    shifted = (values >> (integer(ds, "HighBit", bits - 1) + 1 - bits)) & ((1 << bits) - 1)
     return np.where(shifted > high, shifted - (1 << bits), shifted) if signed else shifted
 
 
@@ -145,16 +133,16 @@ def _modality(values: _Whole, ds: Dataset) -> tuple[NDArray[np.float32], float, 
     """Return (values after the modality transform, the lowest and the highest one possible)."""
     if ds.get("ModalityLUTSequence"):
         return _looked_up(values, values.astype(np.float32), ds.ModalityLUTSequence[0], ds)
-    slope = (_numbers(ds, "RescaleSlope") or [1.0])[0] or 1.0
-    intercept = (_numbers(ds, "RescaleIntercept") or [0.0])[0]
+    slope = (numbers(ds, "RescaleSlope") or [1.0])[0] or 1.0
+    intercept = (numbers(ds, "RescaleIntercept") or [0.0])[0]
     low, high = _range(ds)
     ends = sorted((low * slope + intercept, high * slope + intercept))
     return values.astype(np.float32) * np.float32(slope) + np.float32(intercept), ends[0], ends[1]
 
 
 def _range(ds: Dataset) -> tuple[int, int]:
-    bits = _integer(ds, "BitsStored", 16)
-    signed = _integer(ds, "PixelRepresentation", 0) == 1
+    bits = integer(ds, "BitsStored", 16)
+    signed = integer(ds, "PixelRepresentation", 0) == 1
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
 
@@ -178,39 +166,18 @@ def _looked_up(
 
 
 def _window(ds: Dataset) -> tuple[tuple[float, float] | None, str]:
-    centres, widths = _numbers(ds, "WindowCenter"), _numbers(ds, "WindowWidth")
+    centres, widths = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
     function = str(ds.get("VOILUTFunction") or "LINEAR")
     if not centres or not widths or widths[0] < (1 if function == "LINEAR" else 1e-9):
         return None, function
     return (centres[0], widths[0]), function
 
 
-def _numbers(ds: Dataset, keyword: str) -> list[float]:
-    value = ds.get(keyword)
-    if value is None or value == "":
-        return []
-    try:
-        several = [float(one) for one in (value if not isinstance(value, (str, int, float)) else [value])]
-    except (TypeError, ValueError):
-        return []
-    return several if all(math.isfinite(one) for one in several) else []
-
-
-def _integer(ds: Dataset, keyword: str, otherwise: int) -> int:
-    value = ds.get(keyword)
-    if value is None or value == "":
-        return otherwise
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise IncorrectInput(f"{keyword} is not a number") from None
-
-
 def _sample(ds: Dataset, keyword: str) -> int | None:
     """Return a value that is written like a pixel: US or SS by Pixel Representation, often confused."""
     if ds.get(keyword) in (None, ""):
         return None
-    value = _integer(ds, keyword, 0)
+    value = integer(ds, keyword, 0)
     low, high = _range(ds)
     span = 1 << 16
     return value + span if value < low and low == 0 else value - span if value > high and low < 0 else value

@@ -30,10 +30,16 @@ _WANTED = {
     0x00081030: "study_description",
     0x00180015: "body_part",
     0x00185101: "view_position",
+    0x00100010: "patient_name",
     0x00100020: "patient_id",
     0x00100021: "issuer_of_patient_id",
+    0x00100030: "birth_date",
+    0x00100040: "sex",
     0x0020000D: "study_uid",
     0x0020000E: "series_uid",
+    0x00200060: "laterality",
+    0x00200062: "image_laterality",
+    0x00280300: "quality_control",
 }
 _PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -65,6 +71,12 @@ class Header:
     image_type: str = ""
     study_description: str = ""
     anatomic_regions: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    laterality: str = ""
+    image_laterality: str = ""
+    quality_control: str = ""
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; the patient must not.

@@ -44,7 +44,8 @@ class Bounds:
     """What a peer may make us hold. Sizes in bytes, times in seconds.
 
     control_pdu: longest PDU other than P-DATA. command_set: longest DIMSE command.
-    object_bytes: longest data set. associations: established at once.
+    object_bytes: longest data set of a C-STORE, which goes to a file. identifier: longest one of another message.
+    associations: established at once.
     connections, connections_per_host: open sockets, whatever their state.
     stall_s: longest silence within a PDU. slowest: bytes a second below which a PDU is given up.
     """
@@ -52,6 +53,7 @@ class Bounds:
     control_pdu: int = 256 * 1024
     command_set: int = 16 * 1024
     object_bytes: int = 8 * 1024**3
+    identifier: int = 1024 * 1024
     associations: int = 64
     connections: int = 256
     connections_per_host: int = 128
@@ -104,6 +106,7 @@ class Incoming:
         self._folder = folder
         self._buffer = memoryview(bytearray(0))
         self._message: Any = None
+        self._context_id: int | None = None  # of the data set that is due
         self._command_bytes = 0
         self._received: ReceivedDataSet | None = None
         self._file: FileIO | None = None
@@ -113,7 +116,7 @@ class Incoming:
     def command(self, context_id: int, control: int, size: int, receive: Callable[[int], bytearray]) -> None:
         """Take a fragment of a command set; pynetdicom decodes it when it is whole."""
         self._command_bytes += size
-        if self._received is not None or self._command_bytes > self._bounds.command_set:
+        if self._context_id is not None or self._command_bytes > self._bounds.command_set:
             raise ProtocolError
         if self._message is None:
             self._message = DIMSEMessage()
@@ -126,14 +129,17 @@ class Incoming:
         if whole:
             self._hand_over()
         elif control & 2:
-            if not isinstance(self._message, C_STORE_RQ):
-                raise ProtocolError  # nothing else that we offer carries a data set
-            self._received = self._begin(context_id)
+            self._context_id = context_id
+            if isinstance(self._message, C_STORE_RQ):
+                self._received = self._begin(context_id)
 
     def data(self, context_id: int, control: int, size: int, receive: Callable[[memoryview], int]) -> None:
         """Take a fragment of a data set: from the socket to the file."""
-        if self._received is None or context_id != self._message.context_id:
+        if context_id != self._context_id:
             raise ProtocolError
+        if self._received is None:
+            self._identifier(context_id, control, size, receive)
+            return
         if not self._buffer:
             self._buffer = memoryview(bytearray(BUFFER))
         while size:
@@ -142,6 +148,23 @@ class Incoming:
             size -= count
         if control & 2:
             self._finish()
+
+    def _identifier(self, context_id: int, control: int, size: int, receive: Callable[[memoryview], int]) -> None:
+        """Take a fragment of a data set that is no object (a query, a report): kept in memory, so bounded."""
+        self._size += size
+        if self._size > self._bounds.identifier:
+            raise ProtocolError
+        fragment, filled = bytearray(size), 0
+        while filled < size:
+            filled += receive(memoryview(fragment)[filled:])
+        primitive = P_DATA()
+        primitive.presentation_data_value_list.append((context_id, bytes([control]) + bytes(fragment)))
+        try:
+            whole = self._message.decode_msg(primitive, self._association)
+        except DECODER_ERRORS:
+            raise ProtocolError from None
+        if whole:
+            self._hand_over()
 
     def close(self) -> None:
         """Forget everything: the association is over. What a handler has taken is not touched."""
@@ -210,6 +233,7 @@ class Incoming:
     def _hand_over(self) -> None:
         message, received = self._message, self._received
         self._message, self._received, self._command_bytes, self._size = None, None, 0, 0
+        self._context_id = None
         try:
             primitive = message.message_to_primitive()
         except (AttributeError, TypeError, ValueError):

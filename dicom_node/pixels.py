@@ -23,7 +23,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from clinical.errors import Busy, Category, Fault, IncorrectInput, Unsupported
+from clinical.errors import Busy, Category, ClinicalError, Fault, IncorrectInput, Unsupported
 from clinical.finding import ImageRef
 from clinical.image import GreyImage, PixelSpacing, SpacingOrigin
 
@@ -31,6 +31,18 @@ _ERRORS = {one.category: one for one in (IncorrectInput, Unsupported, Fault)}
 _CHUNK = 1 << 20
 _ANSWER_LINE = 64 * 1024
 _REAPED_WITHIN_S = 2.0
+
+
+class DecoderEnded(ClinicalError):
+    """The decoder's child ended over an image: perhaps by chance, perhaps because of the image."""
+
+
+class DecoderCrashed(DecoderEnded, IncorrectInput):
+    """The child crashed or reached a limit of its own."""
+
+
+class DecoderLost(DecoderEnded, Busy):
+    """The machine ended the child, or we gave up waiting for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +100,13 @@ class Decoder:
         with self._lock:
             self._ready()
 
-    def read(self, path: Path) -> DecodedImage:
+    def read(self, path: Path, frame: int | None = None) -> DecodedImage:
         """Return the image of a Part 10 file: grey values, brighter is larger (MONOCHROME1 is inverted).
 
+        frame: which one, counted from 1; without it the image must have no more than one.
         Raises Unsupported (with the reason) for what is not a single grey frame or has no decoder,
-        IncorrectInput when it cannot be decoded within the limits or stops the decoder, Busy when the
-        machine was too busy to decode it in time or killed the decoder.
+        IncorrectInput when it cannot be decoded within the limits (DecoderCrashed: it stopped the decoder), Busy
+        when the machine was too busy to decode it in time or killed the decoder (DecoderLost).
         """
         limits = self._limits
         request = {
@@ -101,6 +114,7 @@ class Decoder:
             "cpu_s": limits.seconds,
             "memory_bytes": limits.memory_bytes,
             "max_pixels": limits.max_pixels,
+            "frame": frame,
         }
         with self._lock:
             child = self._ready()
@@ -109,14 +123,13 @@ class Decoder:
             except _ChildDied:
                 killed = child.ended_by() == signal.SIGKILL
                 self._discard()
-                if (
-                    killed
-                ):  # not by its limits (SIGXCPU, MemoryError), nor by a codec: the machine ran out of memory
-                    raise Busy("the decoder was killed from outside") from None
-                raise IncorrectInput("the image stopped its decoder (memory, time or a crash)") from None
+                # Not by its limits (SIGXCPU, MemoryError), nor by a codec: the machine ran out of memory.
+                if killed:
+                    raise DecoderLost("the decoder was killed from outside") from None
+                raise DecoderCrashed("the image stopped its decoder (memory, time or a crash)") from None
             except TimeoutError:
                 self._discard()
-                raise Busy("the image was not decoded in time") from None
+                raise DecoderLost("the image was not decoded in time") from None
         if "error" in head:
             raise _ERRORS.get(Category(head["error"]), Fault)(head["message"])
         return _decoded(head, parts)

@@ -6,7 +6,6 @@ study and audit; only then 0x0000. No file name comes from the wire.
 """
 
 import os
-import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -40,18 +39,18 @@ from pynetdicom.sop_class import (
 )
 
 from clinical.clock import Clock
-from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+from clinical.errors import Busy, ClinicalError, IncorrectInput
 from clinical.identity import IssuerTable
+from dicom_node.commitment import Take, answer_to_report, report_context
 from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
+from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
-from dicom_node.uids import checked_uid, uid_digest
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
-from record_store import audit
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import ReceivedInstance, Taken, record_instance
+from record_store.instances import Taken
 
 IMAGE_CLASSES = (
     ComputedRadiographyImageStorage,
@@ -74,8 +73,6 @@ IMAGE_CLASSES = (
 _REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03  # PS3.8 9.3.4
 _UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
-
-_CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")  # PS3.5 6.2: what is none names no modality
 
 log = structlog.get_logger()
 
@@ -133,15 +130,12 @@ def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[Pre
     return [build_context(Verification), *(build_context(one, ALL_TRANSFER_SYNTAXES) for one in classes)]
 
 
-class _NotCommitted(Busy):
-    """The object is stored and its row is not: the database is away."""
-
-
 class StorageScp:
     """A Storage and Verification SCP over one database and one blob store.
 
     observe: called after each answer and association event (metrics). fault: called with the named points
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
+    reports: takes what archives say of storage commitment; without it no report is let in.
     """
 
     def __init__(
@@ -154,9 +148,11 @@ class StorageScp:
         now: Clock,
         observe: Observer = lambda _seen: None,
         fault: Callable[[str], None] = lambda _point: None,
+        reports: Take | None = None,
     ) -> None:
-        self._settings = settings
-        self._db, self._blobs, self._issuers, self._now = db, blobs, issuers, now
+        self._settings, self._reports = settings, reports
+        self._blobs = blobs
+        self._intake = Intake(db, blobs, issuers, now, fault)
         self._observe, self._fault = observe, fault
         self._networks = {
             title: tuple(ip_network(one, strict=False) for one in ranges)
@@ -175,12 +171,16 @@ class StorageScp:
         ae.acse_timeout = settings.acse_timeout_s
         ae.dimse_timeout = settings.dimse_timeout_s
         ae.network_timeout = settings.network_timeout_s
+        contexts = presentation_contexts(settings.storage_classes)
+        if self._reports is not None:
+            contexts.append(report_context())
         self._server = StorageServer(
             ae,
             (settings.host, settings.port),
             settings.ae_title,
-            presentation_contexts(settings.storage_classes),
+            contexts,
             evt_handlers=[
+                *([(evt.EVT_N_EVENT_REPORT, answer_to_report, [self._reports])] if self._reports else []),
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_ACCEPTED, self._on_association, ["accepted"]),
@@ -253,7 +253,7 @@ class StorageScp:
             outcome, status = str(taken), _STATUS_OF[taken]
         except ClinicalError as error:
             outcome, status = str(error.category), DIMSE_STATUS[error.category]
-            self._refused(event, outcome, error.message, audited=not isinstance(error, _NotCommitted))
+            self._refused(event, outcome, error.message, audited=not isinstance(error, NotCommitted))
         except Exception as error:  # noqa: BLE001 - the association handler's edge: never an empty success
             outcome, status = "fault", CANNOT_UNDERSTAND
             self._refused(event, outcome, f"{type(error).__name__} at {_where(error)}")
@@ -273,66 +273,12 @@ class StorageScp:
         syntax = str(event.context.transfer_syntax)
         header = read_header(path, received.offset, syntax)
         _check(header, event.request)
-        blob = self._blobs.adopt(path)
-        instance = ReceivedInstance(
-            sop_instance_uid=header.sop_instance_uid,
-            sop_class_uid=header.sop_class_uid,
-            transfer_syntax_uid=syntax,
-            study_uid=header.study_uid,
-            series_uid=header.series_uid,
-            modality=header.modality if _CODE_STRING.fullmatch(header.modality) else "",
-            patient=self._issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
-            sha256=blob.sha256,
-            size=blob.size,
-            calling_ae=_calling(event),
-            called_ae=self._settings.ae_title,
-        )
-        taken = self._commit(instance)
-        self._fault("after-commit")
-        if taken is Taken.DIFFERENT:
-            # Its bytes name this instance, whose row keeps the first ones, so nothing will ever refer to them. An
-            # archive that corrects its headers and sends everything again must not fill the disk.
-            self._blobs.remove(blob.sha256)
-        log.info(
-            "instance received",
-            instance=uid_digest(header.sop_instance_uid),
-            study=uid_digest(header.study_uid),
-            outcome=str(taken),
-            size=blob.size,
-        )
-        return taken
-
-    def _commit(self, instance: ReceivedInstance) -> Taken:
-        try:
-            with self._db.write() as conn:
-                taken = record_instance(conn, instance, self._now())
-                self._fault("before-commit")
-        except Busy as error:
-            raise _NotCommitted(error.message) from None
-        return taken
+        sender = Sender(_calling(event), self._settings.ae_title)
+        return self._intake.take(path, header, syntax, sender)
 
     def _refused(self, event: evt.Event, outcome: str, why: str, *, audited: bool = True) -> None:
-        """Record what was not taken: nothing is lost without a trace.
-
-        audited: False when the database has just not answered; the sender need not wait for it twice.
-        """
-        instance = uid_digest(str(event.request.AffectedSOPInstanceUID))
-        log.warning("instance refused", instance=instance, calling_ae=_calling(event), outcome=outcome, why=why)
-        if not audited:
-            return
-        try:
-            with self._db.write() as conn:
-                audit.append(
-                    conn,
-                    at=self._now(),
-                    action="instance-refused",
-                    outcome=outcome,
-                    actor=f"ae:{_calling(event)}",
-                    subject=instance,
-                    detail={"why": why},
-                )
-        except (Busy, Fault):
-            log.warning("refusal not audited", instance=instance)
+        sender = Sender(_calling(event), self._settings.ae_title)
+        self._intake.refused(str(event.request.AffectedSOPInstanceUID), sender, outcome, why, audited=audited)
 
 
 def _prefer_the_peers_order(association: Association) -> None:
@@ -342,29 +288,28 @@ def _prefer_the_peers_order(association: Association) -> None:
     on the way to us. One order serves all contexts of a class: between two that are first somewhere, the
     compressed one, because its context is the one in which both stand.
     """
-    offered = {
-        context.abstract_syntax: context.transfer_syntax for context in association.acceptor.supported_contexts
-    }
+    supported = {context.abstract_syntax: context for context in association.acceptor.supported_contexts}
+    offered = {uid: context.transfer_syntax for uid, context in supported.items()}
     ranks: dict[str, dict[str, int]] = {}
     for context in association.requestor.primitive.presentation_context_definition_list:
         mine = ranks.setdefault(context.abstract_syntax, {})
         for rank, syntax in enumerate(context.transfer_syntax):
             if syntax in offered.get(context.abstract_syntax, ()):
                 mine[syntax] = min(rank, mine.get(syntax, rank))
-    association.acceptor.supported_contexts = [
-        build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
-        for one, mine in ranks.items()
-        if mine
-    ]
+    ordered = []
+    for one, mine in ranks.items():
+        if mine:
+            context = build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
+            context.scu_role, context.scp_role = supported[one].scu_role, supported[one].scp_role
+            ordered.append(context)
+    association.acceptor.supported_contexts = ordered
 
 
 def _check(header: Header, request: Any) -> None:  # noqa: ANN401 - pynetdicom's C_STORE
     """Raise IncorrectInput unless the data set's UIDs are UIDs and those of the command (PS3.7 9.1.1.1)."""
-    checked_uid(header.study_uid, "Study Instance UID")
-    checked_uid(header.series_uid, "Series Instance UID")
-    instance = checked_uid(header.sop_instance_uid, "SOP Instance UID")
-    sop_class = checked_uid(header.sop_class_uid, "SOP Class UID")
-    if instance != str(request.AffectedSOPInstanceUID) or sop_class != str(request.AffectedSOPClassUID):
+    check_uids(header)
+    named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
+    if (header.sop_instance_uid, header.sop_class_uid) != named:
         raise IncorrectInput("the data set is not the instance that the command names")
 
 

@@ -26,6 +26,26 @@ DIMSE_STATUS = MappingProxyType(
 
 _WARNINGS = frozenset({0x0107, 0x0116, 0xB000, 0xB006, 0xB007})
 _TRANSIENT = range(0xA700, 0xA800)
+_PROCESSING_FAILURE, _RESOURCE_LIMITATION = 0x0110, 0x0213  # PS3.7 C.5.21, C.5.25
+CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.20
+_IN_WORDS = MappingProxyType(
+    {
+        SUCCESS: "stored",
+        DUPLICATE_SOP_INSTANCE: "stored, with a remark: it was there already",
+        0xB000: "stored, with a remark: some values were changed",
+        0xB006: "stored, with a remark: some elements were left out",
+        0xB007: "stored, with a remark: the data set does not match its SOP class",
+        _PROCESSING_FAILURE: "refused: processing failure",
+        INVALID_SOP_INSTANCE: "refused: not an instance of its SOP class",
+        0x0119: "refused: another SOP class has this instance",
+        CLASS_NOT_SUPPORTED: "refused: SOP class not supported",
+        0x0124: "refused: not authorised",
+        0x0210: "refused: the message was sent twice",
+        0x0211: "refused: operation not recognised",
+        0x0212: "refused: wrong type of argument",
+        _RESOURCE_LIMITATION: "refused: out of resources",
+    }
+)
 
 
 def is_taken(status: int) -> bool:
@@ -38,18 +58,23 @@ def is_taken(status: int) -> bool:
 
 
 def is_transient(status: int) -> bool:
-    """Tell whether the same request may succeed later (PS3.4 table GG.4-1: out of resources)."""
-    return status in _TRANSIENT
+    """Tell whether the same request may succeed later: out of resources (PS3.4 table GG.4-1) or a failure.
+
+    Anything else is the peer's judgement of the object, which sending it again does not change.
+    """
+    return status in _TRANSIENT or status in (_PROCESSING_FAILURE, _RESOURCE_LIMITATION)
 
 
 def in_words(status: int) -> str:
     """Return what a C-STORE status means, for people who read a delivery's history."""
+    if status in _IN_WORDS:
+        return _IN_WORDS[status]
     if is_taken(status):
-        return "stored" if status == SUCCESS else "stored, with a remark"
-    if is_transient(status):
+        return "stored, with a remark"
+    if status in _TRANSIENT:
         return "refused: out of resources"
     if status in range(0xA900, 0xAA00):
         return "refused: data set does not match SOP class"
     if status in range(0xC000, 0xD000):
         return "refused: cannot understand"
-    return {0x0122: "refused: SOP class not supported", 0x0124: "refused: not authorised"}.get(status, "refused")
+    return "refused"

@@ -81,7 +81,7 @@ def grey_from_colour(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Re
 
     stored: RGB (rows, columns, 3), or the indices of a palette. Raises Unsupported when it is no grey picture.
     """
-    rgb = _rgb(stored, ds)
+    rgb = rgb_of(stored, ds)
     spread = rgb.max(axis=2) - rgb.min(axis=2)
     coloured = spread > _COLOURED_FROM
     looked_at = _inside(regions, coloured.shape)
@@ -92,7 +92,11 @@ def grey_from_colour(stored: NDArray[np.generic], ds: Dataset, regions: tuple[Re
     return np.asarray(np.rint(rgb.astype(np.float32) @ weights), np.uint8)
 
 
-def _rgb(stored: NDArray[np.generic], ds: Dataset) -> NDArray[np.uint8]:
+def rgb_of(stored: NDArray[np.generic], ds: Dataset) -> NDArray[np.uint8]:
+    """Return the 8-bit RGB (rows, columns, 3) of a decoded frame in colour.
+
+    Raises IncorrectInput when its palette is malformed.
+    """
     if ds.PhotometricInterpretation != "PALETTE COLOR":
         return np.asarray(stored, np.uint8)
     try:

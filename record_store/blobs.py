@@ -59,6 +59,9 @@ class Blobs(Protocol):
     def local_path(self, sha256: str) -> AbstractContextManager[Path]:
         """Yield a readable file with the bytes, never to be written to; errors as `get`."""
 
+    def beginning(self, sha256: str, count: int) -> bytes:
+        """Return the first bytes, up to `count`, unchecked: to list what is there without reading it all."""
+
     def remove(self, sha256: str) -> None:
         """Remove bytes that no row names and none will; absent ones are fine."""
 
@@ -145,6 +148,11 @@ class LocalBlobs:
             raise Fault("an object of the blob store is damaged")
         yield path
 
+    def beginning(self, sha256: str, count: int) -> bytes:
+        """Read the beginning of the file."""
+        with _os_errors(), self._path(sha256).open("rb") as file:
+            return file.read(count)
+
     def remove(self, sha256: str) -> None:
         """Remove the file."""
         with _os_errors():
@@ -225,6 +233,18 @@ class RemoteBlobs:
             yield copy
         finally:
             copy.unlink(missing_ok=True)
+
+    def beginning(self, sha256: str, count: int) -> bytes:
+        """Ask for a range."""
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        _check_name(sha256)
+        try:
+            return bytes(self._store.get_range(_key(sha256), start=0, length=count))
+        except FileNotFoundError:
+            raise _absent() from None
+        except BaseError as exc:
+            raise _away(exc) from None
 
     def remove(self, sha256: str) -> None:
         """Delete the object."""

@@ -6,7 +6,7 @@ due again by itself. Sending twice is harmless, because the object keeps its SOP
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, select, update
@@ -25,7 +25,7 @@ class Delivery:
     """One object for one destination.
 
     attempts: claims so far, this one included. last_status: DIMSE status of the last answer, None when
-        there was none.
+        there was none. commitment: what record_store.commitments knows, None when the destination is not asked.
     """
 
     delivery_id: int
@@ -37,6 +37,7 @@ class Delivery:
     last_status: int | None
     last_problem: str | None
     updated_at: datetime
+    commitment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,13 @@ def record_outcome(
     problem: str | None,
     now: datetime,
     retry: RetryPolicy,
+    final: bool = False,
 ) -> str:
     """Write down how an attempt ended and return the state: sent, pending (later again) or dead.
 
     status: DIMSE status of the answer, None when there was none. problem: None exactly when the
         destination has taken the object (the sender's table knows which statuses mean that); otherwise
-        one sentence without patient data.
+        one sentence without patient data. final: trying again cannot help, so it is dead at once.
 
     Raises NotFound for an unknown delivery.
     """
@@ -127,7 +129,7 @@ def record_outcome(
     taken = problem is None and status is not None
     if before.state == SENT and not taken:
         return SENT  # an attempt whose lease ran out reports late
-    state = SENT if taken else DEAD if before.attempts >= retry.max_attempts else PENDING
+    state = SENT if taken else DEAD if final or before.attempts >= retry.max_attempts else PENDING
     pause = timedelta(seconds=retry.delay_s(max(before.attempts, 1)) if state == PENDING else 0)
     conn.execute(
         update(table)
@@ -148,7 +150,7 @@ def resend(conn: Connection, sop_instance_uid: str, destination: str, now: datet
     statement = (
         update(table)
         .where(table.c.sop_instance_uid == sop_instance_uid, table.c.destination == destination)
-        .values(state=PENDING, attempts=0, next_attempt_at=to_text(now), updated_at=to_text(now))
+        .values(state=PENDING, attempts=0, next_attempt_at=to_text(now), updated_at=to_text(now), commitment=None)
     )
     if conn.execute(statement).rowcount != 1:
         raise NotFound("no such delivery")
@@ -163,6 +165,7 @@ def deliveries(conn: Connection, state: str | None = None) -> list[Delivery]:
 
 
 def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    values = {one.name: columns[one.name] for one in fields(Delivery)}
     times = {name: from_text(values[name]) for name in ("next_attempt_at", "updated_at")}
     return Delivery(**values | times)

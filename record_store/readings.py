@@ -57,7 +57,7 @@ class StoredReading:
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """A DICOM object that we made. kind: SEG or SR; sha256: of its blob."""
+    """A DICOM object that we made. kind: a name of `dicom_node.results.ENCODERS`; sha256: of its blob."""
 
     sop_instance_uid: str
     job_key: str
@@ -158,6 +158,20 @@ def reading_by_id(conn: Connection, reading_id: str) -> StoredReading | None:
 def readings_of_job(conn: Connection, job_key: str) -> list[StoredReading]:
     """Return a job's readings in the order of their ids."""
     query = select(reading_table).where(reading_table.c.job_key == job_key).order_by(reading_table.c.reading_id)
+    return [_stored_reading(row) for row in conn.execute(query)]
+
+
+def readings_of_image(
+    conn: Connection, patient: PatientKey, sop_instance_uid: str, model: str
+) -> list[StoredReading]:
+    """Return what a model has said of a patient's image, in any version and of any bytes, oldest first."""
+    table = reading_table.c
+    query = (
+        select(reading_table)
+        .where(table.patient_system == patient.system, table.patient_value == patient.value)  # has an index
+        .where(table.sop_instance_uid == sop_instance_uid, table.model == model)
+        .order_by(table.created_at, table.reading_id)
+    )
     return [_stored_reading(row) for row in conn.execute(query)]
 
 

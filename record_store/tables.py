@@ -166,7 +166,7 @@ result_object = Table(
     metadata,
     Column("sop_instance_uid", String(64), primary_key=True),
     Column("job_key", String(64), nullable=False),
-    Column("kind", String(16), nullable=False),  # SEG, SR
+    Column("kind", String(16), nullable=False),  # a name of dicom_node.results.ENCODERS
     Column("sop_class_uid", String(64), nullable=False),
     Column("study_uid", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -187,8 +187,13 @@ delivery = Table(
     Column("last_status", Integer),  # DIMSE status of the last answer, NULL when there was none
     Column("last_problem", Text),
     Column("updated_at", String(32), nullable=False),
+    Column("commitment", String(16)),  # wanted, asked, committed, unconfirmed; NULL when nobody is asked
+    Column("commitment_uid", String(64)),  # Transaction UID of the last question
+    Column("commitment_asks", Integer, nullable=False, server_default="0"),
+    Column("commitment_due_at", String(32)),  # when to ask, or to ask again
     UniqueConstraint("sop_instance_uid", "destination", name="delivery_once"),
     Index("delivery_due", "state", "next_attempt_at"),
+    Index("delivery_commitment", "commitment", "commitment_due_at"),
 )
 
 # Workers that run jobs. A silent one's jobs are taken over.

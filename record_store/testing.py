@@ -113,6 +113,10 @@ class MemoryBlobs:
         finally:
             path.unlink()
 
+    def beginning(self, sha256: str, count: int) -> bytes:
+        """Return the first bytes."""
+        return self.get(sha256)[:count]
+
     def remove(self, sha256: str) -> None:
         """Forget the bytes."""
         self.stored.pop(sha256, None)

@@ -15,13 +15,14 @@ from consilium import logs
 
 CANARY = ("zzcanary", "quillon")
 # In CI everything is installed, so a skip is a hole; only what the machine cannot have may be absent.
-MAY_BE_ABSENT_IN_CI = ("no GPU on this machine",)
+MAY_BE_ABSENT_IN_CI = ("no GPU on this machine", "the viewer is not fetched")
 
 # Tests that share what takes long to make (a server, a trained model, a filled store) run in one process, one
 # after another. By name and not by pytest-xdist's own mark: its 3.8 cannot group under pytest 9.2.
 TOGETHER = {
     "tests/e2e/test_demo.py::test_real_": "house",
     "tests/e2e/test_breast.py": "house",
+    "tests/e2e/test_dicomweb.py": "house",
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
 }

@@ -12,11 +12,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from cds.links import LinkSigner
 from cds.viewer_handle import redeem
 from clinical.clock import Clock, utc_now
+from clinical.display import for_display
 from clinical.errors import ClinicalError, Denied, NotFound
 from clinical.units import shown_unit
 from consilium.health import Readiness
+from consilium.pages.explain import add_explain
 from consilium.pages.feedback import add_feedback
-from consilium.pages.png import encode_png, for_display
+from consilium.pages.png import encode_png
 from fhir_adapters import outcome
 from model_runtime.manifest import Manifest
 from record_store.blobs import Blobs
@@ -27,6 +29,7 @@ from record_store.seen_tokens import SeenTokens
 from record_store.tables import delivery, reading, study, study_job
 
 if TYPE_CHECKING:
+    from consilium.explain.reader import Explainer
     from dicom_node.pixels import Decoder
 
 PICTURES_KEPT = 16
@@ -55,6 +58,7 @@ class PagesContext:
     readiness: Callable[[], Readiness]
     manifests: Callable[[], list[Manifest]]
     facts: Mapping[str, Any]
+    explainer: Callable[[], "Explainer"]
     root: str = ""
     now: Clock = utc_now
 
@@ -68,6 +72,7 @@ def blueprint(context: PagesContext) -> Blueprint:
     _add_home(pages, context)
     _add_overlay(pages, context)
     add_feedback(pages, context)
+    add_explain(pages, context.explainer)
     return pages
 
 

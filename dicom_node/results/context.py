@@ -4,11 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clinical.finding import Reading
 from clinical.uids import derived_uid
 
-SEG_SERIES_NUMBER = 9001
-SR_SERIES_NUMBER = 9002
+NOT_FOR_DIAGNOSIS = "NOT FOR DIAGNOSIS"
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The object of the same kind that said it before, of the same image by the same model."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +27,8 @@ class ResultContext:
 
     series_number: off the modality's range. tracking_uids: finding number -> UID, the same in every result
     of this finding. created: written as it is, without its zone: DICOM dates are local to the source.
+    revision: how often this model has read this image, this time included. predecessor: what this object
+    replaces. picture: the image as shown, uint8 (rows, columns), for kinds that need it; perhaps a reduced one.
     """
 
     sop_instance_uid: str
@@ -27,6 +39,9 @@ class ResultContext:
     software_version: str
     device_serial: str
     created: datetime
+    revision: int = 1
+    predecessor: Predecessor | None = None
+    picture: NDArray[np.uint8] | None = None
 
     @property
     def device_uid(self) -> str:

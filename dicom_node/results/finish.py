@@ -42,7 +42,9 @@ def finish(made: Dataset, source: Dataset, reading: Reading, context: ResultCont
     for stem in ("InstanceCreation", "Content", "Series"):
         setattr(ds, f"{stem}Date", date)
         setattr(ds, f"{stem}Time", moment)
-    ds.SeriesDescription = f"{reading.model.label} {what}"[:64]
+    again = f" (revision {context.revision})" if context.revision > 1 else ""
+    ds.SeriesDescription = f"{reading.model.label} {what}"[: 64 - len(again)] + again
+    ds.InstanceNumber = context.revision
     ds.ManufacturerModelName = reading.model.name[:64]
     dimension = UID(derived_uid(context.sop_instance_uid, "dimensions"))
     for element in ds.iterall():

@@ -1,4 +1,4 @@
-"""A reading as a DICOM Segmentation (PS3.3 A.51): binary, one segment for each finding."""
+"""A reading as a DICOM Segmentation (PS3.3 A.51), one segment for each finding: binary, or fractional."""
 
 import highdicom as hd
 import numpy as np
@@ -10,7 +10,7 @@ from clinical.errors import IncorrectInput, Unsupported
 from clinical.finding import Finding, Reading, ReadingMask
 from dicom_node.results.context import ResultContext, tracking_identifier
 from dicom_node.results.finish import code, ds_text, finish
-from dicom_node.results.source import normalise_source
+from dicom_node.results.source import normalise_source, placed_where_needed
 
 # Distinct on a grey image; CIELab as unsigned 16 bit (PS3.3 C.10.7.1.1). OHIF warns when they are absent.
 _COLOURS = ((34885, 53485, 50171), (46243, 17029, 48316), (56355, 30069, 58082), (36665, 42919, 14906))
@@ -21,24 +21,51 @@ def encode_segmentation(
 ) -> Dataset | None:
     """Return a BINARY SEG with segment n = finding n, or None when there are no findings.
 
+    The pixels are those of `mask`, unchanged. Arguments, answer and errors as `_encode`.
+    """
+    return _encode(reading, mask, source, context, hd.seg.SegmentationTypeValues.BINARY)
+
+
+def encode_fractional(
+    reading: Reading, mask: ReadingMask, source: Dataset, context: ResultContext
+) -> Dataset | None:
+    """Return a FRACTIONAL SEG (PROBABILITY, 255 = 1): a pixel of finding n has finding n's probability.
+
+    For readers that show how sure the model is; OHIF does not draw it. Otherwise as `encode_segmentation`.
+    """
+    return _encode(reading, mask, source, context, hd.seg.SegmentationTypeValues.FRACTIONAL)
+
+
+def _encode(
+    reading: Reading,
+    mask: ReadingMask,
+    source: Dataset,
+    context: ResultContext,
+    kind: hd.seg.SegmentationTypeValues,
+) -> Dataset | None:
+    """Return the segmentation, or None when there are no findings.
+
     A segmentation without segments is not allowed (Segment Sequence is type 1) and an all-empty one says
     "here is a nodule of no pixels"; that nothing was found stands in the structured report.
 
-    source: the image's header. The pixels are those of `mask`, unchanged.
+    source: the image's header.
     Raises IncorrectInput when a finding has no pixels, Unsupported when the image cannot be referred to.
     """
     if not reading.findings:
         return None
-    header = normalise_source(source)
+    header = placed_where_needed(normalise_source(source), reading)
     planes = [mask.of(one.number) for one in reading.findings]
     if mask.labels.shape != (reading.image.rows, reading.image.columns) or not all(one.any() for one in planes):
         raise IncorrectInput("the mask does not hold the findings of this reading")
     header.Rows, header.Columns = mask.labels.shape
+    stacked = np.stack(planes, axis=-1)[None]
+    fractional = kind is hd.seg.SegmentationTypeValues.FRACTIONAL
+    pixels = stacked * np.array([one.probability for one in reading.findings]) if fractional else stacked
     try:
         made = hd.seg.Segmentation(
             source_images=[header],
-            pixel_array=np.stack(planes, axis=-1)[None].astype(np.uint8),
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            pixel_array=pixels.astype(np.float32 if fractional else np.uint8),
+            segmentation_type=kind,
             segment_descriptions=[_segment(reading, one, context) for one in reading.findings],
             series_instance_uid=context.series_instance_uid,
             series_number=context.series_number,
@@ -55,7 +82,7 @@ def encode_segmentation(
     ds = finish(made, header, reading, context, "segmentation")
     ds.PixelData = made.PixelData
     _place_segment_numbers(ds)
-    _add_geometry(ds, reading)
+    add_geometry(ds, reading)
     if "PatientOrientation" not in ds and "PatientOrientation" in header:
         ds.PatientOrientation = header.PatientOrientation
     return ds
@@ -95,7 +122,7 @@ def _place_segment_numbers(ds: Dataset) -> None:
         del shared.SegmentIdentificationSequence
 
 
-def _add_geometry(ds: Dataset, reading: Reading) -> None:
+def add_geometry(ds: Dataset, reading: Reading) -> None:
     """Add pixel measures and plane orientation, which OHIF reads without looking whether they are there.
 
     They are optional for a projection (PS3.3 A.51.5). The spacing is the image's own; without one there is
@@ -110,6 +137,10 @@ def _add_geometry(ds: Dataset, reading: Reading) -> None:
             measures.PixelSpacing = [ds_text(spacing.row_mm), ds_text(spacing.column_mm)]
             measures.SliceThickness = "1"
         shared.PixelMeasuresSequence = Sequence([measures])
+    for group in (shared, *frames):
+        for stated in group.get("PixelMeasuresSequence", ()):
+            if "SliceThickness" not in stated:  # type 1C: as for a projection, where the image does not say
+                stated.SliceThickness = "1"
     if "PlaneOrientationSequence" not in shared and "PlaneOrientationSequence" not in frames[0]:
         orientation = Dataset()
         orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

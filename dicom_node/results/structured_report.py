@@ -4,6 +4,8 @@ Every number is the Reading's, digit for digit. The document is PRELIMINARY and 
 looked at it.
 """
 
+from collections.abc import Sequence
+
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +16,12 @@ from clinical.codes import ABSENT, CHEST_IMAGING_STUDY, DICOM_DCM, UCUM, Coding
 from clinical.errors import Unsupported
 from clinical.finding import Finding, Measurement, Reading, ReadingMask
 from clinical.uids import derived_uid
-from dicom_node.results.context import ResultContext, tracking_identifier
+from dicom_node.results.context import Predecessor, ResultContext, tracking_identifier
 from dicom_node.results.finish import finish
 from dicom_node.results.source import normalise_source
 
 PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
-_UNIT_MEANING = {"mm": "millimeter", "{pixel}": "pixel", "%": "percent"}
+_UNIT_MEANING = {"mm": "millimeter", "mm2": "square millimeter", "{pixel}": "pixel", "%": "percent"}
 
 
 def encode_structured_report(
@@ -27,20 +29,27 @@ def encode_structured_report(
 ) -> Dataset:
     """Return the report: one group for each finding, or one statement that there is none.
 
-    A group holds the outline on the source image, tracking identifier and UID (those of the segment and of
-    the Observation), the finding and its site, long and short axis in the Reading's unit, the probability
-    as Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
+    A group (TID 1410) holds the outline on the source image, tracking identifier and UID (those of the segment
+    and of the Observation), the finding and its site, axes and area in the Reading's unit, the probability as
+    Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
     and the algorithm (TID 4019).
 
     Raises Unsupported when the image cannot be referred to.
     """
     del mask  # the outlines are in the findings
+    return document(reading, source, context, [_group(reading, one, context) for one in reading.findings])
+
+
+def document(reading: Reading, source: Dataset, context: ResultContext, groups: Sequence[Dataset]) -> Dataset:
+    """Return the document around measurement groups; without any it says that nothing was found.
+
+    Raises Unsupported when the image cannot be referred to.
+    """
     header = normalise_source(source)
-    groups = [_group(reading, one, context) for one in reading.findings]
     report = hd.sr.MeasurementReport(
         observation_context=_observer(reading, context),
-        procedure_reported=_concept(CHEST_IMAGING_STUDY),
-        imaging_measurements=groups or [_nothing_found(reading, context)],
+        procedure_reported=concept(CHEST_IMAGING_STUDY),
+        imaging_measurements=list(groups) or [_nothing_found(reading, context)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
@@ -61,7 +70,18 @@ def encode_structured_report(
     ds = finish(made, header, reading, context, "report")
     ds.SoftwareVersions = context.software_version
     ds.DeviceSerialNumber = context.device_serial
+    if context.predecessor is not None:
+        ds.PredecessorDocumentsSequence = [_replaced(ds, context.predecessor)]
     return ds
+
+
+def _replaced(ds: Dataset, before: Predecessor) -> Dataset:
+    """Return the reference to the document that this one replaces (PS3.3 C.17.2)."""
+    instance, series, study = Dataset(), Dataset(), Dataset()
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = ds.SOPClassUID, before.sop_instance_uid
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = before.series_instance_uid, [instance]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = ds.StudyInstanceUID, [series]
+    return study
 
 
 def _group(
@@ -77,13 +97,13 @@ def _group(
             uid=context.tracking_uids[finding.number], identifier=tracking_identifier(reading, finding.number)
         ),
         referenced_region=hd.sr.ImageRegion(
-            graphic_type=hd.sr.GraphicTypeValues.POLYLINE, graphic_data=_outline(finding), source_image=image
+            graphic_type=hd.sr.GraphicTypeValues.POLYLINE, graphic_data=outline(finding), source_image=image
         ),
-        finding_category=_concept(terms.category),
-        finding_type=_concept(terms.observation),
-        finding_sites=[hd.sr.FindingSite(_concept(terms.body_site))],
-        algorithm_id=_algorithm(reading),
-        measurements=[_number(one) for one in reading.measurements(finding)],
+        finding_category=concept(terms.category),
+        finding_type=concept(terms.observation),
+        finding_sites=[hd.sr.FindingSite(concept(terms.body_site))],
+        algorithm_id=algorithm(reading),
+        measurements=[number(one) for one in reading.measurements(finding)],
     )
 
 
@@ -98,14 +118,15 @@ def _nothing_found(reading: Reading, context: ResultContext) -> hd.sr.Measuremen
             uid=derived_uid(context.sop_instance_uid, "nothing found"), identifier=f"no {reading.terms.label}"
         ),
         source_images=[image],
-        finding_type=_concept(reading.terms.observation),
-        finding_sites=[hd.sr.FindingSite(_concept(reading.terms.body_site))],
-        algorithm_id=_algorithm(reading),
-        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=_concept(PRESENCE), value=_concept(ABSENT))],
+        finding_type=concept(reading.terms.observation),
+        finding_sites=[hd.sr.FindingSite(concept(reading.terms.body_site))],
+        algorithm_id=algorithm(reading),
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=concept(PRESENCE), value=concept(ABSENT))],
     )
 
 
-def _algorithm(reading: Reading) -> hd.sr.AlgorithmIdentification:
+def algorithm(reading: Reading) -> hd.sr.AlgorithmIdentification:
+    """Return which model said it (TID 4019)."""
     return hd.sr.AlgorithmIdentification(
         name=reading.model.name,
         version=reading.model.version,
@@ -114,7 +135,7 @@ def _algorithm(reading: Reading) -> hd.sr.AlgorithmIdentification:
     )
 
 
-def _outline(finding: Finding) -> NDArray[np.float64]:
+def outline(finding: Finding) -> NDArray[np.float64]:
     """Return the closed outline as (column, row) in image coordinates.
 
     DICOM counts from the corner of the first pixel, whose centre is (0.5, 0.5) (PS3.3 C.18.6.1.1); ours
@@ -127,12 +148,23 @@ def _outline(finding: Finding) -> NDArray[np.float64]:
     return np.asarray([*vertices, vertices[0]], np.float64)
 
 
-def _number(measurement: Measurement) -> hd.sr.Measurement:
+def number(measurement: Measurement, *where: hd.sr.CoordinatesForMeasurement) -> hd.sr.Measurement:
+    """Return a value with its unit and, in the viewer's form, where it was measured."""
     unit = Coding(UCUM, measurement.unit, _UNIT_MEANING.get(measurement.unit, measurement.unit))
-    return hd.sr.Measurement(name=_concept(measurement.what), value=measurement.value, unit=_concept(unit))
+    return hd.sr.Measurement(
+        name=concept(measurement.what),
+        value=measurement.value,
+        unit=concept(unit),
+        referenced_coordinates=list(where) or None,
+    )
 
 
 def _observer(reading: Reading, context: ResultContext) -> hd.sr.ObservationContext:
+    return hd.sr.ObservationContext(observer_device_context=device_observer(reading, context))
+
+
+def device_observer(reading: Reading, context: ResultContext) -> hd.sr.ObserverContext:
+    """Return the model on this installation as the observer (TID 1004)."""
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=context.device_uid,
         name=reading.model.label,
@@ -140,12 +172,9 @@ def _observer(reading: Reading, context: ResultContext) -> hd.sr.ObservationCont
         model_name=reading.model.name,
         serial_number=context.device_serial,
     )
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=codes.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    return hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
 
 
-def _concept(coding: Coding) -> hd.sr.CodedConcept:
+def concept(coding: Coding) -> hd.sr.CodedConcept:
+    """Return a coded concept as highdicom has it."""
     return hd.sr.CodedConcept(coding.code, coding.scheme, coding.display)

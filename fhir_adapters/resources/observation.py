@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from clinical.codes import IMAGING, Coding
+from clinical.codes import IMAGING, MEASUREMENT_GROUP, Coding
 from clinical.finding import Finding, Reading
 from clinical.image import SpacingOrigin
 from fhir_adapters.resources.labels import (
@@ -34,6 +34,7 @@ def observation(
 
     tracking_uid: the Tracking UID (0062,0021) of the same finding in SEG and SR. effective: when the image
     was taken, as a FHIR dateTime. There is no value: the code says what was found, the components how much.
+    The second category is that of HL7's DICOM SR mapping 1.0.0 for what a measurement group of the report says.
     """
     resource: Json = {
         "resourceType": "Observation",
@@ -42,7 +43,7 @@ def observation(
         "extension": [ai_confidence(finding.probability)],
         "identifier": [dicom_uid(tracking_uid)],
         "status": "preliminary",
-        "category": [concept(IMAGING)],
+        "category": [concept(IMAGING), concept(MEASUREMENT_GROUP)],
         "code": concept(reading.terms.observation, text=reading.terms.label),
         "subject": reference("Patient", patient_id),
         "issued": instant(issued),
@@ -64,6 +65,8 @@ def size_origin(reading: Reading) -> str:
         return "Sizes are in pixels: the image does not state its pixel spacing."
     if reading.image.spacing.origin is SpacingOrigin.IMAGER_PIXEL_SPACING:
         return "Sizes are measured at the detector (Imager Pixel Spacing), where things appear magnified."
+    if reading.image.spacing.origin is SpacingOrigin.UNCALIBRATED:
+        return "Sizes are by a Pixel Spacing that the image does not call calibrated: things may appear magnified."
     return ""
 
 

@@ -28,6 +28,7 @@ DAY = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 TERMS = FindingTerms(NODULE_OF_LUNG, NODULE_OF_LUNG, NODULE_OF_LUNG, LUNG, "lung nodule")
 MEASURED = PixelSpacing(0.14, 0.14, SpacingOrigin.PIXEL_SPACING)
 DETECTOR = PixelSpacing(0.14, 0.14, SpacingOrigin.IMAGER_PIXEL_SPACING)
+UNCALIBRATED = PixelSpacing(0.14, 0.14, SpacingOrigin.UNCALIBRATED)
 
 
 def finding(number, probability, long_axis, short_axis, unit="mm"):
@@ -170,8 +171,9 @@ def test_pixels_and_millimetres_are_not_compared(store, cards):
     assert "largest 6.5 mm" in cards()[0]["summary"]
 
 
-def test_a_size_at_the_detector_is_said_to_be_magnified(store, cards):
-    store(finding(1, 0.9, 9.0, 7.0), spacing=DETECTOR)
+@pytest.mark.parametrize("spacing", [DETECTOR, UNCALIBRATED])
+def test_a_size_that_is_not_one_in_the_patient_is_said_to_be_magnified(store, cards, spacing):
+    store(finding(1, 0.9, 9.0, 7.0), spacing=spacing)
     assert "magnified" in cards()[0]["detail"]
 
 

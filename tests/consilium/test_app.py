@@ -95,12 +95,46 @@ def test_every_route_but_seven_is_401_without_the_token(closed: FlaskClient) -> 
         "/overlay/<reading_id>",
         "/overlay/<reading_id>/image.png",
         "/static/<path:filename>",
+        "/viewer/",
+        "/viewer/<path:name>",
     }
 
 
 @pytest.mark.parametrize("path", ["/livezx", "/readyz/", "/livez/../fhir/Patient", "//fhir/Patient", "/overlay"])
 def test_an_address_that_looks_like_an_open_one_is_closed(closed: FlaskClient, path: str) -> None:
     assert closed.get(path).status_code == 401
+
+
+def test_a_card_s_link_to_the_viewer_opens_one_study_by_dicomweb_and_nothing_else(prepared: Path) -> None:
+    settings = load_settings(data_dir=prepared, low_water_mb=0, viewer_links=True, **PRODUCTION)
+    parts = build_parts(House(settings))
+    link = parts.pages.links.study("Open the study", "1.2.3")
+    assert link is not None
+    assert link.url.text.startswith(f"{BASE}/viewer/viewer?StudyInstanceUIDs=1.2.3&token=")
+    shown = {"Authorization": f"Bearer {link.url.text.rpartition('token=')[2]}"}
+    client = create_app(parts).test_client()
+    assert client.get("/dicom-web/studies?StudyInstanceUID=1.2.3", headers=shown).status_code == 204
+    assert client.get("/dicom-web/studies/1.2.4/metadata", headers=shown).status_code == 404
+    assert client.post("/dicom-web/studies", headers=shown).status_code == 403
+    for path in ("/fhir/Patient", "/metrics", "/", "/dicom-web"):
+        assert client.get(path, headers=shown).status_code == 401
+    assert client.get("/dicom-web/studies").status_code == 401
+
+
+def test_only_pages_of_listed_origins_may_call_dicomweb_and_still_show_the_token(prepared: Path) -> None:
+    client = _client(prepared, cors_origins=("https://viewer.example",), **PRODUCTION)
+    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"}
+    allowed = client.options("/dicom-web/studies", headers=asked)
+    assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (204, "https://viewer.example")
+    answer = client.get("/dicom-web/studies", headers={"Origin": "https://viewer.example"})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, "https://viewer.example")
+    for path, origin in (
+        ("/dicom-web/studies", "https://evil.example"),
+        ("/fhir/Patient", "https://viewer.example"),
+    ):
+        refused = client.options(path, headers=asked | {"Origin": origin})
+        assert "Access-Control-Allow-Origin" not in refused.headers
+        assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": origin}).headers
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

@@ -9,7 +9,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import NoMoreData
 
-from consilium.connection import PIECES, Arrived, Connection, Outgoing
+from consilium.connection import MAX_UNSENT, PIECES, Arrived, Connection, Outgoing
 
 LARGE = bytes(range(256)) * 40_000  # more than the buffers between two sockets
 
@@ -33,6 +33,35 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting_and_gets_everything_wh
         ours.flush()
     assert got == LARGE + b"the end"
     assert ours.flush()
+
+
+def test_an_answer_without_an_end_waits_for_its_reader_and_is_not_kept(pair) -> None:
+    ours, theirs = pair
+    total = 6 * len(LARGE)
+    held = []
+
+    def answer() -> None:
+        for _ in range(6):
+            ours.sendall(LARGE)
+            held.append(len(ours.unsent))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    got = 0
+    while got < total:
+        got += len(theirs.recv(1 << 20))
+        if not thread.is_alive():
+            ours.flush()
+    thread.join()
+    assert max(held) <= MAX_UNSENT
+
+
+def test_who_reads_a_long_answer_too_slowly_loses_it(pair, monkeypatch) -> None:
+    monkeypatch.setattr("consilium.connection.WAIT_S", 0.05)
+    ours, _theirs = pair
+    ours.sendall(LARGE)
+    with pytest.raises(TimeoutError):
+        ours.sendall(LARGE)
 
 
 def test_a_client_that_is_gone_is_an_error(pair) -> None:

@@ -79,6 +79,18 @@ def test_what_never_becomes_a_request_is_refused_at_once(name):
     assert found.refused == status
 
 
+def test_only_what_stores_images_may_send_more():
+    body = b" HTTP/1.1\r\nContent-Length: 1500\r\n\r\n" + b"x" * 1500
+    larger = {b"POST /images": 2000}
+    for line, waited in ((b"POST /images/1", True), (b"POST /image", False), (b"PUT /images", False)):
+        framing = Framing(LIMIT, larger)
+        framing.feed(line + body[:1000])
+        assert (framing.end is None) == waited
+    chunked = Framing(LIMIT, larger)
+    chunked.feed(b"POST /images HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d1\r\n")
+    assert chunked.refused == 413
+
+
 def test_a_client_that_asks_before_it_sends_its_body_is_waited_for():
     found = Framing(LIMIT)
     found.feed(POST + b"Expect: 100-Continue\r\nContent-Length: 4\r\n\r\n")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clinical.display import for_display
 from clinical.image import GreyImage
-from consilium.pages.png import encode_png, for_display
+from consilium.pages.png import encode_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 48)])

@@ -223,7 +223,7 @@ def browser(study, engine, decoder):
     links = LinkSigner(b"k" * 32, "https://cds.example", lambda: NOW)
     app = Flask("web-test")
     app.register_blueprint(blueprint(SERVICES, CdsContext(engine, study.db, lambda: NOW, links, counting_uuids())))
-    context = PagesContext(study.db, study.blobs, lambda: decoder, links, lambda: None, list, {})
+    context = PagesContext(study.db, study.blobs, lambda: decoder, links, lambda: None, list, {}, lambda: None)
     app.register_blueprint(pages.blueprint(context))
     return app.test_client()
 

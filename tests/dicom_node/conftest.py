@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from clinical.breast_codes import BREAST_LESION_TERMS, MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, SNOMED_CT, Coding
@@ -18,8 +19,9 @@ from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, Model
 from clinical.identity import IssuerTable
 from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.lesion import Basis, LesionAssessment, image_tokens
+from dicom_node.results import ENCODERS, ResultContext
 from dicom_node.scp import ScpSettings, StorageScp
-from dicom_node.testing import PhantomTruth, radiograph_phantom
+from dicom_node.testing import PhantomTruth, dx_dataset, radiograph_phantom
 from record_store.blobs import open_blobs
 from record_store.database import Database, open_database
 from record_store.testing import database
@@ -72,7 +74,7 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, **settings: Any) -> "Node":
+    def start(self, *, reports: Any = None, **settings: Any) -> "Node":
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -83,6 +85,7 @@ class Node:
             now=lambda: NOW,
             observe=self.seen.append,
             fault=self.fault,
+            reports=reports,
         )
         self.port = self.scp.start()
         return self
@@ -179,3 +182,46 @@ def with_lesions():
 @pytest.fixture
 def half_millimetre():
     return PixelSpacing(0.5, 0.5, SpacingOrigin.IMAGER_PIXEL_SPACING)
+
+
+@pytest.fixture
+def source(small_phantom):
+    """Return a radiograph with a spacing."""
+    return dx_dataset(small_phantom[0], spacing_mm=0.5)
+
+
+def ref_of(ds: Dataset, spacing: PixelSpacing | None = None) -> ImageRef:
+    """Return which image a data set is."""
+    uids = (ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.SOPClassUID)
+    return ImageRef(*map(str, uids), str(ds.get("Modality", "")), int(ds.Rows), int(ds.Columns), spacing)
+
+
+@pytest.fixture
+def reading_of(half_millimetre):
+    """reading_of(ds, count, spacing) -> the reading of a data set with so many findings, and its mask."""
+
+    def make(ds: Dataset, count: int = 2, spacing: PixelSpacing | None = half_millimetre) -> Any:
+        return square_reading(count, spacing=spacing, ref=ref_of(ds, spacing))
+
+    return make
+
+
+@pytest.fixture
+def result_context():
+    """result_context(kind) -> a context whose UIDs belong to this kind."""
+
+    def make(kind: str = "SEG", **more: Any) -> ResultContext:
+        place = [one.kind for one in ENCODERS].index(kind)
+        return ResultContext(
+            sop_instance_uid=f"2.25.{place + 1}001",
+            series_instance_uid=f"2.25.{place + 1}002",
+            series_number=ENCODERS[place].series_number,
+            tracking_uids={1: "2.25.71", 2: "2.25.72"},
+            manufacturer="Consilium",
+            software_version="0.1.0",
+            device_serial="node-1",
+            created=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+            **more,
+        )
+
+    return make

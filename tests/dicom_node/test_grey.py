@@ -6,7 +6,8 @@ from pydicom.dataset import Dataset
 
 from clinical.errors import IncorrectInput, Unsupported
 from clinical.image import SpacingOrigin
-from dicom_node.grey import check_declared, grey_of, spacing_of
+from dicom_node.declared import check_declared
+from dicom_node.grey import grey_of, spacing_of
 from dicom_node.testing import cr_dataset
 
 RAMP = np.array([[0, 1, 2], [100, 4094, 4095]], dtype=np.uint16)
@@ -112,7 +113,37 @@ def test_pixel_spacing_comes_before_imager_pixel_spacing_row_first():
 def test_a_missing_or_impossible_spacing_is_none_and_never_guessed():
     assert spacing_of(cr_dataset(RAMP, spacing_mm=None)) is None
     assert spacing_of(cr_dataset(RAMP, spacing_mm=None, PixelSpacing=["-1", "-1"])) is None
-    assert spacing_of(cr_dataset(RAMP, spacing_mm=None, NominalScannedPixelSpacing=["1", "1"])) is None
+    for keyword, value in (
+        ("NominalScannedPixelSpacing", ["1", "1"]),
+        ("PixelAspectRatio", ["1", "1"]),
+        ("DetectorElementSpacing", ["0.1", "0.1"]),
+        ("FieldOfViewDimensions", ["430", "350"]),
+    ):
+        assert spacing_of(cr_dataset(RAMP, spacing_mm=None, **{keyword: value})) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "origin"),
+    [
+        ({"ImagerPixelSpacing": ["0.4", "0.4"]}, SpacingOrigin.IMAGER_PIXEL_SPACING),
+        # Copied and not calibrated: it is the one at the detector still.
+        (
+            {"PixelSpacing": ["0.4", "0.4"], "ImagerPixelSpacing": ["0.40000", "0.4"]},
+            SpacingOrigin.IMAGER_PIXEL_SPACING,
+        ),
+        ({"PixelSpacing": ["0.35", "0.35"], "ImagerPixelSpacing": ["0.4", "0.4"]}, SpacingOrigin.PIXEL_SPACING),
+        ({"PixelSpacing": ["0.4", "0.4"], "PixelSpacingCalibrationType": "FIDUCIAL"}, SpacingOrigin.PIXEL_SPACING),
+        ({"PixelSpacing": ["0.4", "0.4"]}, SpacingOrigin.UNCALIBRATED),
+        ({"PixelSpacing": ["0.4", "0.4"], "Modality": "CT"}, SpacingOrigin.PIXEL_SPACING),
+    ],
+)
+def test_what_a_millimetre_means_is_read_from_the_image_and_said(attributes, origin):
+    assert spacing_of(cr_dataset(RAMP, spacing_mm=None, **attributes))[2] is origin
+
+
+def test_a_magnification_factor_does_not_turn_the_detector_s_millimetres_into_the_patient_s():
+    ds = cr_dataset(RAMP, spacing_mm=0.4, EstimatedRadiographicMagnificationFactor="1.5")
+    assert spacing_of(ds) == (0.4, 0.4, SpacingOrigin.IMAGER_PIXEL_SPACING)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +153,7 @@ def test_a_missing_or_impossible_spacing_is_none_and_never_guessed():
         ({"SamplesPerPixel": 3}, Unsupported),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, Unsupported),
         ({"PixelData": None}, Unsupported),
-        ({"BitsAllocated": 1}, Unsupported),
+        ({"BitsAllocated": 24}, Unsupported),
         ({"Rows": 0}, IncorrectInput),
         ({"Rows": 65535, "Columns": 65535}, IncorrectInput),
         ({"Rows": 3}, IncorrectInput),

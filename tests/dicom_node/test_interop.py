@@ -183,7 +183,7 @@ def pushes(sender, port, title, paths):
 
 @pytest.fixture
 def results(tmp_path, a_reading):
-    """Return the paths of a radiograph and of the SEG and SR of a reading of it."""
+    """Return the paths of a radiograph and of every kind of result of a reading of it."""
     pixels, _ = radiograph_phantom(1, rows=128, columns=128)
     ds = dx_dataset(pixels, spacing_mm=0.5)
     spacing = PixelSpacing(0.5, 0.5, SpacingOrigin.IMAGER_PIXEL_SPACING)
@@ -202,12 +202,13 @@ def results(tmp_path, a_reading):
             software_version="0.1.0",
             device_serial="node-1",
             created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+            picture=(pixels >> 4).astype(np.uint8),
         )
         paths.append(write_dicom(encoder.encode(reading, mask, ds, context), tmp_path / f"{encoder.kind}.dcm"))
     return paths
 
 
-def test_orthanc_takes_the_image_its_segmentation_and_its_report(tmp_path, program, running, results):
+def test_orthanc_takes_the_image_and_every_kind_of_result(tmp_path, program, running, results):
     dicom_port, http_port = free_port(), free_port()
     settings = {
         "Name": "TEST",
@@ -223,10 +224,12 @@ def test_orthanc_takes_the_image_its_segmentation_and_its_report(tmp_path, progr
     (tmp_path / "orthanc.json").write_text(json.dumps(settings))
     running([program("Orthanc"), str(tmp_path / "orthanc.json")], http_port)
     outcomes = send(results, Destination("orthanc", "127.0.0.1", dicom_port, "ORTHANC"), "CONSILIUM")
-    assert [(one.status, one.problem) for one in outcomes] == [(0x0000, None)] * 3
+    assert [(one.status, one.problem) for one in outcomes] == [(0x0000, None)] * (1 + len(ENCODERS))
     with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/series?expand", timeout=10) as reply:
         series = json.load(reply)
-    assert sorted(one["MainDicomTags"]["Modality"] for one in series) == ["DX", "SEG", "SR"]
+    assert sorted(one["MainDicomTags"]["Modality"] for one in series) == sorted(
+        ["DX", "SEG", "SEG", "SR", "SR", "OT", "OT", "KO", "DOC"]
+    )
     assert len({one["ParentStudy"] for one in series}) == 1
     # Sending it again is an outcome too, and not a second series.
     assert all(

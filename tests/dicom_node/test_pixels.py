@@ -80,6 +80,15 @@ def test_an_image_that_may_not_be_read_says_why(decoder, radiograph):
         decoder.read(radiograph(NumberOfFrames=5))
 
 
+def test_one_frame_of_several_is_read_when_it_is_asked_for(decoder, radiograph, small_phantom):
+    frames = np.stack([small_phantom[0], small_phantom[0] // 2, small_phantom[0] // 4])
+    path = radiograph(NumberOfFrames=3, PixelData=frames.tobytes())
+    assert np.array_equal(decoder.read(path, frame=2).image.pixels, frames[1])
+    for missing in (0, 4):
+        with pytest.raises(IncorrectInput, match="no such frame"):
+            decoder.read(path, frame=missing)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(decoder, radiograph):
     with pytest.raises(IncorrectInput, match="more pixels"):
         decoder.read(radiograph(Rows=65535, Columns=65535))

@@ -20,6 +20,8 @@ def _rows(pattern: str) -> set[str]:
 
 def test_every_command_is_documented() -> None:
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    callbacks = {group.name: group.typer_instance.registered_callback for group in app.registered_groups}
+    commands |= {name for name, one in callbacks.items() if one and one.invoke_without_command is True}
     assert _rows(r"^\| `consilium (\w+)` \|") == commands
 
 

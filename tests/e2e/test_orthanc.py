@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from consilium.demo.server import running_server
+from dicom_node.destinations import Destination
+from dicom_node.find import instances_of_study
+from dicom_node.preflight import CLASSES_OF_KIND, preflight
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
 from record_store.database import open_database
 from record_store.tables import delivery, instance, result_object, study_job
@@ -38,9 +41,9 @@ def _free_port() -> int:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
-    """Run Orthanc as the archive ARCHIVE; yield its DICOM port and its REST address."""
-    dicom_port, http_port = _free_port(), _free_port()
+def orthanc(folder: Path, dicom_port: int, house_port: int) -> Iterator[str]:
+    """Run Orthanc as the archive ARCHIVE; yield its REST address. house_port: where it reports commitment to."""
+    http_port = _free_port()
     settings = {
         "DicomPort": dicom_port,
         "HttpPort": http_port,
@@ -50,6 +53,7 @@ def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "Plugins": [],
+        "DicomModalities": {"consilium": ["CONSILIUM", "127.0.0.1", house_port]},
     }
     folder.mkdir()
     (folder / "orthanc.json").write_text(json.dumps(settings))
@@ -57,7 +61,7 @@ def orthanc(folder: Path) -> Iterator[tuple[int, str]]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: _listens(http_port), 30)
-        yield dicom_port, f"http://127.0.0.1:{http_port}"
+        yield f"http://127.0.0.1:{http_port}"
     finally:
         process.terminate()
         process.wait(20)
@@ -99,35 +103,50 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
     sent.mkdir()
     (tmp_path / "house").mkdir()
     files = radiographs(sent, count)
-    with orthanc(tmp_path / "orthanc") as (port, rest):
-        settings = {
-            "STUDY_QUIET_S": "0.5",
-            "WEB_WORKERS": "1",
-            "PATIENT_ISSUERS": '{"": "urn:consilium:orthanc-test"}',
-            "PACS": json.dumps([{"name": "orthanc", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}]),
-        }
-        with running_server(tmp_path / "house", settings) as server:
-            push = [
-                _program("dcmsend"),
-                "-aec",
-                "CONSILIUM",
-                "127.0.0.1",
-                str(server.dicom_port),
-                *map(str, files),
-            ]
-            subprocess.run(push, check=True, capture_output=True, timeout=120)
-            _wait_for_deliveries(tmp_path / "house" / "data" / "consilium.db", count)
-            counts = _counts(tmp_path / "house" / "data" / "consilium.db")
+    port = _free_port()
+    archive = {"name": "orthanc", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", "commitment": True}
+    settings = {
+        "STUDY_QUIET_S": "0.5",
+        "WEB_WORKERS": "1",
+        "PATIENT_ISSUERS": '{"": "urn:consilium:orthanc-test"}',
+        "PACS": json.dumps([archive]),
+    }
+    with (
+        running_server(tmp_path / "house", settings) as server,
+        orthanc(tmp_path / "orthanc", port, server.dicom_port) as rest,
+    ):
+        push = [
+            _program("dcmsend"),
+            "-aec",
+            "CONSILIUM",
+            "127.0.0.1",
+            str(server.dicom_port),
+            *map(str, files),
+        ]
+        subprocess.run(push, check=True, capture_output=True, timeout=120)
+        _wait_for_deliveries(tmp_path / "house" / "data" / "consilium.db", count)
+        counts = _counts(tmp_path / "house" / "data" / "consilium.db")
+        said = preflight(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), "CONSILIUM")
+        counts["usable"] = said.usable(CLASSES_OF_KIND) and said.commitment
+        counts["known to Orthanc"] = _known(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), rest)
         return counts | _archived(rest, tmp_path / "fetched")
 
 
+def _known(archive: Destination, rest: str) -> int:
+    """Return how many instances Orthanc says by C-FIND that it holds of all studies."""
+    uids = [one["MainDicomTags"]["StudyInstanceUID"] for one in _get(f"{rest}/studies?expand")]
+    return sum(instances_of_study(archive, "CONSILIUM", uid) or 0 for uid in uids)
+
+
 def _wait_for_deliveries(path: Path, count: int) -> None:
+    """Wait until Orthanc has confirmed, on associations of its own, that it keeps every result."""
     db = open_database(f"sqlite:///{path}")
 
     def done() -> bool:
         with db.read() as conn:
             jobs = conn.execute(select(func.count()).where(study_job.c.state == "done")).scalar_one()
-            waiting = conn.execute(select(func.count()).where(delivery.c.state != "sent")).scalar_one()
+            unkept = or_(delivery.c.commitment.is_(None), delivery.c.commitment != "committed")
+            waiting = conn.execute(select(func.count()).where(unkept)).scalar_one()
         return jobs == count and waiting == 0
 
     try:
@@ -174,3 +193,5 @@ def test_every_radiograph_is_read_and_its_results_are_valid_in_the_archive(tmp_p
     assert counts["SR"] == counts["made SR"] == COUNT
     assert counts["SEG"] == counts["made SEG"] > 0
     assert counts["invalid"] == 0
+    assert counts["usable"]
+    assert counts["known to Orthanc"] == counts["SEG"] + counts["SR"]

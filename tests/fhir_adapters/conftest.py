@@ -123,6 +123,7 @@ def reading_with(findings=1, spacing="patient", probability=0.873):
     pixel = {
         "patient": PixelSpacing(0.2, 0.2, SpacingOrigin.PIXEL_SPACING),
         "detector": PixelSpacing(0.2, 0.2, SpacingOrigin.IMAGER_PIXEL_SPACING),
+        "uncalibrated": PixelSpacing(0.2, 0.2, SpacingOrigin.UNCALIBRATED),
         "none": None,
     }[spacing]
     unit = MILLIMETRE if pixel else PIXEL

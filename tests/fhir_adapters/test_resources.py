@@ -186,8 +186,9 @@ def test_without_spacing_sizes_are_counted_in_pixels_and_said_so(make_reading):
     assert "mm" not in only(resources, "DiagnosticReport")["conclusion"]
 
 
-def test_a_size_at_the_detector_is_called_magnified(make_reading):
-    resources = resources_of(make_reading(spacing="detector"))
+@pytest.mark.parametrize("spacing", ["detector", "uncalibrated"])
+def test_a_size_that_is_not_one_in_the_patient_is_called_magnified(make_reading, spacing):
+    resources = resources_of(make_reading(spacing=spacing))
     assert "magnified" in only(resources, "Observation")["note"][0]["text"]
     assert "magnified" in only(resources, "DiagnosticReport")["conclusion"]
 

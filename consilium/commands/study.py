@@ -1,0 +1,78 @@
+"""`consilium study`: what an operator asks of one study, named by its UID or by the digest of lists and logs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Explain one study, complete it, or try rules on it.")
+
+Named = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, or its digest.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@app.callback()
+def study() -> None:
+    """Explain one study, complete it, or try rules on it."""
+
+
+@app.command()
+def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say for every stage what happened to a study: received, complete, matched, inferred, encoded, delivered."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
+    from consilium.explain.reader import explainer_of  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from model_runtime.engine import LocalEngine  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    try:
+        told = explainer_of(house, LocalEngine(house.library)).explain(named)
+    finally:
+        house.db.dispose()
+    sys.stdout.write(json.dumps(told) + "\n" if as_json else in_text(told))
+
+
+@app.command()
+def complete(named: Named, data_dir: DataDir = None) -> None:
+    """Say that an open study is complete as it is, so that a worker reads it now and not after the quiet time."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.operator import force_study  # noqa: PLC0415
+
+    force_study(settings_of_a_store(data_dir), named)
+    typer.echo("A worker will close the study at once.", err=True)
+
+
+@app.command("dry-run")
+def dry_run(
+    named: Named,
+    rules: Annotated[Path | None, typer.Option(help="Try this file instead of CONSILIUM_RULES_FILE.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which model would read which image of a stored study by the rules, and which clause decided."""
+    from consilium.cli import settings_of, settings_of_a_store  # noqa: PLC0415
+    from consilium.explain.dry_run import in_text as shown  # noqa: PLC0415
+    from consilium.explain.reader import dry_run_of  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from model_runtime.engine import LocalEngine  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    if rules is not None:
+        house = House(settings_of(data_dir=data_dir, rules_file=rules))
+    try:
+        told = dry_run_of(house, LocalEngine(house.library)).run(named)
+    finally:
+        house.db.dispose()
+    sys.stdout.write(json.dumps(told) + "\n" if as_json else shown(told))
+
+
+def in_text(told: dict[str, Any]) -> str:
+    """Return an explanation as lines for a terminal."""
+    lines = [f"study {told['study']}, {told['state']}, revision {told['revision']}"]
+    for stage in told["stages"]:
+        lines.append(f"{stage['stage']:<10} {stage['state']}: {stage['words']}")
+        lines += [f"{'':<12} {line}" for line in stage["lines"]]
+    return "\n".join(lines) + "\n"

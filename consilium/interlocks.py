@@ -1,0 +1,86 @@
+"""What keeps a study from being read until a person has looked: a result in doubt must never be a silent one.
+
+Pure: headers in, a reason out. Reasons are sentences without a word of the image's.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicom_node.header import Header  # a settings check must not wait for pydicom
+
+TEST_IMAGES = "its images say that they are of a phantom or a test"
+TWO_IDENTITIES = "its images give the patient different names, birth dates or sexes"
+NO_SIDE = "an image of a paired part of the body does not say which side it shows"
+TWO_SIDES = "an image names two different sides"
+
+# Words by themselves: nobody is held for being called Testa, nor a study for a stress test.
+_TEST_PATIENT = frozenset(("PHANTOM", "TEST", "TESTPATIENT", "QC", "QA", "DUMMY"))
+_TEST_STUDY = frozenset(("PHANTOM", "QC", "QA"))
+_WORD = re.compile(r"[^\W_]+")
+_SIDES = frozenset("LRB")
+_STATED_SEX = frozenset("MF")
+
+
+@dataclass(frozen=True, slots=True)
+class Interlocks:
+    """Which ones are on. laterality: parts of the body (0018,0015) whose images must say their side."""
+
+    test_images: bool = True
+    changed_identity: bool = True
+    laterality: tuple[str, ...] = ("BREAST",)
+
+
+def why_held(
+    interlocks: Interlocks, headers: "Sequence[Header]", seen: frozenset[str] = frozenset()
+) -> str | None:
+    """Return why a study must be held, or None.
+
+    seen: SOP Instance UIDs of the images that were here when a person released the study; nothing is asked of them
+    again, but a new image must still agree with them about the patient.
+    """
+    new = [header for header in headers if header.sop_instance_uid not in seen]
+    if interlocks.test_images and any(_is_test(header) for header in new):
+        return TEST_IMAGES
+    if interlocks.changed_identity and new and _differ(headers):
+        return TWO_IDENTITIES
+    paired = [header for header in new if header.body_part.upper() in interlocks.laterality]
+    if any(not _sides(header) for header in paired):
+        return NO_SIDE
+    if any(len(_sides(header)) > 1 for header in paired):
+        return TWO_SIDES
+    return None
+
+
+def _is_test(header: "Header") -> bool:
+    # Quality Control Image (0028,0300): PS3.3 C.7.6.1.1.
+    return (
+        header.quality_control.upper() == "YES"
+        or not _TEST_PATIENT.isdisjoint(_words(header.patient_name) | _words(header.patient_id))
+        or not _TEST_STUDY.isdisjoint(_words(header.study_description))
+    )
+
+
+def _words(text: str) -> set[str]:
+    return {word.upper() for word in _WORD.findall(text)}
+
+
+def _differ(headers: "Sequence[Header]") -> bool:
+    """Tell whether images contradict one another; one that says nothing contradicts nobody."""
+    names = {_name(header.patient_name) for header in headers} - {""}
+    births = {header.birth_date for header in headers} - {""}
+    sexes = {header.sex.upper() for header in headers} & _STATED_SEX
+    return any(len(stated) > 1 for stated in (names, births, sexes))
+
+
+def _name(stated: str) -> str:
+    """Return the alphabetic name (PS3.5 6.2.1.1) without case, spaces and carets, which equipment varies."""
+    alphabetic = stated.split("=", maxsplit=1)[0]
+    return " ".join(part for part in re.split(r"[\s^]+", alphabetic.casefold()) if part)
+
+
+def _sides(header: "Header") -> frozenset[str]:
+    """Return the sides of Image Laterality (0020,0062) and Laterality (0020,0060)."""
+    return _SIDES & {header.image_laterality.upper(), header.laterality.upper()}

@@ -1,0 +1,89 @@
+"""What may stand in a rules file, key by key; docs/rules.md has a row for each. A message never holds a value."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+KINDS = ("SEG", "SR", "SEG-FRACTIONAL", "SR-VIEWER", "SC", "KO", "PDF", "PM")
+
+
+def _kind(value: str) -> str:
+    if value not in {"*", *KINDS}:
+        raise ValueError(f"expected a kind of result: {', '.join(KINDS)}, or * for all")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=64)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)]
+Names = Annotated[tuple[Text, ...], Field(max_length=64)]
+BodyPartText = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+Kind = Annotated[str, AfterValidator(_kind)]
+
+
+class _Entry(BaseModel):
+    # Not strict: TOML has arrays, and we keep tuples. Its texts and numbers are never taken for one another.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=False)
+
+
+class WhenEntry(_Entry):
+    """Clauses; each is a list of texts of which one must fit."""
+
+    modality: Texts | None = None
+    body_part: Texts | None = None
+    view: Texts | None = None
+    calling_ae: Texts | None = None
+    description: Texts | None = None
+
+
+class ReadEntry(_Entry):
+    """One `[[read]]`."""
+
+    name: Text
+    models: Names
+    when: WhenEntry = WhenEntry()
+    unless: WhenEntry | None = None
+
+
+class SendEntry(_Entry):
+    """One `[[send]]`."""
+
+    name: Text
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("*",)
+    models: Annotated[Names, Field(min_length=1)] = ("*",)
+    to: Names
+
+
+class StudyWhenEntry(_Entry):
+    """Clauses about a study: one of its modalities, one of its senders."""
+
+    modality: Texts | None = None
+    calling_ae: Texts | None = None
+
+
+class CompleteEntry(_Entry):
+    """One `[[complete]]`."""
+
+    name: Text
+    when: StudyWhenEntry = StudyWhenEntry()
+    quiet_s: Annotated[float, Field(ge=0.1, le=3600)] | None = None
+    images: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    series: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class HoldEntry(_Entry):
+    """The table `[hold]`."""
+
+    test_images: bool = True
+    changed_identity: bool = True
+    laterality: Annotated[tuple[BodyPartText, ...], Field(max_length=64)] = ("BREAST",)
+
+
+class RulesEntry(_Entry):
+    """The whole file."""
+
+    version: Literal[1]
+    unmatched: Literal["every model", "no model"] = "every model"
+    read: tuple[ReadEntry, ...] = ()
+    send: tuple[SendEntry, ...] = ()
+    complete: tuple[CompleteEntry, ...] = ()
+    hold: HoldEntry = HoldEntry()

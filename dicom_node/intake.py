@@ -1,0 +1,126 @@
+"""The one way by which an object becomes ours: durable, committed and queued. C-STORE and STOW-RS take it.
+
+A content-addressed blob (fsync, rename, fsync of the folder), then one committed transaction with instance,
+study and audit; only then is it acknowledged.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from clinical.clock import Clock
+from clinical.errors import Busy, Fault
+from clinical.identity import IssuerTable
+from dicom_node.header import Header
+from dicom_node.uids import checked_uid, uid_digest
+from record_store import audit
+from record_store.blobs import Blobs
+from record_store.database import Database
+from record_store.instances import ReceivedInstance, Taken, record_instance
+
+_CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")  # PS3.5 6.2: what is none names no modality
+
+log = structlog.get_logger()
+
+
+class NotCommitted(Busy):
+    """The object is stored and its row is not: the database is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent it and as whom it called us: as the instance's row keeps them, at most 16 characters each."""
+
+    calling: str
+    called: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Where objects go. fault: called at "before-commit" and "after-commit", for tests that crash there."""
+
+    db: Database
+    blobs: Blobs
+    issuers: IssuerTable
+    now: Clock
+    fault: Callable[[str], None] = lambda _point: None
+
+    def take(self, path: Path, header: Header, transfer_syntax: str, sender: Sender) -> Taken:
+        """Store a finished Part 10 file whose header has been read and checked; the file is gone afterwards.
+
+        When this returns, the object is durable and its study is queued. Raises what `Blobs.adopt` raises, and
+        NotCommitted when the database is away.
+        """
+        blob = self.blobs.adopt(path)
+        instance = ReceivedInstance(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=transfer_syntax,
+            study_uid=header.study_uid,
+            series_uid=header.series_uid,
+            modality=header.modality if _CODE_STRING.fullmatch(header.modality) else "",
+            patient=self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
+            sha256=blob.sha256,
+            size=blob.size,
+            calling_ae=sender.calling,
+            called_ae=sender.called,
+        )
+        taken = self._commit(instance)
+        self.fault("after-commit")
+        if taken is Taken.DIFFERENT:
+            # Its bytes name this instance, whose row keeps the first ones, so nothing will ever refer to them. An
+            # archive that corrects its headers and sends everything again must not fill the disk.
+            self.blobs.remove(blob.sha256)
+        log.info(
+            "instance received",
+            instance=uid_digest(header.sop_instance_uid),
+            study=uid_digest(header.study_uid),
+            outcome=str(taken),
+            size=blob.size,
+        )
+        return taken
+
+    def refused(
+        self, sop_instance_uid: str, sender: Sender, outcome: str, why: str, *, audited: bool = True
+    ) -> None:
+        """Record what was not taken: nothing is lost without a trace.
+
+        audited: False when the database has just not answered; the sender need not wait for it twice.
+        """
+        instance = uid_digest(sop_instance_uid)
+        log.warning("instance refused", instance=instance, calling_ae=sender.calling, outcome=outcome, why=why)
+        if not audited:
+            return
+        try:
+            with self.db.write() as conn:
+                audit.append(
+                    conn,
+                    at=self.now(),
+                    action="instance-refused",
+                    outcome=outcome,
+                    actor=f"ae:{sender.calling}",
+                    subject=instance,
+                    detail={"why": why},
+                )
+        except (Busy, Fault):
+            log.warning("refusal not audited", instance=instance)
+
+    def _commit(self, instance: ReceivedInstance) -> Taken:
+        try:
+            with self.db.write() as conn:
+                taken = record_instance(conn, instance, self.now())
+                self.fault("before-commit")
+        except Busy as error:
+            raise NotCommitted(error.message) from None
+        return taken
+
+
+def check_uids(header: Header) -> None:
+    """Raise IncorrectInput unless the four UIDs of an object are UIDs."""
+    checked_uid(header.study_uid, "Study Instance UID")
+    checked_uid(header.series_uid, "Series Instance UID")
+    checked_uid(header.sop_instance_uid, "SOP Instance UID")
+    checked_uid(header.sop_class_uid, "SOP Class UID")

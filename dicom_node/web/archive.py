@@ -1,0 +1,96 @@
+"""What every resource of DICOMweb works with: the stores, addresses, and the objects that a path names."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Response
+
+from clinical.errors import Busy, NotFound, Unsupported
+from dicom_node.intake import Intake
+from dicom_node.uids import checked_uid
+from dicom_node.web.headers import HeaderCache
+from record_store.blobs import Blobs
+from record_store.database import Database
+from record_store.holdings import HeldObject, object_by_uid, objects_of
+
+if TYPE_CHECKING:
+    from dicom_node.pixels import Decoder
+
+# Objects that one answer may hold: a client asks series by series for more.
+MAX_OBJECTS = 5000
+MAX_DOWNLOADS = 8  # of one process at a time: each may keep a thread while its client reads
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource: method ("GET" answers HEAD too), path below the root in Flask's words, what answers it."""
+
+    method: str
+    rule: str
+    answer: Callable[..., Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The stores, and root: the absolute URL of /dicom-web, for addresses in answers.
+
+    scope: the one study that the present caller may see, None for all of them.
+    intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
+    all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
+    """
+
+    db: Database
+    blobs: Blobs
+    root: str
+    scope: Callable[[], str | None] = lambda: None
+    intake: Intake | None = None
+    classes: Callable[[], frozenset[str] | None] = lambda: None
+    low_water_bytes: int = 0
+    decoder: Callable[[], "Decoder"] | None = None
+    headers: HeaderCache = field(default_factory=HeaderCache)
+    downloads: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
+    )
+
+    def taker(self) -> Intake:
+        """Return what takes objects in. Raises Unsupported where nothing is stored, Busy without room."""
+        if self.intake is None:
+            raise Unsupported("nothing can be stored here")
+        if self.blobs.free_bytes() < self.low_water_bytes:
+            raise Busy("the store is almost full")
+        return self.intake
+
+    def refuse_class(self, sop_class_uid: str) -> None:
+        """Raise Unsupported for a SOP class that C-STORE would not take either."""
+        classes = self.classes()
+        if classes is not None and sop_class_uid not in classes:
+            raise Unsupported("this SOP class is not stored here")
+
+    def series_of(self, one: HeldObject) -> str:
+        """Return the series of an object; of a result of ours by its header."""
+        return one.series_uid or self.headers.text(self.blobs, one.sha256, "0020000E")
+
+    def held(self, study: str, series: str = "", instance: str = "") -> list[HeldObject]:
+        """Return the objects that a path names. Raises NotFound when there is none, IncorrectInput for no UID."""
+        for uid, what in ((study, "the study"), (series, "the series"), (instance, "the instance")):
+            if uid:
+                checked_uid(uid, what)
+        if self.scope() not in {None, study}:
+            raise NotFound("there is no such object")
+        with self.db.read() as conn:
+            if instance:
+                one = object_by_uid(conn, instance)
+                found = [one] if one is not None and one.study_uid == study else []
+            else:
+                found = objects_of(conn, study, series)
+        if series:
+            found = [one for one in found if self.series_of(one) == series]
+        if not found:
+            raise NotFound("there is no such object")
+        return found
+
+    def address(self, one: HeldObject) -> str:
+        """Return the absolute URL of an object (its Retrieve URL, PS3.18 10.4)."""
+        return f"{self.root}/studies/{one.study_uid}/series/{self.series_of(one)}/instances/{one.sop_instance_uid}"

@@ -1,0 +1,53 @@
+"""Retrieve metadata, WADO-RS (PS3.18 10.4.1.1.5): data sets as DICOM JSON, large values by their address."""
+
+from collections.abc import Iterator
+
+import orjson
+from flask import Response
+
+from clinical.errors import IncorrectInput
+from dicom_node.web.archive import Archive, Resource
+from dicom_node.web.json_model import PIXELS, Json, dataset_json
+from dicom_node.web.media import require_json
+from dicom_node.web.reading import opened, raw_element, stored_syntax
+from record_store.holdings import HeldObject
+
+MAX_OBJECTS = 1000
+
+
+def metadata(archive: Archive, study: str, series: str = "", instance: str = "") -> Response:
+    """GET .../metadata of a study, a series or an instance."""
+    media_type = require_json()
+    held = archive.held(study, series, instance)
+    if len(held) > MAX_OBJECTS:
+        raise IncorrectInput(f"it has more than {MAX_OBJECTS} objects; ask by series or by instance")
+    first = _one(archive, held[0])  # an error of the first is an answer; after it the answer has begun
+    return Response(_array(archive, first, held[1:]), content_type=media_type)
+
+
+def _array(archive: Archive, first: bytes, others: list[HeldObject]) -> Iterator[bytes]:
+    yield b"[" + first
+    for one in others:
+        yield b"," + _one(archive, one)
+    yield b"]"
+
+
+def _one(archive: Archive, one: HeldObject) -> bytes:
+    bulk = f"{archive.address(one)}/bulkdata"
+    with opened(archive.blobs, one.sha256) as (ds, _file):
+        found: Json = dataset_json(ds, bulk)
+        for tag in PIXELS:
+            pixels = raw_element(ds, tag)
+            if pixels is not None:
+                found[f"{tag:08X}"] = {"vr": pixels.VR or "OW", "BulkDataURI": f"{bulk}/{tag:08X}"}
+    found["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    found["00081190"] = {"vr": "UR", "Value": [archive.address(one)]}
+    found["00083002"] = {"vr": "UI", "Value": [stored_syntax(archive.blobs, one.sha256)]}
+    return orjson.dumps(dict(sorted(found.items())))
+
+
+RESOURCES = (
+    Resource("GET", "/studies/<study>/metadata", metadata),
+    Resource("GET", "/studies/<study>/series/<series>/metadata", metadata),
+    Resource("GET", "/studies/<study>/series/<series>/instances/<instance>/metadata", metadata),
+)

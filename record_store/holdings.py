@@ -1,0 +1,120 @@
+"""What we hold of a study: the objects that were received and the results that we made, as archives list them."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, func, or_, select
+
+from record_store.tables import instance, result_object, study
+
+PAGE = 100  # studies looked at with one query
+
+
+@dataclass(frozen=True, slots=True)
+class HeldObject:
+    """One stored object. series_uid, modality: "" for a result of ours, whose own header says them."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    modality: str
+    sha256: str
+
+
+@dataclass(slots=True)
+class HeldStudy:
+    """One study without its many objects.
+
+    first: the received object whose header speaks for the study. series: UID -> modality of received ones.
+    received: how many objects. made: results of ours.
+    """
+
+    study_uid: str
+    first: HeldObject | None = None
+    series: dict[str, str] = field(default_factory=dict)
+    received: int = 0
+    made: list[HeldObject] = field(default_factory=list)
+
+
+def objects_of(conn: Connection, study_uid: str, series_uid: str = "") -> list[HeldObject]:
+    """Return what we hold of a study, by series and UID; of a series: its received ones, all results."""
+    table = instance.c
+    wanted = [table.study_uid == study_uid, *([table.series_uid == series_uid] if series_uid else [])]
+    query = select(*_RECEIVED).where(*wanted).order_by(table.series_uid, table.sop_instance_uid)
+    found = [HeldObject(*row) for row in conn.execute(query)]
+    known = {one.sop_instance_uid for one in found}
+    return found + [one for one in _made(conn, [study_uid]) if one.sop_instance_uid not in known]
+
+
+def object_by_uid(conn: Connection, sop_instance_uid: str) -> HeldObject | None:
+    """Return an object, or None: the received one where an archive has sent a result of ours back to us."""
+    row = conn.execute(select(*_RECEIVED).where(instance.c.sop_instance_uid == sop_instance_uid)).first()
+    if row is None:
+        row = conn.execute(select(*_MADE).where(result_object.c.sop_instance_uid == sop_instance_uid)).first()
+        return None if row is None else _made_object(tuple(row))
+    return HeldObject(*row)
+
+
+def newest_studies(conn: Connection, uids: Sequence[str] = (), patient_id: str = "") -> Iterator[HeldStudy]:
+    """Yield studies, the one that got an object last first.
+
+    uids: of these only. patient_id: only studies of whom it may be; those that name no patient stay in.
+    """
+    query = select(study.c.study_uid).order_by(study.c.last_received_at.desc(), study.c.study_uid)
+    if uids:
+        query = query.where(study.c.study_uid.in_(uids))
+    if patient_id:
+        query = query.where(or_(study.c.patient_value == patient_id, study.c.patient_value.is_(None)))
+    skipped = 0
+    while page := list(conn.execute(query.offset(skipped).limit(PAGE)).scalars()):
+        skipped += len(page)
+        held = _summaries(conn, page)
+        yield from (held[uid] for uid in page)
+
+
+def _summaries(conn: Connection, uids: Sequence[str]) -> dict[str, HeldStudy]:
+    table = instance.c
+    held = {uid: HeldStudy(uid) for uid in uids}
+    groups = (
+        select(table.study_uid, table.series_uid, table.modality, func.count(), func.min(table.sop_instance_uid))
+        .where(table.study_uid.in_(uids))
+        .group_by(table.study_uid, table.series_uid, table.modality)
+        .order_by(table.study_uid, table.series_uid)
+    )
+    first: dict[str, str] = {}
+    for study_uid, series_uid, modality, count, lowest in conn.execute(groups):
+        one = held[study_uid]
+        one.series.setdefault(series_uid, modality)
+        one.received += count
+        first.setdefault(study_uid, lowest)
+    speaking = select(*_RECEIVED).where(table.sop_instance_uid.in_(list(first.values())))
+    for row in conn.execute(speaking):
+        spoken = HeldObject(*row)
+        held[spoken.study_uid].first = spoken
+    by_study = defaultdict(list)
+    for made in _made(conn, uids):
+        by_study[made.study_uid].append(made)
+    for uid, results in by_study.items():
+        held[uid].made = results
+    return held
+
+
+def _made(conn: Connection, study_uids: Sequence[str]) -> list[HeldObject]:
+    query = (
+        select(*_MADE).where(result_object.c.study_uid.in_(study_uids)).order_by(result_object.c.sop_instance_uid)
+    )
+    return [_made_object(tuple(row)) for row in conn.execute(query)]
+
+
+def _made_object(row: tuple[str, ...]) -> HeldObject:
+    uid, sop_class, study_uid, sha256 = row
+    return HeldObject(uid, sop_class, study_uid, "", "", sha256)
+
+
+_RECEIVED = tuple(
+    instance.c[name]
+    for name in ("sop_instance_uid", "sop_class_uid", "study_uid", "series_uid", "modality", "sha256")
+)
+_MADE = tuple(result_object.c[name] for name in ("sop_instance_uid", "sop_class_uid", "study_uid", "sha256"))

@@ -1,0 +1,130 @@
+"""Everything the store knows of one study, in one read: what `explain` tells from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, func, select
+
+from record_store.audit import digest
+from record_store.instances import InstanceRow, StudyRow, instances_of, study_row
+from record_store.readings import JobRow, jobs_of_study
+from record_store.tables import audit, delivery, reading, result_object, study
+from record_store.times import from_text
+
+# The acts upon a study as a whole; their subject is the digest of its UID.
+STUDY_ACTS = ("study-closed", "study-forced", "study-held", "study-released")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One audit row about the study."""
+
+    at: datetime
+    action: str
+    outcome: str
+    actor: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An object that a job made. findings of its reading are in `StudyHistory.findings`."""
+
+    sop_instance_uid: str
+    job_key: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An object's way to one destination; fields as `record_store.deliveries.Delivery`."""
+
+    sop_instance_uid: str
+    kind: str
+    destination: str
+    state: str
+    attempts: int
+    next_attempt_at: datetime
+    last_status: int | None
+    last_problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHistory:
+    """findings: job key -> (images read by it for the first time, findings in them)."""
+
+    study: StudyRow
+    instances: tuple[InstanceRow, ...]
+    acts: tuple[Act, ...]
+    jobs: tuple[JobRow, ...]
+    findings: Mapping[str, tuple[int, int]]
+    made: tuple[Made, ...]
+    sent: tuple[Sent, ...]
+
+
+def find_study(conn: Connection, named: str) -> str | None:
+    """Return the UID of the study that a UID or the digest of one names (the lists and logs show digests)."""
+    if study_row(conn, named) is not None:
+        return named
+    return next((uid for uid in conn.execute(select(study.c.study_uid)).scalars() if digest(uid) == named), None)
+
+
+def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
+    """Return what is known of a study, or None when it is unknown."""
+    row = study_row(conn, study_uid)
+    if row is None:
+        return None
+    jobs = tuple(jobs_of_study(conn, study_uid))
+    keys = [job.job_key for job in jobs]
+    counted = conn.execute(
+        select(reading.c.job_key, func.count(), func.sum(reading.c.findings))
+        .where(reading.c.job_key.in_(keys))
+        .group_by(reading.c.job_key)
+    )
+    objects = conn.execute(
+        select(result_object.c.sop_instance_uid, result_object.c.job_key, result_object.c.kind)
+        .where(result_object.c.job_key.in_(keys))
+        .order_by(result_object.c.kind, result_object.c.sop_instance_uid)
+    )
+    return StudyHistory(
+        study=row,
+        instances=tuple(instances_of(conn, study_uid)),
+        acts=_acts(conn, study_uid),
+        jobs=jobs,
+        findings={str(key): (int(images), int(found or 0)) for key, images, found in counted},
+        made=tuple(Made(*one) for one in objects),
+        sent=_sent(conn, keys),
+    )
+
+
+def _acts(conn: Connection, study_uid: str) -> tuple[Act, ...]:
+    rows = conn.execute(
+        select(audit.c.at, audit.c.action, audit.c.outcome, audit.c.actor, audit.c.detail)
+        .where(audit.c.action.in_(STUDY_ACTS), audit.c.subject == digest(study_uid))
+        .order_by(audit.c.row)
+    )
+    return tuple(
+        Act(from_text(at), action, said, actor, orjson.loads(detail)) for at, action, said, actor, detail in rows
+    )
+
+
+def _sent(conn: Connection, job_keys: list[str]) -> tuple[Sent, ...]:
+    rows = conn.execute(
+        select(
+            delivery.c.sop_instance_uid,
+            result_object.c.kind,
+            delivery.c.destination,
+            delivery.c.state,
+            delivery.c.attempts,
+            delivery.c.next_attempt_at,
+            delivery.c.last_status,
+            delivery.c.last_problem,
+        )
+        .join(result_object, result_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(result_object.c.job_key.in_(job_keys))
+        .order_by(delivery.c.delivery_id)
+    )
+    return tuple(Sent(*row[:5], from_text(row[5]), *row[6:]) for row in rows)

@@ -1,0 +1,133 @@
+"""Which DICOM objects a study's readings become, where they go, and what they replace when it is read again."""
+
+import io
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from sqlalchemy import select
+
+from consilium.setting_values import ResultKind
+from dicom_node.results import ENCODERS
+from dicom_node.testing import dx_dataset, radiograph_phantom
+from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
+from record_store.readings import result_objects
+from record_store.tables import delivery
+
+pytestmark = pytest.mark.slow
+
+EVERY_KIND = tuple(one.kind for one in ENCODERS)
+
+
+def one_nodule(inputs):
+    probability = np.zeros((1, 16, 16, 1), np.float32)
+    probability[0, 4:8, 5:9, 0] = 0.9
+    return {"probability": probability}
+
+
+def engine_of(version):
+    manifest = manifest_of(segmentation_document(version=version))
+    return CannedEngine({"lung-nodule": one_nodule}, {"lung-nodule": manifest})
+
+
+def radiograph(seed, **attributes):
+    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
+    return dx_dataset(pixels, seed=seed, **attributes)
+
+
+@pytest.fixture
+def study(make_study):
+    def make(**steps):
+        return make_study("lung-nodule", engine_of("0.1.0"), radiograph, **steps)
+
+    return make
+
+
+def all_objects_of(study, key):
+    with study.db.read() as conn:
+        rows = result_objects(conn, key)
+    return [(row.kind, dcmread(io.BytesIO(study.blobs.get(row.sha256)))) for row in rows]
+
+
+def objects_of(study, key, revision=1):
+    """Return kind -> the one object of it with this revision number."""
+    found = [(kind, ds) for kind, ds in all_objects_of(study, key) if ds.InstanceNumber == revision]
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+def deliveries(study):
+    with study.db.read() as conn:
+        return {tuple(row) for row in conn.execute(select(delivery.c.destination, delivery.c.sop_instance_uid))}
+
+
+def with_model(study, version):
+    study.engine = engine_of(version)
+    study.steps = replace(study.steps, engine=study.engine)
+
+
+def test_the_setting_knows_every_kind_that_there_is():
+    assert get_args(ResultKind) == EVERY_KIND
+
+
+def test_every_kind_is_made_where_the_setting_says_so_and_named_in_the_imaging_study(study):
+    study = study(results=EVERY_KIND)
+    study.arrives("one")
+    objects = objects_of(study, study.is_read())
+    assert set(objects) == set(EVERY_KIND)
+    # 64 pixels of the image, and below them the words.
+    assert (objects["SC"].Columns >= 64, objects["SC"].pixel_array[:64].max() > 0) == (True, True)
+    (imaging,) = study.resources("ImagingStudy")
+    listed = {one["uid"]: one["modality"]["code"] for one in imaging["series"]}
+    assert {str(ds.SeriesInstanceUID): ds.Modality for ds in objects.values()}.items() <= listed.items()
+
+
+def test_a_destination_gets_the_kinds_that_it_takes_and_the_others_get_all(study):
+    study = study(results=("SEG", "SR", "SC"), kinds_for={"old-archive": ("SC",)})
+    study.steps = replace(study.steps, destinations=("pacs", "old-archive"))
+    study.arrives("one")
+    objects = objects_of(study, study.is_read())
+    sent = {
+        kind: {to for to, uid in deliveries(study) if uid == ds.SOPInstanceUID} for kind, ds in objects.items()
+    }
+    assert sent == {"SEG": {"pacs"}, "SR": {"pacs"}, "SC": {"pacs", "old-archive"}}
+
+
+def test_a_new_version_of_the_model_replaces_what_the_old_one_said_of_the_same_image(study):
+    study = study()
+    study.arrives("one")
+    first = objects_of(study, study.is_read())
+    with_model(study, "0.2.0")
+    study.arrives("late")  # opens the study again: the new version reads both images
+    key = study.is_read()
+    second, of_late = objects_of(study, key, revision=2), objects_of(study, key)
+    for ds in (first["SR"], of_late["SR"]):
+        assert "PredecessorDocumentsSequence" not in ds
+    (replaced,) = second["SR"].PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+    assert replaced.SeriesInstanceUID == first["SR"].SeriesInstanceUID
+    assert replaced.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first["SR"].SOPInstanceUID
+    assert second["SEG"].SeriesDescription == "lung-nodule 0.2.0 segmentation (revision 2)"
+    assert second["SR"].SOPInstanceUID != first["SR"].SOPInstanceUID
+
+
+def test_a_late_image_is_no_revision_of_another(study):
+    study = study()
+    study.arrives("one")
+    study.is_read()
+    study.arrives("late")
+    objects = objects_of(study, study.is_read())
+    assert objects["SR"].InstanceNumber == 1
+    assert "PredecessorDocumentsSequence" not in objects["SR"]
+
+
+def test_nothing_is_said_to_be_replaced_that_was_never_made(study):
+    study = study(results=("SEG",))
+    study.arrives("one")
+    study.is_read()
+    with_model(study, "0.2.0")
+    study.steps = replace(study.steps, results=("SR",))
+    study.arrives("late")
+    again = objects_of(study, study.is_read(), revision=2)
+    assert "PredecessorDocumentsSequence" not in again["SR"]
