@@ -44,14 +44,14 @@ def test_an_answer_without_an_end_waits_for_its_reader_and_is_not_kept(pair) -> 
         for _ in range(6):
             ours.sendall(LARGE)
             held.append(len(ours.unsent))
+        while not ours.flush():  # as the main loop does afterwards
+            time.sleep(0.001)
 
     thread = threading.Thread(target=answer)
     thread.start()
     got = 0
     while got < total:
         got += len(theirs.recv(1 << 20))
-        if not thread.is_alive():
-            ours.flush()
     thread.join()
     assert max(held) <= MAX_UNSENT
 
