@@ -33,7 +33,7 @@ def decode(db: Database, decoder: Decoder, sha256: str, path: Path, now: datetim
     except DecoderEnded as ended:
         with db.write() as conn:
             count = quarantine.record_try(conn, sha256, ended.message, now)
-        log.warning("decoder ended", image=digest(sha256), attempt=count, problem=ended.message)
+        log.warning("decoder ended", instance=digest(sha256), attempt=count, problem=ended.message)
         if count >= quarantine.MOST_TRIES:
             raise IncorrectInput(SET_ASIDE) from None
         raise Busy(ended.message) from None
