@@ -25,6 +25,12 @@ TOGETHER = {
     "tests/e2e/test_dicomweb.py": "house",
     "tests/e2e/test_flows.py": "house",
     "tests/e2e/test_pages.py": "house",
+    # TensorFlow takes seconds to import.
+    "tests/model_export/test_breast_networks.py": "networks of images",
+    "tests/model_export/test_lung_nodule.py": "networks of images",
+    "tests/model_export/test_efficientnet_lite.py": "networks",
+    "tests/model_export/test_heart_rate_recipe.py": "networks",
+    "tests/model_export/test_keras_network.py": "networks",
 }
 BY_FILE = (
     "tests/cds/test_conformance_can_fail.py",
@@ -105,9 +111,9 @@ class _Together(LoadScopeScheduling):
     """Gives out one test at a time, and as one what is to stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(BY_FILE):
-            return nodeid.partition("::")[0]
-        return next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), nodeid)
+        group = next((group for start, group in TOGETHER.items() if nodeid.startswith(start)), None)
+        alone = nodeid.partition("::")[0] if nodeid.startswith(BY_FILE) else nodeid
+        return group or alone
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together | None:

@@ -14,6 +14,7 @@ from model_runtime.transforms import prepare, restore
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 NAME = "lung-nodule"
+SIZE = 512  # of a phantom: what the model sees of any image
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_the_nodule_of_the_phantom_is_found_where_it_is(session):
     seeds = range(1000, 1012)
     found, false = 0, 0
     for seed in seeds:
-        pixels, truth = radiograph_phantom(seed)
+        pixels, truth = radiograph_phantom(seed, rows=SIZE, columns=SIZE)
         findings, mask = read(session, pixels)
         own = [f for f in findings if truth.masks[0][round(f.centroid_px[0]), round(f.centroid_px[1])]]
         found += bool(own)
@@ -80,7 +81,13 @@ def test_the_nodule_of_the_phantom_is_found_where_it_is(session):
 
 @pytest.mark.slow
 def test_a_phantom_without_nodule_is_left_alone(session):
-    assert sum(len(read(session, radiograph_phantom(seed, 0)[0])[0]) for seed in range(2000, 2008)) <= 2
+    assert (
+        sum(
+            len(read(session, radiograph_phantom(seed, 0, rows=SIZE, columns=SIZE)[0])[0])
+            for seed in range(2000, 2008)
+        )
+        <= 2
+    )
 
 
 def test_a_blank_image_has_no_findings(session):
