@@ -71,17 +71,18 @@ def test_an_ehr_that_hangs_is_soon_not_waited_for_and_another_is_asked_all_the_s
     hanging = ehr_of(lambda path, send: time.sleep(3))
     good = ehr_of(lambda path, send: send(ward.http(ward.record(path))))
     client = FhirClient([AllowedServer(one.base, Network.LOOPBACK) for one in (hanging, good)])
-    app = ward.client(fhir=GuardedReader(client, Circuits("ehr")), budget_s=0.3)
+    app = ward.client(fhir=GuardedReader(client, Circuits("ehr")), budget_s=BUDGET_S)
 
     def call(ehr):
         began = time.monotonic()
         body = ward.call("imaging-findings", prefetch={}, fhirServer=ehr.base)
         return app.post("/cds-services/imaging-findings", json=body), time.monotonic() - began
 
-    for _ in range(5):
-        assert call(hanging)[0].status_code == 412
-    refused, took = call(hanging)
-    assert (refused.status_code, took < 0.2) == (412, True)
+    tries = []  # a machine that stands still for a whole budget makes a 503 of one: that says nothing of the circuit
+    while len(tries) < 12 and not (tries and tries[-1][0].status_code == 412 and tries[-1][1] < SOON_S / 2):
+        tries.append(call(hanging))
+    assert {answer.status_code for answer, _ in tries} <= {412, 503}
+    assert 3 <= len(tries) < 12  # it was waited for at first, and soon no more
     answered = ward.client(fhir=GuardedReader(client, Circuits("ehr")), budget_s=20.0)
     assert answered.post(
         "/cds-services/imaging-findings", json=ward.call("imaging-findings", prefetch={}, fhirServer=good.base)
