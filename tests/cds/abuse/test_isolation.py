@@ -78,7 +78,7 @@ def test_an_ehr_that_hangs_is_soon_not_waited_for_and_another_is_asked_all_the_s
         body = ward.call("imaging-findings", prefetch={}, fhirServer=ehr.base)
         return app.post("/cds-services/imaging-findings", json=body), time.monotonic() - began
 
-    tries = []  # a machine that stands still for a whole budget makes a 503 of one: that says nothing of the circuit
+    tries = []  # a machine that stands still for a whole budget makes a 503 of one, whatever the circuit is
     while len(tries) < 12 and not (tries and tries[-1][0].status_code == 412 and tries[-1][1] < SOON_S / 2):
         tries.append(call(hanging))
     assert {answer.status_code for answer, _ in tries} <= {412, 503}
