@@ -52,6 +52,7 @@ def run_dicom(settings: Settings) -> int:
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
     from consilium.committing import answers_of  # noqa: PLC0415
+    from dicom_node.commitment import report_service  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
     from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
 
@@ -79,7 +80,9 @@ def run_dicom(settings: Settings) -> int:
         issuers=house.issuers,
         now=house.now,
         observe=observe,
-        reports=answers_of(house, delivered).take if any(one.commitment for one in settings.pacs) else None,
+        services=[report_service(answers_of(house, delivered).take)]
+        if any(one.commitment for one in settings.pacs)
+        else [],
     )
     try:
         port = scp.start()

@@ -14,13 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association, build_context, evt
-from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from clinical.errors import ClinicalError, IncorrectInput
 from dicom_node.associating import NO_CONTEXT, associated
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.incoming import DECODER_ERRORS
+from dicom_node.service import Service
 from dicom_node.uids import checked_uid
 
 _REQUEST = 1  # PS3.4 J.3.2.1: Action Type ID "Request Storage Commitment"
@@ -71,11 +71,11 @@ def read_answer(report: Dataset) -> CommitmentAnswer:
     return CommitmentAnswer(uid, frozenset(committed - failed.keys()), failed)
 
 
-def report_context() -> PresentationContext:
+def report_service(take: Take) -> Service:
     """Return what a node offers to archives that answer on an association of their own: they are the SCP of it."""
     context = build_context(StorageCommitmentPushModel, _PLAIN)
     context.scu_role, context.scp_role = True, True
-    return context
+    return Service((context,), {evt.EVT_N_EVENT_REPORT: lambda event: answer_to_report(event, take)})
 
 
 def answer_to_report(event: evt.Event, take: Take) -> tuple[int, None]:

@@ -8,7 +8,7 @@ study and audit; only then 0x0000. No file name comes from the wire.
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -41,11 +41,11 @@ from pynetdicom.sop_class import (
 from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, IncorrectInput
 from clinical.identity import IssuerTable
-from dicom_node.commitment import Take, answer_to_report, report_context
 from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
+from dicom_node.service import Service, bound, offered
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
 from record_store.blobs import Blobs
@@ -135,7 +135,7 @@ class StorageScp:
 
     observe: called after each answer and association event (metrics). fault: called with the named points
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
-    reports: takes what archives say of storage commitment; without it no report is let in.
+    services: what is offered besides storage; nothing else is negotiated.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class StorageScp:
         now: Clock,
         observe: Observer = lambda _seen: None,
         fault: Callable[[str], None] = lambda _point: None,
-        reports: Take | None = None,
+        services: Sequence[Service] = (),
     ) -> None:
-        self._settings, self._reports = settings, reports
+        self._settings, self._services = settings, tuple(services)
         self._blobs = blobs
         self._intake = Intake(db, blobs, issuers, now, fault)
         self._observe, self._fault = observe, fault
@@ -171,16 +171,14 @@ class StorageScp:
         ae.acse_timeout = settings.acse_timeout_s
         ae.dimse_timeout = settings.dimse_timeout_s
         ae.network_timeout = settings.network_timeout_s
-        contexts = presentation_contexts(settings.storage_classes)
-        if self._reports is not None:
-            contexts.append(report_context())
+        contexts = [*presentation_contexts(settings.storage_classes), *offered(self._services)]
         self._server = StorageServer(
             ae,
             (settings.host, settings.port),
             settings.ae_title,
             contexts,
             evt_handlers=[
-                *([(evt.EVT_N_EVENT_REPORT, answer_to_report, [self._reports])] if self._reports else []),
+                *bound(self._services),
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_ACCEPTED, self._on_association, ["accepted"]),

@@ -74,7 +74,7 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, *, reports: Any = None, **settings: Any) -> "Node":
+    def start(self, *, services: Any = (), **settings: Any) -> "Node":
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -85,7 +85,7 @@ class Node:
             now=lambda: NOW,
             observe=self.seen.append,
             fault=self.fault,
-            reports=reports,
+            services=services,
         )
         self.port = self.scp.start()
         return self

@@ -1,0 +1,48 @@
+"""What a node offers besides storage: presentation contexts, and who answers on them.
+
+pynetdicom has one handler for each kind of request, and several services share kinds (N-ACTION is storage
+commitment's and a worklist's, N-CREATE that of a procedure step and of an availability notification): whose a
+request is says the abstract syntax of its context.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.presentation import PresentationContext
+
+from clinical.errors import IncorrectInput
+
+Handler = Callable[[evt.Event], Any]  # answers as pynetdicom's handlers of that event do
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service. contexts: what is offered to callers. handlers: by pynetdicom's intervention events."""
+
+    contexts: tuple[PresentationContext, ...]
+    handlers: Mapping[evt.InterventionEvent, Handler]
+
+
+def offered(services: Iterable[Service]) -> list[PresentationContext]:
+    """Return the contexts of all services. Raises IncorrectInput when two of them offer the same SOP class."""
+    contexts = [context for service in services for context in service.contexts]
+    if len({context.abstract_syntax for context in contexts}) < len(contexts):
+        raise IncorrectInput("two services of the node offer the same SOP class")
+    return contexts
+
+
+def bound(services: Iterable[Service]) -> list[tuple[evt.InterventionEvent, Handler]]:
+    """Return one handler for each event, which hands a request to the service whose SOP class it is."""
+    table: dict[evt.InterventionEvent, dict[str, Handler]] = {}
+    for service in services:
+        for event, handler in service.handlers.items():
+            for context in service.contexts:
+                table.setdefault(event, {})[str(context.abstract_syntax)] = handler
+    return [(event, _by_class(handlers)) for event, handlers in table.items()]
+
+
+def _by_class(handlers: Mapping[str, Handler]) -> Handler:
+    # A KeyError cannot be: pynetdicom has the request's context from the list that `offered` made.
+    return lambda event: handlers[str(event.context.abstract_syntax)](event)
