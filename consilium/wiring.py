@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dicom_node.pixels import DecodeLimits, Decoder
     from model_runtime.engine import Placement
     from model_runtime.library import Library
+    from record_store.exchanges import Trail
 
 LOW_WATER_UNIT = 1 << 20
 STALE_PART_S = 3600.0
@@ -52,6 +53,13 @@ class House:
     def staging(self) -> Path:
         """Where objects are written before they are adopted: on the blob folder's file system."""
         return self.settings.data_dir.resolve() / "incoming"
+
+    @cached_property
+    def trail(self) -> "Trail":
+        """Where exchanges with peers are noted; this process's own."""
+        from record_store.exchanges import Trail  # noqa: PLC0415
+
+        return Trail(self.db, self.now)
 
     @cached_property
     def issuers(self) -> IssuerTable:
