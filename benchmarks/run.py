@@ -11,7 +11,7 @@ BENCHMARKS = (
     ("cds_hooks --seconds 2 --rounds 1", "CDS Hooks over HTTP, beside HealthChain where it is installed"),
     ("fhir_search", "FHIR search and ingest at 20,000 Observations"),
     ("study --studies 6", "last image to result"),
-    ("store --objects 100 --size-px 256", "C-STORE of durable objects beside Orthanc"),
+    ("dicom_ingest --quick", "C-STORE of durable objects beside Orthanc and storescp"),
     ("crash --kills 10 --studies 8", "kill -9 while images arrive"),
 )
 
