@@ -87,16 +87,21 @@ class Committing:
     ask: Ask
     take: Take
 
-    def once(self) -> int:
-        """Ask what is due; return how many objects were asked about."""
-        questions = commitments.claim_questions(self.db, self.now(), self.retry, self.new_uid)
-        for one in questions:
-            destination = self.destinations.get(one.destination)
-            problem: str | None = "this destination is no longer configured"
-            if destination is not None:
-                problem = self.ask(destination, self.calling_ae, one.transaction_uid, one.objects, self.take)
-            log.info("commitment asked", destination=one.destination, count=len(one.objects), problem=problem)
-            if problem is not None:
-                with self.db.write() as conn:
-                    commitments.put_off(conn, one.transaction_uid, problem)
-        return sum(len(one.objects) for one in questions)
+    def due(self) -> list[str]:
+        """Return the destinations for which a question is due."""
+        return commitments.due_destinations(self.db, self.now())
+
+    def ask_about(self, name: str) -> bool:
+        """Ask a destination what is due; False when the question did not reach it."""
+        one = commitments.claim_question(self.db, self.now(), name, self.retry, self.new_uid)
+        if one is None:
+            return True
+        destination = self.destinations.get(name)
+        problem: str | None = "this destination is no longer configured"
+        if destination is not None:
+            problem = self.ask(destination, self.calling_ae, one.transaction_uid, one.objects, self.take)
+        log.info("commitment asked", destination=name, count=len(one.objects), problem=problem)
+        if problem is not None:
+            with self.db.write() as conn:
+                commitments.put_off(conn, one.transaction_uid, problem)
+        return problem is None

@@ -109,7 +109,8 @@ class Settings(BaseSettings):
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
-    delivery_attempts: int = Field(default=8, ge=1, le=100)
+    delivery_attempts: int = Field(default=18, ge=1, le=100)
+    delivery_slots: int = Field(default=8, ge=1, le=256)
     delivery_first_wait_s: float = Field(default=5.0, gt=0, le=3600)
     commitment_wait_s: float = Field(default=600.0, gt=0, le=86_400)
 

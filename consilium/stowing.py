@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpcore
-import structlog
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from dicom_node.destinations import Destination
-from dicom_node.scu import SendOutcome, send
+from dicom_node.scu import SendOutcome, log_outcome, send_each
 from dicom_node.status import in_words, is_taken
-from dicom_node.uids import uid_digest
 from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, time_left, until
 
 DEADLINE_S = 60.0
@@ -33,46 +31,41 @@ _NOT_AUTHORISED = 0x0124
 # Store Instances Response Module (PS3.18 annex I).
 _FAILED, _REFERENCED, _INSTANCE, _FAILURE, _WARNING = "00081198", "00081199", "00081155", "00081197", "00081196"
 _STORED, _STORED_IN_PART, _CONFLICT = 200, 202, 409
-log = structlog.get_logger()
 
 
-def send_anyhow(objects: Sequence[Path], destination: Destination, calling_ae: str) -> list[SendOutcome]:
+def send_anyhow(objects: Sequence[Path], destination: Destination, calling_ae: str) -> Iterator[SendOutcome]:
     """Send by STOW-RS where the destination has a URL, by C-STORE otherwise. Never raises for what a peer does."""
     if destination.stow_url is None:
-        return send(objects, destination, calling_ae)
-    return stow(objects, destination)
+        return send_each(objects, destination, calling_ae)
+    return stow_each(objects, destination)
 
 
-def stow(
+def stow(objects: Sequence[Path], destination: Destination, **how: Any) -> list[SendOutcome]:  # noqa: ANN401
+    """Post Part 10 files and return an outcome for each, in their order; see `stow_each`."""
+    return list(stow_each(objects, destination, **how))
+
+
+def stow_each(
     objects: Sequence[Path],
     destination: Destination,
     *,
     resolve: Resolver = system_resolver,
     tls: ssl.SSLContext | None = None,
     deadline_s: float = DEADLINE_S,
-) -> list[SendOutcome]:
-    """Post Part 10 files to `[stow_url]/studies` and return an outcome for each, in their order.
+) -> Iterator[SendOutcome]:
+    """Post Part 10 files to `[stow_url]/studies`; yield an outcome for each, in their order, once it is known.
 
     The statuses are those of C-STORE, which Failure Reason shares. Never raises for what a peer or a network does.
     """
     backend = PinnedBackend(resolve, _may_be_an_archive)
     context = tls or (httpcore.default_ssl_context() if str(destination.stow_url).startswith("https:") else None)
     with httpcore.ConnectionPool(ssl_context=context, max_connections=1, network_backend=backend) as pool:
-        outcomes: list[SendOutcome] = []
         away: str | None = None
         for path in objects:
             one = _post(pool, path, destination, deadline_s, away)
             away = one.problem if one.problem in _AWAY else None
-            outcomes.append(one)
-    for one in outcomes:
-        log.info(
-            "object sent" if one.taken else "object not taken",
-            destination=destination.name,
-            instance=uid_digest(one.sop_instance_uid),
-            status=None if one.status is None else f"0x{one.status:04X}",
-            problem=one.problem,
-        )
-    return outcomes
+            log_outcome(destination, one)
+            yield one
 
 
 def _may_be_an_archive(host: str, port: int, address: str) -> bool:

@@ -5,30 +5,23 @@ waits and goes on: the rows are still there.
 """
 
 import threading
-import time
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection
 
 from clinical.clock import Clock
-from clinical.errors import ClinicalError, Fault, NotFound
+from clinical.errors import Fault
+from consilium.attempts import Attempts
 from consilium.completing import Completing, Expected
-from consilium.fallback import stand_in
 from consilium.rules.completion import CompleteRule
-from dicom_node.scu import Destination, SendOutcome
 from model_runtime.engine import Engine, State
 from model_runtime.manifest import Manifest
-from record_store import commitments, deliveries, readings
+from record_store import readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.deliveries import Delivery, RetryPolicy
 from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of
 from record_store.jobs import JobClient
 
@@ -37,13 +30,8 @@ log = structlog.get_logger()
 CLOSER_POLL_S = 0.1
 DELIVERY_POLL_S = 0.1
 RECONCILE_S = 5.0
-DELIVERY_LEASE_S = 120.0
-DELIVERY_BATCH = 16
 AFTER_ERROR_S = 1.0
-SAY_AGAIN_S = 60.0
 NO_PATIENT = "its images name no patient, so no result could be filed"
-
-Send = Callable[[Sequence[Path], Destination, str], list[SendOutcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,118 +183,16 @@ class Closing:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Delivering:
-    """Sends results to the archives and writes down what each said of each object."""
-
-    db: Database
-    blobs: Blobs
-    destinations: Mapping[str, Destination]
-    calling_ae: str
-    retry: RetryPolicy
-    now: Clock
-    send: Send
-    observe: Callable[[str, str], None]
-
-    def once(self) -> int:
-        """Send what is due; return how many objects were tried."""
-        claimed = deliveries.claim_due(self.db, self.now(), DELIVERY_LEASE_S, DELIVERY_BATCH)
-        by_destination: dict[str, list[Delivery]] = {}
-        for delivery in claimed:
-            by_destination.setdefault(delivery.destination, []).append(delivery)
-        for name, wanted in by_destination.items():
-            self._send(name, wanted)
-        return len(claimed)
-
-    def _send(self, name: str, wanted: list[Delivery]) -> None:
-        destination = self.destinations.get(name)
-        if destination is None:
-            outcomes = [
-                SendOutcome(d.sop_instance_uid, None, "this destination is no longer configured") for d in wanted
-            ]
-        else:
-            outcomes = self._transfer(destination, wanted)
-        said = {outcome.sop_instance_uid: outcome for outcome in outcomes}
-        for delivery in wanted:
-            outcome = said.get(delivery.sop_instance_uid) or SendOutcome(
-                delivery.sop_instance_uid, None, "the association ended before this object was answered"
-            )
-            self._record(delivery, outcome)
-
-    def _transfer(self, destination: Destination, wanted: list[Delivery]) -> list[SendOutcome]:
-        outcomes: list[SendOutcome] = []
-        with ExitStack() as stack:
-            paths = []
-            for delivery in wanted:
-                try:
-                    paths.append(stack.enter_context(self._file_of(delivery)))
-                except (Fault, NotFound) as error:  # one damaged object must not hold the others back
-                    outcomes.append(SendOutcome(delivery.sop_instance_uid, None, error.message))
-            return outcomes + (self.send(paths, destination, self.calling_ae) if paths else [])
-
-    def _file_of(self, delivery: Delivery) -> AbstractContextManager[Path]:
-        with self.db.read() as conn:
-            found = readings.result_object(conn, delivery.sop_instance_uid)
-        if found is None:
-            raise NotFound("this object is not one that we made")
-        return self.blobs.local_path(found.sha256)
-
-    def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
-        with self.db.write() as conn:
-            instead = None
-            if outcome.class_refused:
-                instead = stand_in(conn, delivery.sop_instance_uid, delivery.destination, self.now())
-            problem = outcome.problem if instead is None else f"{outcome.problem}; {instead} is sent in its place"
-            state = deliveries.record_outcome(
-                conn,
-                delivery.delivery_id,
-                status=outcome.status,
-                problem=problem,
-                now=self.now(),
-                retry=self.retry,
-                final=instead is not None or not outcome.may_pass,
-            )
-            destination = self.destinations.get(delivery.destination)
-            if state == deliveries.SENT and destination is not None and destination.commitment:
-                commitments.want(conn, delivery.delivery_id, self.now())
-            append_audit(
-                conn,
-                at=self.now(),
-                action="result-delivery",
-                outcome=state,
-                actor=f"ae:{self.calling_ae}",
-                subject=digest(delivery.sop_instance_uid),
-                detail={
-                    "destination": delivery.destination,
-                    "attempt": delivery.attempts,
-                    "status": outcome.status,
-                },
-            )
-        self.observe(delivery.destination, state)
-        log.info(
-            "result delivery",
-            destination=delivery.destination,
-            result=state,
-            attempt=delivery.attempts,
-            dimse_status=outcome.status,
-            problem=problem,
-        )
-
-
 class Loop:
-    """Calls `work` again and again in a thread. An error is logged and the work is tried later.
-
-    The same problem is said once a minute, not once a second.
-    """
+    """Calls `work` again and again in a thread. An error is logged and the work is tried later."""
 
     def __init__(
         self, name: str, work: Callable[[], int], poll_s: float, *, after_error_s: float = AFTER_ERROR_S
     ) -> None:
-        self._name = name
         self._work = work
         self._poll_s = poll_s
         self._after_error_s = after_error_s
-        self._said = ("", 0.0)
+        self._attempts = Attempts(name)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -325,25 +211,4 @@ class Loop:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._stop.wait(self._poll_s if self._try() else self._after_error_s)
-
-    def _try(self) -> bool:
-        try:
-            self._work()
-        except ClinicalError as error:
-            self._say(error.category, error.message)
-            return False
-        except Exception as error:  # noqa: BLE001 - the worker's outer edge: a loop that ended would be missed by nobody
-            # Its text may quote patient data; its type and place cannot.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            self._say("fault", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
-            return False
-        self._said = ("", 0.0)
-        return True
-
-    def _say(self, category: str, problem: str) -> None:
-        before, at = self._said
-        if problem == before and time.monotonic() - at < SAY_AGAIN_S:
-            return
-        self._said = (problem, time.monotonic())
-        log.warning("work is put off", step=self._name, category=category, problem=problem)
+            self._stop.wait(self._poll_s if self._attempts(self._work) else self._after_error_s)

@@ -10,7 +10,9 @@ from datetime import timedelta
 from clinical.uids import random_uid
 from consilium import __version__, metrics
 from consilium.committing import Committing, answers_of
+from consilium.delivering import Delivering
 from consilium.holding import Holding
+from consilium.lanes import Lanes
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.wiring import House
@@ -19,7 +21,6 @@ from consilium.worker import (
     DELIVERY_POLL_S,
     RECONCILE_S,
     Closing,
-    Delivering,
     Loop,
     image_models,
     models_problem,
@@ -47,6 +48,8 @@ class Worker:
 
     engine: JobEngine
     loops: tuple[Loop, ...]
+    lanes: tuple[Lanes, ...]
+    stopping: threading.Event
     decoder: Decoder
     jobs: JobClient
     models: LocalEngine
@@ -73,12 +76,15 @@ class Worker:
 
     def stop(self) -> None:
         """Take nothing new, let what is in hand end within DRAIN_S in all, then close."""
+        self.stopping.set()
         for loop in self.loops:
             loop.ask_to_stop()
         until = time.monotonic() + DRAIN_S
         self.engine.stop(DRAIN_S)
         for loop in self.loops:
             loop.stop(max(0.0, until - time.monotonic()))
+        for lanes in self.lanes:
+            lanes.wait(max(0.0, until - time.monotonic()))
         self.jobs.close()
         self.decoder.close()
 
@@ -150,7 +156,15 @@ def build_worker(house: House) -> Worker:
         silence_s=settings.executor_silence_s,
     )
     jobs = JobClient(house.db)
-    return Worker(engine, _loops(house, models, jobs), decoder, jobs, models, settings.required_models)
+    stopping = threading.Event()
+    delivery, commitment = _deliveries(house, stopping), _commitments(house)
+    loops = (
+        *_loops(house, models, jobs),
+        Loop("deliver", delivery.once, DELIVERY_POLL_S),
+        Loop("commit", commitment.once, COMMITMENT_POLL_S),
+    )
+    lanes = (delivery, commitment)
+    return Worker(engine, loops, lanes, stopping, decoder, jobs, models, settings.required_models)
 
 
 def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ...]:
@@ -164,16 +178,32 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         hold=Holding(house.db, house.selecting, settings.rules().hold).reason,
         rules=settings.rules().complete,
     )
+    return (
+        Loop("close", closing.once, CLOSER_POLL_S),
+        Loop("reconcile", closing.reconcile, RECONCILE_S),
+        Loop("measure", lambda: _measure(house, models), MEASURE_S),
+        Loop("purge", lambda: purge_cards(house), PURGE_S),
+    )
+
+
+def _deliveries(house: House, stopping: threading.Event) -> Lanes:
+    settings, retry = house.settings, house.delivery_retry
     delivering = Delivering(
         db=house.db,
         blobs=house.blobs,
         destinations=house.destinations,
         calling_ae=settings.ae_title,
-        retry=house.delivery_retry,
+        retry=retry,
         now=house.now,
         send=send_anyhow,
         observe=_delivered,
+        stopping=stopping.is_set,
     )
+    return Lanes(delivering.due, delivering.deliver, slots=settings.delivery_slots, rest=retry)
+
+
+def _commitments(house: House) -> Lanes:
+    settings = house.settings
     committing = Committing(
         db=house.db,
         destinations=house.destinations,
@@ -184,14 +214,8 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         ask=ask,
         take=answers_of(house, _delivered).take,
     )
-    return (
-        Loop("close", closing.once, CLOSER_POLL_S),
-        Loop("reconcile", closing.reconcile, RECONCILE_S),
-        Loop("measure", lambda: _measure(house, models), MEASURE_S),
-        Loop("deliver", delivering.once, DELIVERY_POLL_S),
-        Loop("commit", committing.once, COMMITMENT_POLL_S),
-        Loop("purge", lambda: purge_cards(house), PURGE_S),
-    )
+    slots = settings.delivery_slots
+    return Lanes(committing.due, committing.ask_about, slots=slots, rest=house.delivery_retry)
 
 
 def purge_cards(house: House) -> int:

@@ -5,7 +5,7 @@ association (`dcmsend` ends with 0 then), and a failure status is an answer like
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from dicom_node.uids import uid_digest
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers up to 255
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
-__all__ = ["Destination", "SendOutcome", "SendTimeouts", "send"]
+__all__ = ["Destination", "SendOutcome", "SendTimeouts", "log_outcome", "send", "send_each"]
 log = structlog.get_logger()
 
 
@@ -59,31 +59,48 @@ class SendOutcome:
 def send(
     objects: Sequence[Path], destination: Destination, calling_ae: str, *, timeouts: SendTimeouts | None = None
 ) -> list[SendOutcome]:
-    """Send Part 10 files over one association and return an outcome for each, in their order.
+    """Send Part 10 files over one association and return an outcome for each, in their order; see `send_each`."""
+    return list(send_each(objects, destination, calling_ae, timeouts=timeouts))
+
+
+def send_each(
+    objects: Sequence[Path], destination: Destination, calling_ae: str, *, timeouts: SendTimeouts | None = None
+) -> Iterator[SendOutcome]:
+    """Send Part 10 files over one association; yield what became of each, in their order, as soon as it is known.
 
     Every SOP class is proposed with explicit and implicit little endian; a compressed object with its own
     transfer syntax. A warning and 0x0111 count as taken (status.is_taken). Never raises for what a peer or a
-    network does. Objects beyond 128 presentation contexts are not sent and say so.
+    network does. Objects beyond 128 presentation contexts are not sent and say so. The association is released
+    when the iterator ends or is closed.
     """
     loaded = [_load(path) for path in objects]
     wanted = _contexts([one for one in loaded if isinstance(one, FileDataset)])
     if not wanted:
-        return [one if isinstance(one, SendOutcome) else _unsent(one, "nothing to send") for one in loaded]
+        yield from (one for one in loaded if isinstance(one, SendOutcome))
+        return
     with associated(destination, calling_ae, wanted, timeouts or SendTimeouts()) as (association, problem):
         if association is None:
             log.warning("destination not reached", destination=destination.name, problem=problem)
-            why = problem or "no association"
-            return [one if isinstance(one, SendOutcome) else _unsent(one, why) for one in loaded]
-        outcomes = [one if isinstance(one, SendOutcome) else _send_one(association, one) for one in loaded]
-    for outcome in outcomes:
-        log.info(
-            "object sent" if outcome.taken else "object not taken",
-            destination=destination.name,
-            instance=uid_digest(outcome.sop_instance_uid),
-            status=None if outcome.status is None else f"0x{outcome.status:04X}",
-            problem=outcome.problem,
-        )
-    return outcomes
+        for one in loaded:
+            if isinstance(one, SendOutcome):
+                yield one
+            elif association is None:
+                yield SendOutcome(str(one.SOPInstanceUID), None, problem or "no association")
+            else:
+                outcome = _send_one(association, one)
+                log_outcome(destination, outcome)
+                yield outcome
+
+
+def log_outcome(destination: Destination, outcome: SendOutcome) -> None:
+    """Log what became of an object."""
+    log.info(
+        "object sent" if outcome.taken else "object not taken",
+        destination=destination.name,
+        instance=uid_digest(outcome.sop_instance_uid),
+        status=None if outcome.status is None else f"0x{outcome.status:04X}",
+        problem=outcome.problem,
+    )
 
 
 def _load(path: Path) -> FileDataset | SendOutcome:
@@ -130,7 +147,3 @@ def _let_the_reactor_pass(association: Association) -> None:
     until = time.monotonic() + 1.0
     while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
         time.sleep(0.0005)
-
-
-def _unsent(ds: FileDataset, problem: str) -> SendOutcome:
-    return SendOutcome(str(ds.SOPInstanceUID), None, problem)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from record_store.database import Database
 from record_store.deliveries import DEAD, PENDING, SENT, RetryPolicy
@@ -47,44 +47,50 @@ def want(conn: Connection, delivery_id: int, now: datetime) -> None:
     )
 
 
-def claim_questions(
-    db: Database, now: datetime, retry: RetryPolicy, new_uid: Callable[[], str], limit: int = 100
-) -> list[Question]:
-    """Take up to `limit` objects whose question is due, as one question a destination.
+def due_destinations(db: Database, now: datetime) -> list[str]:
+    """Return the destinations for which a question is due."""
+    query = select(table.c.destination).where(_due(now)).distinct().order_by(table.c.destination)
+    with db.read() as conn:
+        return list(conn.execute(query).scalars())
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    open_questions = table.c.commitment.in_((WANTED, ASKED))
+    return and_(open_questions, table.c.commitment_due_at <= to_text(now), table.c.state == SENT)
+
+
+def claim_question(
+    db: Database, now: datetime, destination: str, retry: RetryPolicy, new_uid: Callable[[], str], limit: int = 100
+) -> Question | None:
+    """Take up to `limit` objects whose question to this destination is due, as one question; None when none is.
 
     The transaction UID is committed before anything is sent, so that an answer finds its rows whoever receives
     it. retry: pauses between questions, and how many there are.
     """
-    due = and_(
-        table.c.commitment.in_((WANTED, ASKED)), table.c.commitment_due_at <= to_text(now), table.c.state == SENT
+    query = (
+        select(table, result_object.c.sop_class_uid)
+        .join(result_object, result_object.c.sop_instance_uid == table.c.sop_instance_uid)
+        .where(_due(now), table.c.destination == destination)
+        .order_by(table.c.delivery_id)
+        .limit(limit)
     )
-    query = select(table, result_object.c.sop_class_uid).join(
-        result_object, result_object.c.sop_instance_uid == table.c.sop_instance_uid
-    )
-    query = query.where(due).order_by(table.c.delivery_id).limit(limit)
-    with db.read() as conn:  # an idle poll takes no write lock
-        if conn.execute(query.limit(1)).first() is None:
-            return []
-    found: dict[str, list[tuple[str, str]]] = {}
-    uids: dict[str, str] = {}
+    uid, objects = new_uid(), []
     with db.write() as conn:
-        for row in conn.execute(query.limit(limit).with_for_update(skip_locked=True, of=table)).all():
+        for row in conn.execute(query.with_for_update(skip_locked=True, of=table)).all():
             if row.commitment_asks >= retry.max_attempts:
                 _set(conn, row.delivery_id, commitment=UNCONFIRMED, last_problem=NO_ANSWER)
                 continue
             asks = row.commitment_asks + 1
-            uid = uids.setdefault(row.destination, new_uid())
-            later = to_text(now + timedelta(seconds=retry.delay_s(asks)))
             _set(
                 conn,
                 row.delivery_id,
                 commitment=ASKED,
                 commitment_uid=uid,
                 commitment_asks=asks,
-                commitment_due_at=later,
+                commitment_due_at=to_text(now + timedelta(seconds=retry.delay_s(asks))),
             )
-            found.setdefault(row.destination, []).append((row.sop_class_uid, row.sop_instance_uid))
-    return [Question(uids[name], name, tuple(objects)) for name, objects in found.items()]
+            objects.append((row.sop_class_uid, row.sop_instance_uid))
+    return Question(uid, destination, tuple(objects)) if objects else None
 
 
 def put_off(conn: Connection, transaction_uid: str, problem: str) -> None:

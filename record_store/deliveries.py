@@ -5,11 +5,11 @@ due again by itself. Sending twice is harmless, because the object keeps its SOP
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from clinical.errors import NotFound
 from record_store.database import Database
@@ -72,8 +72,22 @@ def enqueue(conn: Connection, sop_instance_uid: str, destination: str, now: date
     return insert_once(conn, table, values, ["sop_instance_uid", "destination"])
 
 
-def claim_due(db: Database, now: datetime, lease_s: float, limit: int) -> list[Delivery]:
-    """Take up to `limit` due deliveries for `lease_s` seconds, the longest due first.
+def due_destinations(db: Database, now: datetime) -> list[str]:
+    """Return the destinations for which something is due, the longest due first."""
+    query = (
+        select(table.c.destination)
+        .where(table.c.state == PENDING, table.c.next_attempt_at <= to_text(now))
+        .group_by(table.c.destination)
+        .order_by(func.min(table.c.next_attempt_at), table.c.destination)
+    )
+    with db.read() as conn:
+        return list(conn.execute(query).scalars())
+
+
+def claim_due(
+    db: Database, now: datetime, lease_s: float, limit: int, destination: str | None = None
+) -> list[Delivery]:
+    """Take up to `limit` due deliveries for `lease_s` seconds, the longest due first. destination: None for any.
 
     Safe with several workers: PostgreSQL passes over rows that another one is taking (SKIP LOCKED), SQLite
     lets one writer in at a time. Send them and call `record_outcome` before the lease is over.
@@ -84,6 +98,8 @@ def claim_due(db: Database, now: datetime, lease_s: float, limit: int) -> list[D
         .order_by(table.c.next_attempt_at, table.c.delivery_id)
         .limit(limit)
     )
+    if destination is not None:
+        due = due.where(table.c.destination == destination)
     with db.read() as conn:  # an idle poll takes no write lock
         if conn.execute(due.limit(1)).first() is None:
             return []
@@ -102,6 +118,13 @@ def claim_due(db: Database, now: datetime, lease_s: float, limit: int) -> list[D
         )
         rows = conn.execute(select(table).where(table.c.delivery_id.in_(ids)))
         return sorted((_delivery(row) for row in rows), key=lambda taken: ids.index(taken.delivery_id))
+
+
+def give_back(conn: Connection, claimed: Collection[Delivery], now: datetime) -> None:
+    """Make claimed deliveries that were not tried due again at once, and do not count the attempt."""
+    for one in claimed:
+        mine = (table.c.delivery_id == one.delivery_id, table.c.attempts == one.attempts, table.c.state == PENDING)
+        conn.execute(update(table).where(*mine).values(attempts=one.attempts - 1, next_attempt_at=to_text(now)))
 
 
 def record_outcome(

@@ -54,7 +54,10 @@ class Place:
             asked,
             self.answers.take,
         )
-        return committing.once()
+        before = len(self.asked)
+        for name in committing.due():
+            committing.ask_about(name)
+        return sum(len(objects) for _, _, objects in self.asked[before:])
 
     def states(self) -> dict[str, tuple[str, str | None, str | None]]:
         with self.db.read() as conn:

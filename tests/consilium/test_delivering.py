@@ -1,11 +1,11 @@
-"""What becomes of a result that an archive refuses: tried again, parked, or sent in another form."""
+"""What becomes of results on their way to archives: tried again, parked, sent in another form, given back."""
 
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import delete
 
-from consilium.worker import Delivering
+from consilium.delivering import Delivering
 from dicom_node.associating import NO_CONTEXT
 from dicom_node.destinations import Destination
 from dicom_node.scu import SendOutcome
@@ -27,33 +27,52 @@ def db(tmp_path_factory):
 
 
 @pytest.fixture
-def deliver(db, tmp_path):
-    """deliver(kinds made, kind sent, answer): one attempt; (state, problem) by kind afterwards."""
+def delivering(db, tmp_path):
+    """delivering(made, sent, send): of the kinds made, those sent are due; a Delivering, and its rows by kind."""
 
-    def one(made, sent, *, status=None, problem=None, commitment=False):
+    def make(made, sent, send, *, commitment=False, **more):
         blobs = MemoryBlobs(tmp_path)
-        sha256 = blobs.put(b"object").sha256
         uids = {kind: f"1.2.{number}" for number, kind in enumerate(made, 1)}
         with db.write() as conn:
             conn.execute(delete(delivery))
             conn.execute(delete(result_object))
             for kind, uid in uids.items():
+                sha256 = "f" * 64 if kind == "LOST" else blobs.put(kind.encode()).sha256
                 add_result_object(conn, ResultObject(uid, "job", kind, SOP_CLASS, "1.2.3", sha256, NOW))
-            deliveries.enqueue(conn, uids[sent], "pacs", NOW)
-        delivering = Delivering(
+            for kind in sent:
+                deliveries.enqueue(conn, uids[kind], "pacs", NOW)
+        one = Delivering(
             db=db,
             blobs=blobs,
             destinations={"pacs": Destination("pacs", "127.0.0.1", 104, "PACS", commitment)},
             calling_ae="CONSILIUM",
             retry=RetryPolicy(max_attempts=3),
             now=lambda: NOW,
-            send=lambda paths, destination, calling_ae: [SendOutcome(uids[sent], status, problem)],
+            send=lambda paths, destination, calling_ae: send([uids[path.read_text()] for path in paths]),
             observe=lambda destination, state: None,
+            **more,
         )
-        delivering.once()
         kinds = {uid: kind for kind, uid in uids.items()}
-        with db.read() as conn:
-            return {kinds[one.sop_instance_uid]: one for one in deliveries.deliveries(conn)}
+
+        def rows():
+            with db.read() as conn:
+                return {kinds[one.sop_instance_uid]: one for one in deliveries.deliveries(conn)}
+
+        return one, rows
+
+    return make
+
+
+@pytest.fixture
+def deliver(delivering):
+    """deliver(kinds made, kind sent, answer): one attempt; the row by kind afterwards."""
+
+    def one(made, sent, *, status=None, problem=None, commitment=False):
+        answer = lambda uids: [SendOutcome(uid, status, problem) for uid in uids]  # noqa: E731
+        delivering_one, rows = delivering(made, [sent], answer, commitment=commitment)
+        assert delivering_one.due() == ["pacs"]
+        delivering_one._batch("pacs", deliveries.claim_due(delivering_one.db, NOW, 60, 9, "pacs"))
+        return rows()
 
     return one
 
@@ -86,3 +105,70 @@ def test_what_may_pass_is_tried_again_and_a_judgement_of_the_object_is_not(deliv
 def test_only_archives_that_commit_are_asked_about_what_they_took(deliver, asked, commitment) -> None:
     row = deliver(["SR"], "SR", status=0, commitment=asked)["SR"]
     assert (row.state, row.commitment) == ("sent", commitment)
+
+
+def test_an_object_whose_bytes_are_gone_does_not_hold_the_others_back(delivering) -> None:
+    one, rows = delivering(
+        ["LOST", "SR"], ["LOST", "SR"], lambda uids: [SendOutcome(uid, 0, None) for uid in uids]
+    )
+    assert one.deliver("pacs")
+    assert {kind: (row.state, row.last_problem) for kind, row in rows().items()} == {
+        "LOST": ("pending", "no such object in the blob store"),
+        "SR": ("sent", None),
+    }
+
+
+def test_each_answer_is_written_down_before_the_next_object_is_sent(delivering) -> None:
+    states = []
+
+    def send(uids):
+        for uid in uids:
+            states.append([row.state for row in rows().values()])
+            yield SendOutcome(uid, 0, None)
+
+    one, rows = delivering(["SEG", "SR", "KO"], ["SEG", "SR", "KO"], send)
+    one.deliver("pacs")
+    assert states == [["pending"] * 3, ["sent", "pending", "pending"], ["sent", "sent", "pending"]]
+
+
+def test_a_worker_that_stops_gives_back_what_it_has_not_tried(delivering) -> None:
+    stop = []
+
+    def send(uids):
+        for uid in uids:
+            stop.append(True)
+            yield SendOutcome(uid, 0, None)
+
+    one, rows = delivering(["SEG", "SR"], ["SEG", "SR"], send, stopping=lambda: bool(stop))
+    one.deliver("pacs")
+    assert {kind: (row.state, row.attempts) for kind, row in rows().items()} == {
+        "SEG": ("sent", 1),
+        "SR": ("pending", 0),
+    }
+    assert rows()["SR"].next_attempt_at == NOW
+
+
+def test_a_slow_archives_lease_ends_before_another_worker_takes_its_objects(delivering) -> None:
+    clock = iter([0.0, 51.0, 100.0, 110.0])  # begun; after the first object; begun again; after the second
+    send = lambda uids: (SendOutcome(uid, 0, None) for uid in uids)  # noqa: E731
+    one, rows = delivering(["SEG", "SR"], ["SEG", "SR"], send, seconds=lambda: next(clock))
+    assert one.deliver("pacs")
+    assert {kind: (row.state, row.attempts) for kind, row in rows().items()} == {
+        "SEG": ("sent", 1),
+        "SR": ("sent", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "there"),
+    [
+        (0, None, True),
+        (0xA700, "refused: out of resources", True),
+        (None, NO_CONTEXT, True),
+        (None, "no connection", False),
+    ],
+)
+def test_an_archive_that_answers_about_nothing_is_away(delivering, status, problem, there) -> None:
+    send = lambda uids: [SendOutcome(uid, status, problem) for uid in uids]  # noqa: E731
+    one, _ = delivering(["SEG"], ["SEG"], send)
+    assert one.deliver("pacs") is there

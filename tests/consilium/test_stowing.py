@@ -179,7 +179,8 @@ def test_our_own_dicomweb_takes_what_we_send_and_refuses_a_class_in_words(files,
 @pytest.mark.slow
 def test_a_destination_without_a_url_is_sent_to_by_c_store(files) -> None:
     with listening_ae() as peer:
-        assert send_anyhow(files[:1], Destination("pacs", "127.0.0.1", peer.port, "PACS"), "CONSILIUM")[0].taken
+        (one,) = send_anyhow(files[:1], Destination("pacs", "127.0.0.1", peer.port, "PACS"), "CONSILIUM")
+    assert one.taken
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 
 from clinical.errors import Busy, Fault
 from clinical.identity import PatientKey
-from consilium.worker import Closing, Delivering, Loop, image_models
-from dicom_node.scu import Destination, SendOutcome
+from consilium.worker import Closing, Loop, image_models
 from model_runtime.testing import (
     CannedEngine,
     lesion_document,
@@ -18,11 +17,9 @@ from model_runtime.testing import (
     risk_document,
     segmentation_document,
 )
-from record_store import deliveries
-from record_store.deliveries import RetryPolicy
 from record_store.instances import ReceivedInstance, record_instance, study_row
-from record_store.readings import ResultObject, add_result_object, queued_jobs
-from record_store.testing import MemoryBlobs, database
+from record_store.readings import queued_jobs
+from record_store.testing import database
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 MANIFESTS = {
@@ -128,36 +125,6 @@ def test_a_broken_model_that_reads_no_images_holds_no_study_back(closing, arrive
     loop = closing({"lung-nodule": {}, "diabetes-risk": Fault("broken")})
     loop.once()
     assert len(loop.jobs.keys) == 1
-
-
-def test_an_object_whose_bytes_are_gone_does_not_hold_the_others_back(db, tmp_path) -> None:
-    blobs = MemoryBlobs(tmp_path)
-    good = blobs.put(b"good").sha256
-    with db.write() as conn:
-        for uid, sha256 in (("1.1", good), ("1.2", "f" * 64)):
-            add_result_object(conn, ResultObject(uid, "job", "SR", "1.2", "1.2.3", sha256, NOW))
-            deliveries.enqueue(conn, uid, "pacs", NOW)
-    sent: list[bytes] = []
-
-    def send(paths, destination, calling_ae):
-        sent.extend(path.read_bytes() for path in paths)
-        return [SendOutcome("1.1", 0x0000, None)]
-
-    delivering = Delivering(
-        db=db,
-        blobs=blobs,
-        destinations={"pacs": Destination("pacs", "127.0.0.1", 104, "PACS")},
-        calling_ae="CONSILIUM",
-        retry=RetryPolicy(max_attempts=1),
-        now=lambda: NOW,
-        send=send,
-        observe=lambda destination, state: None,
-    )
-    assert delivering.once() == 2
-    with db.read() as conn:
-        states = {one.sop_instance_uid: (one.state, one.last_problem) for one in deliveries.deliveries(conn)}
-    assert sent == [b"good"]
-    assert states == {"1.1": ("sent", None), "1.2": ("dead", "no such object in the blob store")}
 
 
 @pytest.mark.parametrize("error", [Busy("the database is away"), KeyError("Zzcanary"), RuntimeError("Zzcanary")])

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from record_store.commitments import NO_ANSWER, claim_questions, put_off, settle, want
+from record_store.commitments import NO_ANSWER, claim_question, due_destinations, put_off, settle, want
 from record_store.deliveries import RetryPolicy, claim_due, deliveries, enqueue, record_outcome, resend
 from record_store.readings import ResultObject, add_result_object
 
@@ -36,7 +36,15 @@ def sent(db, now, one):
 @pytest.fixture
 def ask(db, now):
     numbers = count(1)
-    return lambda: claim_questions(db, now(), STEADY, lambda: f"2.25.{next(numbers)}")
+
+    def questions():
+        claimed = [
+            claim_question(db, now(), name, STEADY, lambda: f"2.25.{next(numbers)}")
+            for name in due_destinations(db, now())
+        ]
+        return [one for one in claimed if one is not None]
+
+    return questions
 
 
 def answer(db, now, uid, *, committed=(), failed=None, destinations=("PACS",)):
