@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Consilium in one image; EXTRA=cpu (about 680 MB) or EXTRA=gpu (brings the CUDA 13 libraries; about 3 GB).
+# Consilium in one image; EXTRA=cpu (about 620 MB) or EXTRA=gpu (brings the CUDA 13 libraries; about 3 GB).
 # A release names its base by digest:  --build-arg BASE=python:3.12-slim-bookworm@sha256:<digest>
 ARG BASE=python:3.12-slim-bookworm
 

@@ -1,11 +1,14 @@
-"""Our own decoding plugin for pydicom, on imagecodecs: what pydicom's own decoders refuse, and a second opinion.
+"""Our own decoding plugins for pydicom, on the codecs of imagecodecs.
 
-Runs in the decoder's child process. pydicom refuses 12-bit JPEG Extended to every decoder that it knows, and knows
-one decoder for HTJ2K; JPEG XL, deflated frames and encapsulated native frames it does not know at all.
+Runs in the decoder's child process. pydicom refuses 12-bit JPEG Extended to every decoder that it knows, and its
+decoders of JPEG Lossless and HTJ2K are packages that a server is not given (docs/decisions/034); JPEG XL, deflated
+frames and encapsulated native frames it does not know at all.
 """
 
+import contextlib
 import zlib
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import imagecodecs
@@ -16,38 +19,62 @@ from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 from clinical.errors import IncorrectInput
-from dicom_node.syntaxes import JPEG_XL, PLUGIN
+from dicom_node.syntaxes import JPEG_XL, OPENJPEG, PLUGIN, TURBO
 
 _Frame = NDArray[Any]
+# (encoded, samples a pixel) -> (rows, columns) or (rows, columns, samples)
+_Codec = Callable[[bytes, int], _Frame]
 _FALSE_SIZE = "a compressed frame holds more or less than it declares"
 
+_JPEG_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 _HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-_DECODE: Mapping[str, Callable[[bytes], _Frame]] = {
-    uid.JPEGExtended12Bit: imagecodecs.jpeg8_decode,
-    **dict.fromkeys(_JPEG_LOSSLESS, imagecodecs.jpegsof3_decode),
-    **dict.fromkeys(_JPEG_LS, imagecodecs.jpegls_decode),
-    **dict.fromkeys(_JPEG_2000, imagecodecs.jpeg2k_decode),
-    **dict.fromkeys(_HTJ2K, imagecodecs.htj2k_decode),
-    **dict.fromkeys(JPEG_XL, imagecodecs.jpegxl_decode),
+
+
+def _jpeg(src: bytes, samples: int) -> _Frame:
+    # One name for both sides: a colour is handed on as it was stored, and pydicom transforms it by the data set.
+    space = "YCBCR" if samples > 1 else None
+    frame: _Frame = imagecodecs.jpeg8_decode(src, colorspace=space, outcolorspace=space)
+    return frame
+
+
+def _by(decode: Callable[[bytes], _Frame]) -> _Codec:
+    return lambda src, _samples: decode(src)
+
+
+_DECODE: Mapping[str, _Codec] = {
+    **dict.fromkeys(_JPEG_LOSSY, _jpeg),
+    **dict.fromkeys(_JPEG_LOSSLESS, _by(imagecodecs.jpegsof3_decode)),
+    **dict.fromkeys(_JPEG_LS, _by(imagecodecs.jpegls_decode)),
+    **dict.fromkeys(_JPEG_2000, _by(imagecodecs.jpeg2k_decode)),
+    **dict.fromkeys(_HTJ2K, _by(imagecodecs.htj2k_decode)),
+    **dict.fromkeys(JPEG_XL, _by(imagecodecs.jpegxl_decode)),
+}
+# Another codec in the same package, of other authors: libjpeg-turbo 3 reads lossless JPEG, OpenJPEG 2.5 HTJ2K.
+_SECOND: Mapping[str, tuple[str, _Codec]] = {
+    **dict.fromkeys(_JPEG_LOSSLESS, (TURBO, _jpeg)),
+    **dict.fromkeys(_HTJ2K, (OPENJPEG, _by(imagecodecs.jpeg2k_decode))),
 }
 # For pydicom's plugin protocol.
 DECODER_DEPENDENCIES = dict.fromkeys((*_DECODE, uid.RLELossless), ("numpy", "imagecodecs>=2026.3.6"))
 
 
 def is_available(syntax: str) -> bool:
-    """Tell pydicom whether this plugin decodes a transfer syntax."""
+    """Tell pydicom whether this module decodes a transfer syntax."""
     return syntax in DECODER_DEPENDENCIES
 
 
 def use_imagecodecs() -> None:
-    """Add our plugin to pydicom's decoders; they try it after their own. Adding it twice changes nothing."""
-    for syntax in (*_JPEG_2000, *_HTJ2K, *_JPEG_LS, *_JPEG_LOSSLESS, uid.JPEGExtended12Bit, uid.RLELossless):
+    """Add our plugins to pydicom's decoders. Adding them twice changes nothing."""
+    for syntax in (*_JPEG_LOSSY, *_JPEG_LOSSLESS, *_JPEG_LS, *_JPEG_2000, *_HTJ2K, uid.RLELossless):
         decoder = get_decoder(syntax)
-        if PLUGIN not in decoder.available_plugins:
-            decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))
+        if PLUGIN in decoder.available_plugins:
+            continue
+        decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))
+        if syntax in _SECOND:
+            decoder.add_plugin(_SECOND[syntax][0], (__name__, "decode_frame_again"))
 
 
 def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
@@ -55,12 +82,19 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
     if runner.transfer_syntax == uid.RLELossless:
         runner.set_option("planar_configuration", 1)
         return unpacked(src, runner.rows * runner.columns, runner.samples_per_pixel, runner.bits_allocated // 8)
-    if runner.transfer_syntax == uid.JPEGExtended12Bit and runner.samples_per_pixel > 1:
-        raise NotImplementedError("JPEG Extended in colour")  # 8-bit colour has pydicom's own decoders
-    frame = _DECODE[runner.transfer_syntax](src)
+    frame = _DECODE[runner.transfer_syntax](src, runner.samples_per_pixel)
     if runner.transfer_syntax == uid.JPEGExtended12Bit:
         # A lossy codec overshoots; pydicom would drop the bits above Bits Stored and turn white into black.
         frame = np.minimum(frame, (1 << runner.bits_stored) - 1)
+    return _handed_over(frame, runner)
+
+
+def decode_frame_again(src: bytes, runner: DecodeRunner) -> bytes:
+    """Decode one frame with the second codec of its transfer syntax; otherwise as `decode_frame`."""
+    return _handed_over(_SECOND[runner.transfer_syntax][1](src, runner.samples_per_pixel), runner)
+
+
+def _handed_over(frame: _Frame, runner: DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", frame.dtype.itemsize * 8)
     if runner.samples_per_pixel > 1:
         runner.set_option("planar_configuration", 0)
@@ -71,7 +105,7 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
 
 def jpeg_xl(src: bytes) -> _Frame:
     """Return a JPEG XL frame, (rows, columns) or (rows, columns, 3); any exception of the codec."""
-    frame: _Frame = _DECODE[JPEG_XL[0]](src)
+    frame: _Frame = imagecodecs.jpegxl_decode(src)
     return frame
 
 
@@ -93,16 +127,31 @@ def unpacked(src: bytes, pixels: int, samples: int, bytes_a_sample: int) -> byte
 
     Raises IncorrectInput when a segment holds more or less than one byte of each pixel.
     """
+    edges = _segment_edges(src, samples * bytes_a_sample)
+    planes = np.empty((samples, pixels, bytes_a_sample), np.uint8)
+    for segment, (start, end) in enumerate(pairwise(edges)):
+        sample, byte = divmod(segment, bytes_a_sample)
+        planes[sample, :, bytes_a_sample - 1 - byte] = _segment(src[start:end], pixels)
+    return planes.tobytes()
+
+
+def unpacked_bits(src: bytes, pixels: int) -> NDArray[np.uint8]:
+    """Return an RLE frame of one bit a pixel as 0 and 1; IncorrectInput when it is shorter or longer.
+
+    PS3.5 G.2 runs over a byte for each pixel; some writers run over the eight pixels that a native byte holds. The
+    length tells which.
+    """
+    start, end = _segment_edges(src, 1)
+    with contextlib.suppress(IncorrectInput):
+        return np.minimum(_segment(src[start:end], pixels), np.uint8(1))
+    return np.unpackbits(_segment(src[start:end], -(-pixels // 8)), count=pixels, bitorder="little")
+
+
+def _segment_edges(src: bytes, count: int) -> list[int]:
     heads = np.frombuffer(src[:64], "<u4")
-    count = samples * bytes_a_sample
     if len(heads) < 16 or heads[0] != count:
         raise IncorrectInput("an RLE frame has another number of segments than it declares")
-    edges = [*(int(one) for one in heads[1 : count + 1]), len(src)]
-    planes = np.empty((samples, pixels, bytes_a_sample), np.uint8)
-    for segment in range(count):
-        sample, byte = divmod(segment, bytes_a_sample)
-        planes[sample, :, bytes_a_sample - 1 - byte] = _segment(src[edges[segment] : edges[segment + 1]], pixels)
-    return planes.tobytes()
+    return [*(int(one) for one in heads[1 : count + 1]), len(src)]
 
 
 def _segment(packed: bytes, pixels: int) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """What an image declares, checked before anything is allocated for it. Runs in the decoder's child process."""
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UltrasoundImageStorage
+from pydicom.uid import ExplicitVRBigEndian, UltrasoundImageStorage
 
 from clinical.errors import IncorrectInput, Unsupported
 from dicom_node.attributes import integer
@@ -66,6 +66,9 @@ def _check_bits(ds: Dataset, possible: set[int], samples: int) -> int:
     stored = integer(ds, "BitsStored", allocated)
     if not 1 <= stored <= allocated or not stored - 1 <= integer(ds, "HighBit", stored - 1) < allocated:
         raise IncorrectInput("Bits Stored or High Bit contradicts Bits Allocated")
+    if allocated == 32 and "PixelData" in ds and ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+        # OW swaps words of 16 bits (PS3.5 6.2): dcmtk and gdcm read it so; pydicom swaps 32 bits at once.
+        raise Unsupported("32-bit pixels in big endian are written in two byte orders")
     if samples == 3 and allocated != 8:
         raise Unsupported("colour of more than 8 bits a channel is not read")
     return allocated

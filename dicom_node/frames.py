@@ -1,5 +1,6 @@
 """One frame of an image, decoded no further than its declaration allows. Runs in the decoder's child process."""
 
+import contextlib
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -15,9 +16,16 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from clinical.errors import IncorrectInput, Unsupported
-from dicom_node.codecs import inflated, jpeg_xl, unpacked, use_imagecodecs
+from dicom_node.codecs import inflated, jpeg_xl, unpacked, unpacked_bits, use_imagecodecs
 from dicom_node.codestream import Declared, declared_by
-from dicom_node.syntaxes import DEFLATED_FRAME, ENCAPSULATED_NATIVE, JPEG_XL, NATIVE, why_not_decoded
+from dicom_node.syntaxes import (
+    DEFLATED_FRAME,
+    ENCAPSULATED_NATIVE,
+    IMAGE_SYNTAXES,
+    JPEG_XL,
+    NATIVE,
+    why_not_decoded,
+)
 
 _CHUNK = 1 << 16
 _PREAMBLE = 128 + 4
@@ -61,10 +69,22 @@ def stored_frame(ds: Dataset, index: int) -> NDArray[np.generic]:
     if syntax in {DEFLATED_FRAME, ENCAPSULATED_NATIVE}:
         return _native_frame(encoded, ds, deflated=syntax == DEFLATED_FRAME)
     if syntax == uid.RLELossless:
+        if ds.BitsAllocated == 1:
+            return unpacked_bits(encoded, ds.Rows * ds.Columns).reshape(ds.Rows, -1)
         # pydicom's own decoder expands a run before it counts; ours never writes more than the frame.
         return _planes(unpacked(encoded, ds.Rows * ds.Columns, ds.SamplesPerPixel, ds.BitsAllocated // 8), ds)
+    return _by_plugins(ds, index)
+
+
+def _by_plugins(ds: Dataset, index: int) -> NDArray[np.generic]:
+    """Return a frame by the first of its decoders that can; raises what the last one raises."""
     use_imagecodecs()
-    return get_decoder(syntax).as_array(ds, index=index)[0]
+    syntax = ds.file_meta.TransferSyntaxUID
+    *others, last = IMAGE_SYNTAXES[syntax].decoders
+    for name in others:
+        with contextlib.suppress(RuntimeError):
+            return get_decoder(syntax).as_array(ds, index=index, decoding_plugin=name)[0]
+    return get_decoder(syntax).as_array(ds, index=index, decoding_plugin=last)[0]
 
 
 def _refuse_deflated_bomb(file: BinaryIO, max_bytes: int) -> None:
