@@ -51,8 +51,7 @@ def run_dicom(settings: Settings) -> int:
     parent = os.getppid()
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
-    from consilium.committing import answers_of  # noqa: PLC0415
-    from dicom_node.commitment import report_service  # noqa: PLC0415
+    from consilium.node_services import services_of  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
     from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
 
@@ -80,9 +79,7 @@ def run_dicom(settings: Settings) -> int:
         issuers=house.issuers,
         now=house.now,
         observe=observe,
-        services=[report_service(answers_of(house, delivered).take)]
-        if any(one.commitment for one in settings.pacs)
-        else [],
+        services=services_of(house, delivered),
     )
     try:
         port = scp.start()

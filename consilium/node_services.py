@@ -1,0 +1,25 @@
+"""What the DICOM node offers besides storage: one line each service, made by the room that it belongs to.
+
+The node is built from this list, and its conformance statement is written from it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from consilium.wiring import House
+
+if TYPE_CHECKING:
+    from dicom_node.service import Service
+
+Delivered = Callable[[str, str], None]  # (archive, state), for metrics
+
+
+def services_of(house: House, delivered: Delivered = lambda _archive, _state: None) -> "list[Service]":
+    """Return the services that the settings ask for. Nothing is opened before a request comes."""
+    from consilium.committing import answers_of  # noqa: PLC0415
+    from dicom_node.commitment import report_service  # noqa: PLC0415
+
+    services = []
+    if any(one.commitment for one in house.settings.pacs):
+        services.append(report_service(answers_of(house, delivered).take))
+    return services
