@@ -17,13 +17,14 @@ from werkzeug.exceptions import HTTPException
 
 import cds.documents
 import cds.http
-import dicom_node.web
 import fhir_adapters.rest
 from cds.discovery import DESCRIPTION, DOCUMENTATION
 from cds.links import LinkSigner
 from cds.service import CdsContext, Service
 from cds.stages import CrossOrigin
 from clinical.errors import ClinicalError, Denied, Fault
+from consilium import dicomweb
+from consilium.dicomweb import LazyDoor
 from consilium.headers import harden
 from consilium.health import Readiness
 from consilium.pages import hooks, views
@@ -54,7 +55,7 @@ class WebParts:
     cds: CdsContext
     fhir: Fhir
     pages: PagesContext
-    dicomweb: dicom_node.web.Archive
+    dicomweb: LazyDoor
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     observe: Callable[[str, int, float], None]
@@ -101,7 +102,7 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
-    app.register_blueprint(dicom_node.web.blueprint(parts.dicomweb))
+    app.register_blueprint(dicomweb.blueprint(parts.dicomweb))
     app.register_blueprint(viewer.blueprint(parts.viewer))
     app.register_blueprint(views.blueprint(parts.pages))
     app.register_blueprint(hooks.blueprint(parts.services, hooks.told_by(parts.cds), parts.pages.root))
@@ -111,7 +112,7 @@ def create_app(parts: WebParts) -> Flask:
 
 def _open_dicomweb_to_origins(app: Flask, cors: CrossOrigin) -> None:
     """Let the pages that may call the hooks call DICOMweb too: viewers of other origins. Before the gate."""
-    below = f"{dicom_node.web.ROOT}/"
+    below = f"{dicomweb.ROOT}/"
 
     def preflight() -> Response | None:
         if request.method != "OPTIONS" or not request.path.startswith(below):
@@ -165,7 +166,7 @@ def _bearer() -> str:
 
 def _gate(token: str, links: LinkSigner) -> Callable[[], Response | None]:
     def gate() -> Response | None:
-        if request.path.startswith(f"{dicom_node.web.ROOT}/"):
+        if request.path.startswith(f"{dicomweb.ROOT}/"):
             # A card's link to the viewer brings a permission to read one study.
             study = links.study_of(_bearer())
             if study is not None:

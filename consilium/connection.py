@@ -12,8 +12,8 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import TConn
 
+from consilium.dicomweb import MAX_BODY_BYTES, ROOT
 from consilium.framing import Framing
-from dicom_node.web.limits import MAX_BODY_BYTES, ROOT
 from fhir_adapters.strict_json import MAX_BYTES
 
 READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again

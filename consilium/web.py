@@ -17,6 +17,7 @@ from werkzeug.exceptions import BadRequest
 from cds.service import CdsContext
 from clinical.errors import Busy
 from consilium.app import create_app
+from consilium.dicomweb import LazyDoor
 from consilium.shares import Shares
 from consilium.supervise import listening_socket, report_ready
 from consilium.web_parts import build_parts
@@ -114,7 +115,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Build the application: in the worker, after the fork."""
         parts = build_parts(self._house, supervised="CONSILIUM_STATUS_FD" in self._environ)
         # The first caller of a hook should not wait for its issuer's keys, nor for its model to be loaded.
-        threading.Thread(target=_warm, args=(parts.cds,), name="warm", daemon=True).start()
+        threading.Thread(target=_warm, args=(parts.cds, parts.dicomweb), name="warm", daemon=True).start()
         return _with_checked_body(create_app(parts))
 
     def _worker_ready(self, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
@@ -136,7 +137,7 @@ def _with_checked_body(app: Flask) -> Callable[..., Any]:
     return answer
 
 
-def _warm(context: CdsContext) -> None:
+def _warm(context: CdsContext, dicomweb: LazyDoor) -> None:
     context.door.warm()
     engine = context.engine
     if isinstance(engine, LocalEngine):
@@ -144,6 +145,7 @@ def _warm(context: CdsContext) -> None:
             engine.check_files(state.name)
             if state.version:
                 engine.warm(state.name, heavy=False)
+    dicomweb.warm()
     _leave_what_stays_alone()
 
 

@@ -9,23 +9,23 @@ from urllib.parse import urlsplit
 from flask import g
 
 import cds.services
-import dicom_node.web
 from cds.links import LinkSigner
 from cds.services import bench
 from consilium import health, metrics
 from consilium.app import WebParts
+from consilium.dicomweb import MAX_BODY_BYTES, ROOT, LazyDoor
 from consilium.hook_parts import hook_context
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
 from consilium.settings import Settings
 from consilium.wiring import House
-from dicom_node.intake import Intake
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from consilium.explain.reader import Explainer
+    from dicom_node.web import Archive
 
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
@@ -45,7 +45,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
         ),
-        dicomweb=_archive(house),
+        dicomweb=LazyDoor(lambda: _archive(house)),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
         metrics=lambda: metrics.exposition(_manifests(engine)),
@@ -56,20 +56,24 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     )
 
 
-def _archive(house: House) -> dicom_node.web.Archive:
+def _archive(house: House) -> "Archive":
+    from dicom_node.intake import Intake  # noqa: PLC0415 - when DICOMweb is first used
+    from dicom_node.web import Archive  # noqa: PLC0415
+
     def classes() -> frozenset[str] | None:
         from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415 - pynetdicom, for who stores only
 
         return None if house.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
 
-    return dicom_node.web.Archive(
+    return Archive(
         db=house.db,
         blobs=house.blobs,
-        root=f"{house.base_url}{dicom_node.web.ROOT}",
+        root=f"{house.base_url}{ROOT}",
         scope=lambda: g.get("dicom_study"),
         intake=Intake(house.db, house.blobs, house.issuers, house.now),
         classes=classes,
         low_water_bytes=house.low_water_bytes,
+        max_body_bytes=MAX_BODY_BYTES,
         decoder=lambda: house.decoder,
     )
 

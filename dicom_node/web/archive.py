@@ -37,6 +37,7 @@ class Archive:
     """The stores, and root: the absolute URL of /dicom-web, for addresses in answers.
 
     scope: the one study that the present caller may see, None for all of them.
+    max_body_bytes: of one store request.
     intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
     all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
     """
@@ -48,6 +49,7 @@ class Archive:
     intake: Intake | None = None
     classes: Callable[[], frozenset[str] | None] = lambda: None
     low_water_bytes: int = 0
+    max_body_bytes: int = 48 << 20
     decoder: Callable[[], "Decoder"] | None = None
     headers: HeaderCache = field(default_factory=HeaderCache)
     downloads: threading.BoundedSemaphore = field(

@@ -23,7 +23,6 @@ from dicom_node.uids import checked_uid
 from dicom_node.web.archive import Archive, Resource
 from dicom_node.web.decoder_errors import DECODER_ERRORS
 from dicom_node.web.json_model import Json
-from dicom_node.web.limits import MAX_BODY_BYTES
 from dicom_node.web.media import MULTIPART, parameters, require_json
 from dicom_node.web.problems import http_report
 from record_store.instances import Taken
@@ -42,7 +41,7 @@ def store(archive: Archive, study: str = "") -> Response:
     media_type = require_json()
     if study:
         checked_uid(study, "the study")
-    request.max_content_length = MAX_BODY_BYTES
+    request.max_content_length = archive.max_body_bytes
     kind, options = parameters(request.headers.get("Content-Type", ""))
     if kind.lower() != MULTIPART or parameters(options.get("type", ""))[0].lower() != DICOM:
         return http_report(415)

@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from flask import Flask
 from pydicom.uid import ComputedRadiographyImageStorage
 from werkzeug.serving import make_server
 
@@ -21,7 +20,8 @@ from consilium.stowing import send_anyhow, stow
 from dicom_node.destinations import Destination
 from dicom_node.intake import Intake
 from dicom_node.testing import cr_dataset, dx_dataset, listening_ae, write_dicom
-from dicom_node.web import Archive, blueprint
+from dicom_node.web import Archive
+from dicom_node.web.testing import app_of
 from record_store.testing import MemoryBlobs, database
 
 BROKEN = [b"[", b"[]", b"[1]", b'{"00081199": 3}', b'{"00081198": {"Value": [null]}}', b"x" * 2_000_000]
@@ -155,16 +155,14 @@ def test_our_own_dicomweb_takes_what_we_send_and_refuses_a_class_in_words(files,
         intake=Intake(db, blobs, issuers, lambda: datetime(2026, 1, 2, tzinfo=UTC)),
         classes=lambda: frozenset([ComputedRadiographyImageStorage]),
     )
-    app = Flask("archive")
-    app.register_blueprint(blueprint(web))
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app_of(web), threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         sent = [*files, other]
         outcomes = stow(sent, to(f"http://127.0.0.1:{server.server_port}/dicom-web"))
         again = stow(files[:1], to(f"http://127.0.0.1:{server.server_port}/dicom-web"))
-        held = app.test_client().get("/dicom-web/instances").json
+        held = app_of(web).test_client().get("/dicom-web/instances").json
     finally:
         server.shutdown()
         thread.join(5)

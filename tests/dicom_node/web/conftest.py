@@ -6,7 +6,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from flask import Flask
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRBigEndian
@@ -14,7 +13,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRBigEndian
 from clinical.identity import IssuerTable
 from dicom_node.intake import Intake
 from dicom_node.testing import cr_dataset
-from dicom_node.web import Archive, blueprint
+from dicom_node.web import Archive
+from dicom_node.web.testing import app_of
 from record_store.instances import ReceivedInstance, record_instance
 from record_store.testing import MemoryBlobs, database
 
@@ -38,9 +38,7 @@ class Held:
             classes=lambda: frozenset([ComputedRadiographyImageStorage]),
             low_water_bytes=1000,
         )
-        app = Flask("test")
-        app.register_blueprint(blueprint(self.archive))
-        self.client = app.test_client()
+        self.client = app_of(self.archive).test_client()
 
     def put(self, ds: Dataset, patient_id: str | None = None) -> bytes:
         buffer = BytesIO()

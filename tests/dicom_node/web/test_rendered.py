@@ -5,12 +5,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from flask import Flask
 from PIL import Image
 
 from dicom_node.pixels import Decoder
 from dicom_node.testing import us_dataset
-from dicom_node.web import blueprint
+from dicom_node.web.testing import app_of
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +21,7 @@ def decoder():
 @pytest.fixture
 def rendering(held, decoder):
     """The archive with a decoder behind it."""
-
-    app = Flask("test")
-    app.register_blueprint(blueprint(replace(held.archive, decoder=lambda: decoder)))
-    held.client = app.test_client()
+    held.client = app_of(replace(held.archive, decoder=lambda: decoder)).test_client()
     return held
 
 

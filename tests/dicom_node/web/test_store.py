@@ -7,7 +7,6 @@ from pydicom import dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 from sqlalchemy import select
 
-from dicom_node.web.limits import MAX_BODY_BYTES
 from record_store.instances import study_row
 from record_store.tables import audit
 
@@ -98,7 +97,7 @@ def test_a_body_that_is_cut_or_too_long_stores_nothing(held, radiograph):
     body = b"--bb\r\n\r\n" + part10(radiograph())
     answer = held.client.post("/dicom-web/studies", data=body, headers={"Content-Type": CONTENT})
     assert answer.status_code == 400
-    length = {"CONTENT_LENGTH": str(MAX_BODY_BYTES + 1)}
+    length = {"CONTENT_LENGTH": str(held.archive.max_body_bytes + 1)}
     answer = held.client.post("/dicom-web/studies", headers={"Content-Type": CONTENT}, environ_overrides=length)
     assert answer.status_code == 413
     assert held.blobs.stored == {}
