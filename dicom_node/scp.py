@@ -45,6 +45,7 @@ from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
+from dicom_node.request_pdu import APPLICATION_CONTEXT
 from dicom_node.service import Service, bound, offered
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
@@ -70,7 +71,8 @@ IMAGE_CLASSES = (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
-_REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE = 0x01, 0x01, 0x03  # PS3.8 9.3.4
+_REJECTED_PERMANENTLY, _BY_USER = 0x01, 0x01  # PS3.8 9.3.4
+_NO_SUCH_CONTEXT, _CALLING_AE = 0x02, 0x03
 _UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
 
@@ -222,15 +224,21 @@ class StorageScp:
     def _on_requested(self, event: evt.Event) -> None:
         """Offer what the peer prefers; refuse calling AEs that the table does not know from their address."""
         _prefer_the_peers_order(event.assoc)
+        title = _calling(event)
+        if event.assoc.requestor.primitive.application_context_name != APPLICATION_CONTEXT:
+            self._reject(event, _NO_SUCH_CONTEXT, "another application context than DICOM's")
+            return
         if not self._networks:
             return
-        title = _calling(event)
         ranges = self._networks.get(title)
         address = ip_address(event.assoc.requestor.address)
         if ranges is not None and (not ranges or any(address in one for one in ranges)):
             return
-        log.warning("association refused", calling_ae=title, why="calling AE or its address is not in the table")
-        event.assoc.acse.send_reject(_REJECTED_PERMANENTLY, _BY_USER, _CALLING_AE)
+        self._reject(event, _CALLING_AE, "calling AE or its address is not in the table")
+
+    def _reject(self, event: evt.Event, reason: int, why: str) -> None:
+        log.warning("association refused", calling_ae=_calling(event), why=why)
+        event.assoc.acse.send_reject(_REJECTED_PERMANENTLY, _BY_USER, reason)
         evt.trigger(event.assoc, evt.EVT_REJECTED, {})
         event.assoc.kill()
 

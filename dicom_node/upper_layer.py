@@ -37,8 +37,9 @@ from dicom_node.incoming import (
     Incoming,
     ProtocolError,
 )
+from dicom_node.request_pdu import read_request
 
-_P_DATA_TF = 0x04
+_A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"  # PS3.8 9.2
 _CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
 _LOOK_S = 0.25  # how often timers are looked at when nothing happens
@@ -156,6 +157,8 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
             raise ProtocolError
         body = self._receive(length, deadline)
         try:
+            if kind == _A_ASSOCIATE_RQ:
+                read_request(bytes(body))
             pdu, event = self._decode_pdu(header + body)
         except DECODER_ERRORS:
             raise ProtocolError from None

@@ -36,6 +36,7 @@ BY_FILE = (
     "tests/cds/test_conformance_can_fail.py",
     "tests/consilium/test_conformance.py",
     "tests/consilium/test_cds_record.py",
+    "tests/dicom_node/abuse/",
     "tests/e2e/test_cds_clients.py",
     "tests/e2e/test_serve.py",
     "tests/e2e/test_cds_abuse.py",

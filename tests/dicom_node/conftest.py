@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,16 +107,29 @@ def migrated_database(tmp_path_factory) -> Path:
     return folder / "consilium.db"
 
 
-@pytest.fixture
-def node(tmp_path, migrated_database):
+@contextmanager
+def node_in(folder: Path, migrated_database: Path) -> Iterator[Node]:
     """Yield a node that is not yet started; it is stopped and its database closed afterwards."""
-    shutil.copy(migrated_database, tmp_path / "consilium.db")
-    db = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
-    one = Node(tmp_path, db)
+    shutil.copy(migrated_database, folder / "consilium.db")
+    db = open_database(f"sqlite:///{folder / 'consilium.db'}")
+    one = Node(folder, db)
     yield one
     if one.scp is not None:
         one.scp.stop()
     db.dispose()
+
+
+@pytest.fixture
+def node(tmp_path, migrated_database):
+    with node_in(tmp_path, migrated_database) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shared_node(tmp_path_factory, migrated_database):
+    """Yield a started node that all tests of a module share."""
+    with node_in(tmp_path_factory.mktemp("shared"), migrated_database) as one:
+        yield one.start()
 
 
 def square_reading(
