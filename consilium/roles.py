@@ -8,11 +8,13 @@ from pathlib import Path
 
 import structlog
 
+from clinical.errors import Busy, Fault
 from consilium import logs
 from consilium.settings import Settings
 from consilium.supervise import end_with_parent, report_ready
 from consilium.wiring import STALE_PART_S, House
 from model_runtime.library import single_onnxruntime
+from record_store.intents import sweep
 from record_store.migrate import migrate_if_needed
 
 STOP_WITHIN_S = 7.5  # the parent waits for 8 s
@@ -63,7 +65,7 @@ def run_dicom(settings: Settings) -> int:
     def delivered(destination: str, state: str) -> None:
         metrics.DELIVERIES.labels(destination, state).inc()
 
-    house.blobs.sweep(STALE_PART_S)
+    _sweep(house)
     scp = StorageScp(
         ScpSettings(
             ae_title=settings.ae_title,
@@ -91,6 +93,18 @@ def run_dicom(settings: Settings) -> int:
     scp.stop()
     house.db.dispose()
     return 0
+
+
+def _sweep(house: House) -> None:
+    """Remove what killed processes have left: parts, and objects whose rows never came."""
+    house.blobs.sweep(STALE_PART_S)
+    try:
+        orphans = sweep(house.db, house.blobs.staging, house.blobs.remove)
+    except (Busy, Fault) as error:
+        log.warning("orphans not swept", why=error.message)
+        return
+    if orphans:
+        log.info("orphans swept", objects=orphans)
 
 
 def run_worker(settings: Settings) -> int:

@@ -96,7 +96,7 @@ class Node:
         return [path.read_bytes() for path in sorted((self.folder / "blobs").rglob("*")) if path.is_file()]
 
     def parts(self) -> list[Path]:
-        return list(self.blobs.staging.iterdir())
+        return list(self.blobs.staging.glob("*.part"))
 
 
 @pytest.fixture(scope="session")
