@@ -74,6 +74,7 @@ class House:
     @cached_property
     def destinations(self) -> "dict[str, Destination]":
         """The archives that results go to, by name."""
+        from consilium.securing import destination_tls  # noqa: PLC0415
         from dicom_node.destinations import Destination  # noqa: PLC0415
 
         return {
@@ -85,19 +86,9 @@ class House:
                 one.commitment,
                 one.stow_url,
                 one.stow_token.get_secret_value() if one.stow_token else None,
+                destination_tls(self.settings, one),
             )
             for one in self.settings.pacs
-        }
-
-    @cached_property
-    def nodes(self) -> "dict[str, Destination]":
-        """Where AEs can be reached, by their titles: CONSILIUM_NODES, and the archives that are DICOM nodes."""
-        from dicom_node.destinations import Destination  # noqa: PLC0415
-
-        archives = {one.ae_title: one for one in self.destinations.values() if one.ae_title}
-        return archives | {
-            one.ae_title: Destination(one.ae_title, one.host, one.port, one.ae_title)
-            for one in self.settings.nodes
         }
 
     @property

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import AE, Association, build_context, build_role, evt
+from pynetdicom import AE, Association, build_context, evt
 
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.peer_library import prepare_pynetdicom
+from dicom_node.tls_client import Calling
 
 NO_CONTEXT = "the peer accepts no presentation context for this object"
 Wanted = Sequence[tuple[UID, list[UID]]]
@@ -22,26 +23,27 @@ def associated(
     wanted: Wanted,
     timeouts: SendTimeouts,
     handlers: Sequence[tuple[Any, ...]] = (),
-    as_scp: Sequence[UID] = (),
 ) -> Iterator[tuple[Association | None, str | None]]:
     """Yield an association and None, or None and why there is none; it is released at the end.
 
-    wanted: at most 128 pairs of SOP class and transfer syntaxes (PS3.8 9.3.2.2). as_scp: classes of which we, who
-    call, are the SCP (PS3.7 D.3.3.4). Never raises for what a peer or a network does.
+    wanted: at most 128 pairs of SOP class and transfer syntaxes (PS3.8 9.3.2.2). Never raises for what a peer or
+    a network does.
     """
     prepare_pynetdicom()
     ae = _entity(calling_ae, wanted, timeouts)
     connected: list[bool] = []
+    secured = Calling(destination.tls) if destination.tls else None
     association = ae.associate(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
         max_pdu=0,
-        ext_neg=[build_role(one, scp_role=True) for one in as_scp],
+        tls_args=(secured, None) if secured else None,
         evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
     )
     if not association.is_established:
-        yield None, _why_not(association) if connected else "no connection"
+        untrusted = secured.problem if secured else None
+        yield None, _why_not(association) if connected else untrusted or "no connection"
         return
     try:
         yield association, None
