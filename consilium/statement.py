@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from consilium.dicomweb import ROOT
 from consilium.node_services import services_of
 from consilium.settings import PREFIX, Settings
 from consilium.wiring import House
@@ -35,6 +36,7 @@ def node_of(settings: Settings, folder: Path) -> Node:
     house = House(settings.model_copy(update={"data_dir": folder, "database_url": None, "blob_url": None}))
     return Node(
         version=version("consilium-cds"),
+        web_path=ROOT,
         scp=ScpSettings(
             ae_title=settings.ae_title,
             host=settings.dicom_host,

@@ -20,9 +20,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """version: of the program. scp: how it listens. services: offered besides storage. security: sentences."""
+    """version: of the program. web_path: of DICOMweb. scp: how it listens. services: offered besides
+    storage. security: sentences.
+    """
 
     version: str
+    web_path: str
     scp: ScpSettings
     services: Sequence[Service] = ()
     proposals: Sequence[Proposal] = PROPOSALS

@@ -7,7 +7,7 @@ from dicom_node.statement import contexts, objects, statuses
 from dicom_node.statement.node import Node
 from dicom_node.statement.text import first_sentence, table
 from dicom_node.syntaxes import IMAGE_SYNTAXES
-from dicom_node.web import RESOURCES, ROOT
+from dicom_node.web import RESOURCES
 
 _TITLE = """# DICOM conformance statement
 
@@ -146,7 +146,7 @@ def _security(node: Node) -> list[str]:
     return ["## Security", "", *(f"- {one}" for one in node.security)]
 
 
-def _web(_node: Node) -> list[str]:
+def _web(node: Node) -> list[str]:
     return [
         "## DICOMweb (PS3.18)",
         "",
@@ -157,7 +157,7 @@ def _web(_node: Node) -> list[str]:
             (
                 (
                     one.method,
-                    f"`{_template(one.rule)}`",
+                    f"`{_template(node.web_path + one.rule)}`",
                     first_sentence(getattr(one.answer, "func", one.answer).__doc__),
                 )
                 for one in RESOURCES
@@ -167,7 +167,7 @@ def _web(_node: Node) -> list[str]:
 
 
 def _template(rule: str) -> str:
-    return ROOT + rule.replace("<path:", "<").replace("<", "{").replace(">", "}")
+    return rule.replace("<path:", "<").replace("<", "{").replace(">", "}")
 
 
 def _configuration(node: Node) -> list[str]:
