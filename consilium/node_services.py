@@ -6,6 +6,7 @@ The node is built from this list, and its conformance statement is written from 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from clinical.uids import random_uid
 from consilium.wiring import House
 
 if TYPE_CHECKING:
@@ -17,9 +18,18 @@ Delivered = Callable[[str, str], None]  # (archive, state), for metrics
 def services_of(house: House, delivered: Delivered = lambda _archive, _state: None) -> "list[Service]":
     """Return the services that the settings ask for. Nothing is opened before a request comes."""
     from consilium.committing import answers_of  # noqa: PLC0415
+    from consilium.witnessing import Witness  # noqa: PLC0415
     from dicom_node.commitment import report_service  # noqa: PLC0415
+    from dicom_node.instance_availability import availability_service  # noqa: PLC0415
+    from dicom_node.modality_performed_procedure_step import performed_step_service  # noqa: PLC0415
+    from dicom_node.scp import presentation_contexts  # noqa: PLC0415
 
-    services = []
+    witness = Witness(house.db, house.now)
+    takes = {str(one.abstract_syntax) for one in presentation_contexts(house.settings.storage_classes)}
+    services = [
+        availability_service(witness, takes, random_uid),
+        performed_step_service(witness, takes, random_uid),
+    ]
     if any(one.commitment for one in house.settings.pacs):
         services.append(report_service(answers_of(house, delivered).take))
     return services

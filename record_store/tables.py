@@ -122,6 +122,40 @@ study = Table(
     Index("study_patient", "patient_system", "patient_value", "last_received_at"),
 )
 
+# What is known of a study's completeness besides its objects. A time is that of the newest such event.
+study_evidence = Table(
+    "study_evidence",
+    metadata,
+    Column("study_uid", String(64), primary_key=True),
+    Column("released_at", String(32)),  # the last association that brought objects of it was released properly
+    Column("broken_at", String(32)),  # one that brought objects of it was aborted, or its connection ended
+    Column("objects", Integer),  # Number of Study Related Instances (0020,1208), less what is ours
+    Column("counted_at", String(32)),  # when the question was put that `objects` or `count_problem` answers
+    Column("count_problem", Text),  # why the archive did not say; NULL when it did
+    Column("asked_at", String(32)),  # when it was asked last: whoever writes this asks
+)
+
+# A list of objects that a study has, by somebody's word: an instance availability notification (PS3.4 R), a
+# modality performed procedure step (PS3.4 F.7). One row a study that it speaks of.
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("announcement_uid", String(64), primary_key=True),  # its SOP Instance UID
+    Column("study_uid", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),  # IAN, MPPS
+    Column("state", String(16), nullable=False),  # in progress, completed, discontinued
+    Column("said_by", String(16), nullable=False),  # AE title
+    Column("at", String(32), nullable=False),
+    Index("announcement_study", "study_uid"),
+)
+
+announced_instance = Table(
+    "announced_instance",
+    metadata,
+    Column("announcement_uid", String(64), primary_key=True),
+    Column("sop_instance_uid", String(64), primary_key=True),
+)
+
 # ---------------------------------------------------------------- jobs and what they made
 # job_key = sha256(study uid, content digest, model, version): a second enqueue is a no-op.
 study_job = Table(

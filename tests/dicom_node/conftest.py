@@ -26,7 +26,6 @@ from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, dx_dataset, radiograph_phantom
 from record_store.blobs import open_blobs
 from record_store.database import Database, open_database
-from record_store.exchanges import unnoted
 from record_store.testing import database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -69,6 +68,7 @@ class Node:
         self.faults: dict[str, Exception] = {}
         self.blobs = open_blobs(f"file://{folder}/blobs", folder / "incoming", self.fault)
         self.seen: list[Any] = []
+        self.ends: list[Any] = []
         self.scp: StorageScp | None = None
         self.port = 0
 
@@ -77,7 +77,7 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, *, services: Any = (), tls: Any = None, note: Any = unnoted, **settings: Any) -> "Node":
+    def start(self, *, services: Any = (), **settings: Any) -> "Node":
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -89,8 +89,7 @@ class Node:
             observe=self.seen.append,
             fault=self.fault,
             services=services,
-            tls=tls,
-            note=note,
+            ended=self.ends.append,
         )
         self.port = self.scp.start()
         return self
@@ -99,7 +98,7 @@ class Node:
         return [path.read_bytes() for path in sorted((self.folder / "blobs").rglob("*")) if path.is_file()]
 
     def parts(self) -> list[Path]:
-        return list(self.blobs.staging.glob("*.part"))
+        return list(self.blobs.staging.iterdir())
 
 
 @pytest.fixture(scope="session")
