@@ -17,7 +17,7 @@ SOFTWARE = "consilium-cds"
 def capability_statement(interactions: Sequence[str], *, base_url: str, now: datetime) -> Json:
     """Return what this server does.
 
-    interactions: R4 restful-interaction codes of the type level, as registered.
+    interactions: R4 restful-interaction codes of the type level, as registered; operations begin with "$".
     """
     return {
         "resourceType": "CapabilityStatement",
@@ -54,13 +54,18 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
     ]
     return {
         "type": name,
-        "interaction": [{"code": code} for code in interactions],
+        "interaction": [{"code": code} for code in interactions if not code.startswith("$")],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,
         "updateCreate": False,
         "conditionalCreate": False,
         "conditionalRead": "full-support",
         "searchParam": [*common, *own],
+        "operation": [
+            {"name": code[1:], "definition": f"{FHIR}OperationDefinition/Resource-{code[1:]}"}
+            for code in interactions
+            if code.startswith("$")
+        ],
     }
 
 

@@ -11,6 +11,7 @@ import orjson
 from flask import Response
 
 from clinical.errors import Busy, Category, ClinicalError, Denied
+from fhir_adapters.validation.refusal import InvalidResource
 
 MEDIA_TYPE = "application/fhir+json"
 
@@ -51,7 +52,9 @@ def issue_of(error: ClinicalError) -> tuple[str, int]:
 
 
 def operation_outcome(error: ClinicalError) -> dict[str, Any]:
-    """Return the OperationOutcome of an error, with one issue."""
+    """Return the OperationOutcome of an error: one issue, and of an invalid resource one for each finding."""
+    if isinstance(error, InvalidResource):
+        return {"resourceType": "OperationOutcome", "issue": [one.as_issue() for one in error.problems]}
     code, _ = issue_of(error)
     return outcome(code, error.message, expression=error.expression, diagnostics=error.diagnostics)
 

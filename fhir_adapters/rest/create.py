@@ -1,16 +1,15 @@
 """create: POST [base]/[type] (R4 3.1.0.8). The server gives the id; the rest is kept byte for byte."""
 
 from flask import Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from clinical.errors import Unsupported
 from fhir_adapters.outcome import body_response, outcome
-from fhir_adapters.rest import sanity
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type, served
-from fhir_adapters.rest.negotiate import preferences, require_json_body
+from fhir_adapters.rest.negotiate import preferences, read_json_body
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.index import index_of
-from fhir_adapters.strict_json import MAX_BYTES, load_object
+from fhir_adapters.strict_json import load_object
+from fhir_adapters.validation.refusal import demand_valid
 from record_store.resources import NewResource, StoredResource, put
 from record_store.times import to_text
 
@@ -18,11 +17,10 @@ from record_store.times import to_text
 def answer(fhir: Fhir, resource_type: str) -> Response:
     """Store a new resource and return 201 with its Location."""
     require_type(resource_type)
-    require_json_body(request)
     if "If-None-Exist" in request.headers:
         # To ignore it would make the duplicate that the client asked not to make.
         raise Unsupported("conditional create is not supported yet")
-    stored = store(fhir, resource_type, _body())
+    stored = store(fhir, resource_type, read_json_body(request))
     response = _preferred(stored)
     location = f"{fhir.base_url.rstrip('/')}/{resource_type}/{stored.id}/_history/{stored.version}"
     response.headers["Location"] = location
@@ -32,7 +30,7 @@ def answer(fhir: Fhir, resource_type: str) -> Response:
 def store(fhir: Fhir, resource_type: str, data: bytes) -> StoredResource:
     """Check and store one resource in a transaction of its own and return it as it will be served."""
     sent = load_object(data)
-    sanity.check(sent, resource_type)
+    demand_valid(sent, resource_type)
     resource_id, updated = fhir.new_id(), to_text(fhir.now())
     body = with_identity(data, resource_id=resource_id, version=1, updated=updated)
     indexed = index_of(sent, fhir.base_url)
@@ -50,13 +48,6 @@ def store(fhir: Fhir, resource_type: str, data: bytes) -> StoredResource:
     with fhir.db.write() as conn:
         put(conn, new)
     return StoredResource(resource_type, resource_id, 1, updated, body)
-
-
-def _body() -> bytes:
-    request.max_content_length = MAX_BYTES
-    if (request.content_length or 0) > MAX_BYTES:
-        raise RequestEntityTooLarge
-    return request.get_data(cache=False)
 
 
 def _preferred(stored: StoredResource) -> Response:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from flask import Request
-from werkzeug.exceptions import NotAcceptable, UnsupportedMediaType
+from werkzeug.exceptions import NotAcceptable, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.http import parse_options_header
+
+from fhir_adapters.strict_json import MAX_BYTES
 
 JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json"})
 _ACCEPTED = JSON_TYPES | {"*/*", "application/*"}
@@ -38,6 +40,15 @@ def require_json_body(request: Request) -> None:
     json = request.mimetype in JSON_TYPES and _is_r4(request.mimetype_params)
     if not (utf8 and json and _is_plain(request)):
         raise UnsupportedMediaType(READS_JSON)
+
+
+def read_json_body(request: Request) -> bytes:
+    """Return the body of a write. Raises UnsupportedMediaType, and RequestEntityTooLarge beyond MAX_BYTES."""
+    require_json_body(request)
+    request.max_content_length = MAX_BYTES
+    if (request.content_length or 0) > MAX_BYTES:
+        raise RequestEntityTooLarge
+    return request.get_data(cache=False)
 
 
 def require_form_body(request: Request) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fhir_adapters.rest.elements import ELEMENTS
+from fhir_adapters.definitions.structure import structure_of
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.search.parse import names_for
 
@@ -42,11 +42,11 @@ shaped = st.one_of(trees, concepts, st.lists(concepts, max_size=2), st.just({"re
 def bodies(draw):
     """Nearly a resource: real element names, any values, now and then the required ones."""
     resource_type = draw(st.sampled_from(list(TYPES)))
-    elements = draw(st.lists(st.sampled_from(list(ELEMENTS[resource_type])), max_size=5))
+    elements = draw(st.lists(st.sampled_from(list(structure_of(resource_type).elements)), max_size=5))
     made = {name: draw(shaped) for name in elements}
     if draw(st.booleans()):
         made |= {"status": "final", "code": draw(concepts), "subject": {"reference": draw(values)}}
-        made = {name: value for name, value in made.items() if name in ELEMENTS[resource_type]}
+        made = {name: value for name, value in made.items() if name in structure_of(resource_type).elements}
     return resource_type, {"resourceType": resource_type, **made}
 
 

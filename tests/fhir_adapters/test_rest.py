@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clinical.errors import Busy
+from fhir_adapters.definitions.structure import structure_of
 from fhir_adapters.rest import INTERACTIONS, blueprint
-from fhir_adapters.rest.elements import ELEMENTS
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.parameters import TYPES
 
@@ -243,7 +243,7 @@ def test_options_and_405_name_the_methods_that_work(client, path, allow):
         ({"code": {}}, "Observation.code"),
         ({"note": []}, "Observation.note"),
         ({"note": None}, "Observation.note"),
-        ({"note": [None]}, "Observation.note"),
+        ({"note": [None]}, "Observation.note[0]"),
         ({"effectiveDateTime": "2024-02-30"}, "Observation.effectiveDateTime"),
         ({"effectiveDateTime": "2024-05-17T10:00:00"}, "Observation.effectiveDateTime"),
         ({"effectivePeriod": {"start": "2024"}}, "Observation.effective[x]"),
@@ -253,7 +253,7 @@ def test_options_and_405_name_the_methods_that_work(client, path, allow):
         ({"valueString": " "}, "Observation.valueString"),
         ({"colour": "red"}, "Observation.colour"),
         ({"valueString": "a", "dataAbsentReason": {"text": "x"}}, "Observation.dataAbsentReason"),
-        ({"valueString": "a", "component": [{"code": OBSERVATION["code"]}]}, "Observation.component.code"),
+        ({"valueString": "a", "component": [{"code": OBSERVATION["code"]}]}, "Observation.component"),
         ({"resourceType": "Patient"}, "resourceType"),
         ({"meta": "x"}, "Observation.meta"),
     ],
@@ -311,7 +311,7 @@ def test_an_empty_element_is_named(client):
     body = {"resourceType": "Patient", "name": [{"family": ""}]}
     reply = client.post("/fhir/Patient", data=json.dumps(body), content_type="application/fhir+json")
     assert reply.status_code == 400
-    assert issue_of(reply)["expression"] == ["Patient.name"]
+    assert issue_of(reply)["expression"] == ["Patient.name[0].family"]
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,8 @@ def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
     assert {each["type"] for each in rest} == set(TYPES)
     codes = {each.code for each in INTERACTIONS}
     for each in rest:
-        assert {interaction["code"] for interaction in each["interaction"]} == codes
+        named = {interaction["code"] for interaction in each["interaction"]}
+        assert named | {f"${operation['name']}" for operation in each["operation"]} == codes
         for parameter in each["searchParam"]:
             value = {"token": "x", "string": "x", "date": "2024", "reference": "Patient/x"}[parameter["type"]]
             reply = client.get(f"/fhir/{each['type']}?{parameter['name']}={value}")
@@ -512,4 +513,4 @@ def test_the_element_table_is_that_of_r4(resource_type):
         for name, field in fields.items()
         if not name.endswith("__ext") and (field.alias or name) not in {"resourceType", "fhir_comments"}
     }
-    assert {name: element.repeats for name, element in ELEMENTS[resource_type].items()} == expected
+    assert {name: element.many for name, element in structure_of(resource_type).elements.items()} == expected
