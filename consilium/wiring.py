@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from consilium.selection import Selecting
     from dicom_node.destinations import Destination
     from dicom_node.pixels import DecodeLimits, Decoder
+    from dicom_node.query.indexing import HeaderIndex
     from model_runtime.engine import Placement
     from model_runtime.library import Library
     from record_store.exchanges import Trail
@@ -60,6 +61,13 @@ class House:
         from record_store.exchanges import Trail  # noqa: PLC0415
 
         return Trail(self.db, self.now)
+
+    @cached_property
+    def header_index(self) -> "HeaderIndex":
+        """What the objects' headers say, for searches."""
+        from dicom_node.query.indexing import HeaderIndex  # noqa: PLC0415
+
+        return HeaderIndex(self.db, self.blobs, self.now)
 
     @cached_property
     def issuers(self) -> IssuerTable:

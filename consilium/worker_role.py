@@ -38,6 +38,7 @@ from record_store.jobs import JobClient, JobEngine
 COMMITMENT_ASKS = 12
 COMMITMENT_POLL_S = 0.5
 DRAIN_S = 6
+INDEX_POLL_S = 0.5
 MEASURE_S = 5.0
 PURGE_S = 3600.0
 
@@ -182,6 +183,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         Loop("close", closing.once, CLOSER_POLL_S),
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
+        Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
     )
 

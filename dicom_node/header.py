@@ -9,7 +9,7 @@ import mmap
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,16 @@ _WANTED = {
 _PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_SHORT = frozenset(
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
+     b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+)  # fmt: skip
 _UNDEFINED = 0xFFFFFFFF
 MAXIMUM_DEPTH = 2 * 64  # a sequence and its item are a level each
 _MAXIMUM_VALUE = 4096
 _INFLATED = 4 * 1024 * 1024
+_PREAMBLE = 128 + 4
+_SYNTAX = 0x00020010
 _MALFORMED = "the data set is malformed"
 
 
@@ -112,6 +118,92 @@ def read_stored_header(path: Path) -> Header:
     return read_header(path, 128 + 4 + 12 + length, syntax)
 
 
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Raw values by tag. end: the walk went to the pixel data, past `last` or to the end of the data set."""
+
+    values: Mapping[int, bytes]
+    big_endian: bool
+    end: bool
+
+
+def read_elements(data: bytes, wanted: Container[int], last: int, *, whole: bool) -> Elements:
+    """Read values of up to 4 KiB of the top level from the beginning of a Part 10 file, up to the tag `last`.
+
+    whole: the file is no longer than `data`. Raises IncorrectInput when it does not hang together.
+    """
+    meta_end = _PREAMBLE + 12
+    if len(data) < meta_end or data[128:132] != b"DICM" or data[132:136] != b"\x02\x00\x00\x00":
+        raise IncorrectInput("it is not a DICOM file")
+    meta_end += int.from_bytes(data[140:144], "little")
+    meta: dict[int, bytes] = {}
+    _run_through(data, _PREAMBLE, (_SYNTAX,), _SYNTAX, meta)
+    syntax = meta.get(_SYNTAX, b"").decode("ascii", "replace").rstrip("\0 ")
+    start, big = meta_end, syntax == ExplicitVRBigEndian
+    if syntax == DeflatedExplicitVRLittleEndian:
+        start = 0
+        try:
+            inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+            data = inflating.decompress(data[meta_end:], _INFLATED)
+        except zlib.error:
+            raise IncorrectInput("the deflated data set is damaged") from None
+        whole = whole and inflating.eof
+    found: dict[int, bytes] = {}
+    if not big and syntax != ImplicitVRLittleEndian:
+        start, end = _run_through(data, start, wanted, last, found)
+        if end:
+            return Elements(found, big_endian=False, end=True)
+    walk = _Walk(data, start, syntax == ImplicitVRLittleEndian, big)
+    for tag, at, length in walk.top_level(cut=not whole):
+        if tag > last:
+            return Elements(found, big, end=True)
+        if tag in wanted and length <= _MAXIMUM_VALUE:
+            found.setdefault(tag, bytes(data[at : at + length]))
+    return Elements(found, big, end=whole or walk.at_pixels)
+
+
+def _run_through(
+    data: bytes, position: int, wanted: Container[int], last: int, found: dict[int, bytes]
+) -> tuple[int, bool]:
+    """Take values of explicit VR little endian; return where the walk has to go on, and whether that is the end.
+
+    The walk's usual steps without its questions, in a third of its time: an index is made of 100,000 headers.
+    """
+    size, head, long = len(data), struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
+    while position + 12 <= size:
+        group, element, vr, length = head(data, position)
+        tag, start = group << 16 | element, position + 8
+        if vr in _LONG:
+            length, start = long(data, start)[0], position + 12
+        elif vr not in _SHORT:
+            break
+        if tag > last:
+            return position, True
+        if tag in _PIXELS or length == _UNDEFINED or start + length > size:
+            break
+        if tag in wanted and length <= _MAXIMUM_VALUE:
+            found.setdefault(tag, data[start : start + length])
+        position = start + length
+    return position, False
+
+
+def decoded(value: bytes, encodings: list[str], delimiters: set[int]) -> str:
+    """Return a text value, with replacements where it is not what its character set says."""
+    text = value.decode("ascii") if value.isascii() and b"\x1b" not in value else None
+    return (decode_bytes(value, encodings, delimiters) if text is None else text).strip("\0 ")
+
+
+def encodings_of(character_set: bytes) -> list[str]:
+    """Return Python's names for Specific Character Set (0008,0005); Latin-1 for one that nobody knows."""
+    declared = [one.strip().decode("ascii", "replace") for one in character_set.split(b"\\")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
+        try:
+            return convert_encodings(declared)
+        except LookupError:
+            return ["iso8859"]
+
+
 @contextmanager
 def _bytes_of(path: Path, offset: int, deflated: bool) -> Iterator[tuple[bytes | mmap.mmap, int, bool]]:
     """Yield (bytes, where the data set begins, whether the end may be missing)."""
@@ -139,6 +231,7 @@ class _Walk:
         self._short = struct.Struct(">H" if big else "<H")
         self._long = struct.Struct(">L" if big else "<L")
         self._implicit = [implicit]  # one entry for each open level
+        self.at_pixels = False
 
     def top_level(self, *, cut: bool) -> Iterator[tuple[int, int, int]]:
         """Yield (tag, position of the value, length) of each top-level element before the pixel data."""
@@ -148,6 +241,7 @@ class _Walk:
             tag, vr, length = self._element()
             if len(self._implicit) == 1:
                 if tag in _PIXELS:
+                    self.at_pixels = True
                     return
                 if tag >> 16 == 0xFFFE:
                     raise IncorrectInput(_MALFORMED)
@@ -194,16 +288,7 @@ class _Walk:
 
 
 def _texts(found: dict[str, bytes]) -> dict[str, str]:
-    declared = [one.strip().decode("ascii", "replace") for one in found.pop("character_set", b"").split(b"\\")]
+    encodings = encodings_of(found.pop("character_set", b""))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
-        try:
-            encodings = convert_encodings(declared)
-        except LookupError:
-            encodings = ["iso8859"]
-        return {name: _text(value, encodings) for name, value in found.items()}
-
-
-def _text(value: bytes, encodings: list[str]) -> str:
-    text = value.decode("ascii") if value.isascii() else decode_bytes(value, encodings, set())
-    return text.strip("\0 ")
+        warnings.simplefilter("ignore")
+        return {name: decoded(value, encodings, set()) for name, value in found.items()}

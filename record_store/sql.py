@@ -22,3 +22,10 @@ def _insert_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executable
     statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
     # RETURNING and not rowcount: for an INSERT the PostgreSQL dialect reports -1 rows.
     return statement.returning(table.c[key[0]])
+
+
+def insert_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Insert those rows of which no row with the same `key` columns exists, in one round."""
+    if rows:
+        insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+        conn.execute(insert(table).on_conflict_do_nothing(index_elements=list(key)), [dict(row) for row in rows])

@@ -156,6 +156,59 @@ announced_instance = Table(
     Column("sop_instance_uid", String(64), primary_key=True),
 )
 
+
+# ---------------------------------------------------------------- what the objects' headers say
+# For searches (QIDO-RS, C-FIND); written after the objects (record_store.header_index) and made anew from them.
+# Patients' names and numbers stand here in clear, as in the objects. Columns are keywords of PS3.6, values decoded
+# text, several joined by a backslash. `row`: the order in which a search goes through them, newest first.
+def _said(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, nullable=False) for name in names]
+
+
+# received: how many of the study's instances are counted in; senders: AE titles that sent any of them.
+study_header = Table(
+    "study_header",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("study_uid", String(64), nullable=False, unique=True),
+    *_said("patient_name", "patient_id", "issuer_of_patient_id", "patient_birth_date", "patient_sex"),
+    *_said("study_date", "study_time", "accession_number", "referring_physician_name", "study_description"),
+    *_said("study_id", "modalities_in_study", "sop_classes_in_study", "senders"),
+    Column("number_of_series", Integer, nullable=False, server_default="0"),
+    Column("number_of_instances", Integer, nullable=False, server_default="0"),
+    Column("received", Integer, nullable=False, server_default="0"),
+    Index("study_header_patient", "patient_id"),
+    Index("study_header_accession", "accession_number"),
+    Index("study_header_date", "study_date"),
+)
+
+series_header = Table(
+    "series_header",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    *_said("modality", "series_number", "series_description", "series_date", "series_time", "body_part_examined"),
+    *_said("laterality", "manufacturer", "station_name", "protocol_name"),
+    *_said("performed_procedure_step_start_date", "performed_procedure_step_start_time"),
+    Column("number_of_instances", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("study_uid", "series_uid", name="series_header_once"),
+    Index("series_header_uid", "series_uid"),
+)
+
+instance_header = Table(
+    "instance_header",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    *_said("instance_number", "number_of_frames", "rows", "columns", "bits_allocated", "content_date"),
+    *_said("content_time", "image_laterality"),
+    Index("instance_header_series", "study_uid", "series_uid"),
+)
+
 # ---------------------------------------------------------------- jobs and what they made
 # job_key = sha256(study uid, content digest, model, version): a second enqueue is a no-op.
 study_job = Table(
@@ -206,6 +259,7 @@ result_object = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", String(32), nullable=False),
     Index("result_object_job", "job_key"),
+    Index("result_object_created", "created_at"),
 )
 
 # Per-instance, per-destination state of sending a result back (C-STORE).

@@ -57,6 +57,31 @@ def check(
     raise typer.Exit(0 if said.usable(kinds) else 1)
 
 
+@app.command()
+def index(
+    data_dir: DataDir = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make it anew from the stored objects.")] = False,
+) -> None:
+    """Bring the index that queries search by up to what is stored, or make it anew. The worker does the former."""
+    import time  # noqa: PLC0415
+
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    started = time.monotonic()
+    try:
+        count = house.header_index.rebuild(_tell) if rebuild else house.header_index.catch_up()
+    finally:
+        house.db.dispose()
+    typer.echo(f"{count} objects indexed in {time.monotonic() - started:.1f} s.", err=True)
+
+
+def _tell(count: int) -> None:
+    if count % 10_000 == 0:
+        typer.echo(f"{count} objects", err=True)
+
+
 def as_values(said: "Preflight", kinds: Sequence[str]) -> dict[str, Any]:
     """Return what an archive said as JSON values. kinds: those that are sent to it."""
     from dicom_node.preflight import CLASSES_OF_KIND  # noqa: PLC0415
