@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clinical.errors import ClinicalError
 from consilium import health, logs
+from consilium.securing import listener_tls
 from consilium.settings import Settings
 from consilium.supervise import children_state
 from consilium.wiring import House
@@ -43,7 +44,12 @@ def examine(settings: Settings) -> dict[str, Finding]:
         "onnxruntime": _onnxruntime,
         "models": lambda: _models(house),
         "http port": lambda: _port(settings, "web", settings.http_host, settings.http_port),
-        "dicom port": lambda: _port(settings, "dicom", settings.dicom_host, settings.dicom_port),
+        "dicom port": lambda: (
+            _port(settings, "dicom", settings.dicom_host, settings.dicom_port)
+            if settings.takes_plain_dicom
+            else OK
+        ),
+        "dicom tls": lambda: _tls(house),
     }
     try:
         return {name: _outcome(check) for name, check in checks.items()}
@@ -74,6 +80,14 @@ def _settings(settings: Settings) -> Finding:
     if not settings.patient_issuers:
         notes.append("CONSILIUM_PATIENT_ISSUERS is empty: results match no patient of a record system")
     return Finding("; ".join(notes), wrong=False)
+
+
+def _tls(house: House) -> Finding:
+    # Reads every certificate file, ours and those of the archives.
+    secured = listener_tls(house.settings)
+    if secured is None and not any(one.tls for one in house.destinations.values()):
+        return Finding("DICOM is not encrypted", wrong=False)
+    return OK
 
 
 def _onnxruntime() -> Finding:

@@ -48,6 +48,9 @@ CIRCUIT_OPEN = Gauge(
 RESULT_CACHE = Counter("consilium_result_cache_total", "Answers used again or worked out", ["service", "event"])
 HTTP_REQUESTS = Counter("consilium_http_requests_total", "HTTP requests by route and status", ["route", "status"])
 INSTANCES = Counter("consilium_dicom_instances_total", "C-STORE requests by the status answered", ["dimse_status"])
+ASSOCIATIONS_REFUSED = Counter(
+    "consilium_dicom_refused_total", "DICOM connections and associations that were not let in", ["why"]
+)
 INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects taken")
 STUDY_SECONDS = Histogram(
     "consilium_study_quiet_to_result_seconds",

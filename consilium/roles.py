@@ -8,11 +8,13 @@ from pathlib import Path
 
 import structlog
 
+from clinical.errors import Busy, Fault, IncorrectInput
 from consilium import logs
 from consilium.settings import Settings
 from consilium.supervise import end_with_parent, report_ready
 from consilium.wiring import STALE_PART_S, House
 from model_runtime.library import single_onnxruntime
+from record_store.intents import sweep
 from record_store.migrate import migrate_if_needed
 
 STOP_WITHIN_S = 7.5  # the parent waits for 8 s
@@ -52,11 +54,14 @@ def run_dicom(settings: Settings) -> int:
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
     from consilium.node_services import services_of  # noqa: PLC0415
+    from consilium.securing import listener_tls  # noqa: PLC0415
     from consilium.witnessing import Witness  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
-    from dicom_node.scp import AssociationSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
+    from dicom_node.scp import AssociationSeen, RefusalSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
 
-    def observe(seen: StoreSeen | AssociationSeen) -> None:
+    def observe(seen: StoreSeen | AssociationSeen | RefusalSeen) -> None:
+        if isinstance(seen, RefusalSeen):
+            metrics.ASSOCIATIONS_REFUSED.labels(seen.why).inc()
         if isinstance(seen, StoreSeen):
             metrics.INSTANCES.labels(f"0x{seen.status:04X}").inc()
             metrics.INSTANCE_BYTES.inc(seen.size)
@@ -64,13 +69,20 @@ def run_dicom(settings: Settings) -> int:
     def delivered(destination: str, state: str) -> None:
         metrics.DELIVERIES.labels(destination, state).inc()
 
-    house.blobs.sweep(STALE_PART_S)
+    _sweep(house)
+    try:
+        tls = listener_tls(settings)
+    except IncorrectInput as error:
+        log.error("the DICOM port cannot be secured", problem=error.message)  # noqa: TRY400
+        return 1
     scp = StorageScp(
         ScpSettings(
             ae_title=settings.ae_title,
             host=settings.dicom_host,
-            port=settings.dicom_port,
+            port=settings.dicom_port if settings.takes_plain_dicom else None,
+            tls_port=settings.dicom_tls_port,
             calling=settings.calling_aes,
+            closed=settings.profile == "production",
             storage_classes=settings.storage_classes,
             low_water_bytes=house.low_water_bytes,
             bounds=Bounds(associations=settings.max_associations),
@@ -80,6 +92,8 @@ def run_dicom(settings: Settings) -> int:
         issuers=house.issuers,
         now=house.now,
         observe=observe,
+        tls=tls,
+        note=house.trail.note,
         services=services_of(house, delivered),
         ended=Witness(house.db, house.now).ended,
     )
@@ -91,8 +105,21 @@ def run_dicom(settings: Settings) -> int:
     report_ready(dict(os.environ), port=port)
     _until_told_to_stop(parent)
     scp.stop()
+    house.trail.close()
     house.db.dispose()
     return 0
+
+
+def _sweep(house: House) -> None:
+    """Remove what killed processes have left: parts, and objects whose rows never came."""
+    house.blobs.sweep(STALE_PART_S)
+    try:
+        orphans = sweep(house.db, house.blobs.staging, house.blobs.remove)
+    except (Busy, Fault) as error:
+        log.warning("orphans not swept", why=error.message)
+        return
+    if orphans:
+        log.info("orphans swept", objects=orphans)
 
 
 def run_worker(settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -104,10 +105,40 @@ ModelKey = Annotated[str, BeforeValidator(_model_key)]
 BaseUrl = Annotated[str, BeforeValidator(_origin)]
 
 
+def allowed_callers(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Check what each calling AE may call from and has to show."""
+    if value:
+        from dicom_node.callers import caller  # noqa: PLC0415 - only who has a table pays for it
+
+        for entries in value.values():
+            caller(entries)
+    return value
+
+
+class TlsPeer(BaseModel):
+    """How a node that we call over TLS proves that it is the one; fields as in dicom_node.tls_client."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca_file: Path | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=253)
+    check_name: bool = True
+    sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _proves_something(self) -> Self:
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError("expected 64 small hexadecimal digits as sha256")
+        if not self.check_name and self.sha256 is None and self.ca_file is None:
+            raise ValueError("expected ca_file or sha256 where check_name is false: else any certificate would do")
+        return self
+
+
 class PacsDestination(BaseModel):
     """A node that results are sent to: by C-STORE, or by STOW-RS when it has a stow_url.
 
     results: the kinds that it gets, of those that CONSILIUM_RESULTS makes; all of them when it does not say.
+    tls: true, or what it has to prove; false for a plain connection.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,14 +151,20 @@ class PacsDestination(BaseModel):
     stow_token: SecretStr | None = Field(default=None, min_length=1)
     results: tuple[ResultKind, ...] | None = None
     commitment: bool = False
+    tls: bool | TlsPeer = False
+
+    @property
+    def secured(self) -> TlsPeer | None:
+        """What it has to prove; None where it is called without TLS."""
+        return self.tls if isinstance(self.tls, TlsPeer) else TlsPeer() if self.tls else None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         node = bool(self.host) and self.ae_title is not None and "port" in self.model_fields_set
         if self.stow_url is None and not node:
             raise ValueError("expected host, port and ae_title, or stow_url")
-        if self.stow_url is not None and (self.host or self.ae_title or self.commitment):
-            raise ValueError("expected stow_url or a DICOM node (host, port, ae_title, commitment), not both")
+        if self.stow_url is not None and (self.host or self.ae_title or self.commitment or self.tls):
+            raise ValueError("expected stow_url or a DICOM node (host, port, ae_title, commitment, tls), not both")
         if self.stow_token is not None and not (self.stow_url or "").startswith("https://"):
             raise ValueError("expected an https address as stow_url where there is a stow_token")
         return self

@@ -31,6 +31,8 @@ from consilium.setting_values import (
     ModelKey,
     PacsDestination,
     ResultKind,
+    TlsPeer,
+    allowed_callers,
     from_json,
     known_hooks,
     known_services,
@@ -98,7 +100,17 @@ class Settings(BaseSettings):
     dicom_host: str = "127.0.0.1"
     dicom_port: int = Field(default=11112, ge=0, le=65535)
     ae_title: AeTitle = "CONSILIUM"
-    calling_aes: Annotated[dict[AeTitle, tuple[str, ...]], BeforeValidator(from_json)] = {}
+    calling_aes: Annotated[
+        dict[AeTitle, tuple[str, ...]], BeforeValidator(from_json), AfterValidator(allowed_callers)
+    ] = {}
+    dicom_plain: bool | None = None
+    dicom_tls_port: int | None = Field(default=None, ge=0, le=65535)
+    dicom_tls_cert_file: Path | None = None
+    dicom_tls_key_file: Path | None = None
+    dicom_tls_ca_file: Path | None = None
+    dicom_tls_crl_file: Path | None = None
+    dicom_tls_profile: Literal["bcp195", "bcp195-modified"] = "bcp195"
+    dicom_tls_client_certificate: Literal["required", "none"] = "required"
     storage_classes: Literal["images", "all"] = "images"
     max_associations: int = Field(default=100, ge=1, le=1000)
     low_water_mb: int = Field(default=512, ge=0)
@@ -155,6 +167,19 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if self.dicom_tls_port is not None:
+            wanted = {"CERT": self.dicom_tls_cert_file, "KEY": self.dicom_tls_key_file}
+            if self.dicom_tls_client_certificate == "required":
+                wanted["CA"] = self.dicom_tls_ca_file
+            lines = [
+                f"{PREFIX}DICOM_TLS_{name}_FILE: expected a path" for name, file in wanted.items() if not file
+            ]
+            if lines:
+                raise ValueError("\n".join(lines))
+        return self
+
+    @model_validator(mode="after")
     def _not_open_in_production(self) -> Self:
         if self.profile == "development":
             if not is_loopback(self.http_host) or not is_loopback(self.dicom_host):
@@ -187,9 +212,21 @@ class Settings(BaseSettings):
         for name, url in (("SMART_VIEWER_URL", self.smart_viewer_url), ("MODEL_CARDS_URL", self.model_cards_url)):
             if url and not url.startswith("https://"):
                 missing.append(f"{PREFIX}{name}: expected an https address, as cards lead there")
+        missing += self._unencrypted()
         if missing:
             raise ValueError("\n".join(missing))
         return self
+
+    def _unencrypted(self) -> list[str]:
+        """Return what would go over the network in the clear although nobody has said that it may."""
+        if self.dicom_plain:
+            return []
+        lines = []
+        if self.dicom_tls_port is None:
+            lines.append(f"{PREFIX}DICOM_TLS_PORT: expected in production, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
+        if any(one.stow_url is None and one.secured is None for one in self.pacs):
+            lines.append(f"{PREFIX}PACS: expected tls for each DICOM node, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
+        return lines
 
     def rules(self) -> "Rules":
         """Return the rules of CONSILIUM_RULES_FILE, or those that let everything go everywhere."""
@@ -202,6 +239,11 @@ class Settings(BaseSettings):
             return read_rules(self.rules_file, models=models, destinations=[one.name for one in self.pacs])
         except RulesWrong as exc:
             raise ValueError("\n".join(f"{PREFIX}RULES_FILE: {line}" for line in exc.lines)) from None
+
+    @property
+    def takes_plain_dicom(self) -> bool:
+        """Whether the plain DICOM port is opened: as stated, else in the development profile only."""
+        return self.profile == "development" if self.dicom_plain is None else self.dicom_plain
 
     @property
     def database(self) -> str:
@@ -302,7 +344,12 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        known = {*PacsDestination.model_fields, *BodyPart.model_fields, *AlertHygiene.model_fields}
+        known = {
+            *PacsDestination.model_fields,
+            *TlsPeer.model_fields,
+            *BodyPart.model_fields,
+            *AlertHygiene.model_fields,
+        }
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]
         where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")

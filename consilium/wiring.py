@@ -82,6 +82,7 @@ class House:
     @cached_property
     def destinations(self) -> "dict[str, Destination]":
         """The archives that results go to, by name."""
+        from consilium.securing import destination_tls  # noqa: PLC0415
         from dicom_node.destinations import Destination  # noqa: PLC0415
 
         return {
@@ -93,6 +94,7 @@ class House:
                 one.commitment,
                 one.stow_url,
                 one.stow_token.get_secret_value() if one.stow_token else None,
+                destination_tls(self.settings, one),
             )
             for one in self.settings.pacs
         }

@@ -10,6 +10,7 @@ from pynetdicom import AE, Association, build_context, evt
 
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.peer_library import prepare_pynetdicom
+from dicom_node.tls_client import Calling
 
 NO_CONTEXT = "the peer accepts no presentation context for this object"
 Wanted = Sequence[tuple[UID, list[UID]]]
@@ -31,15 +32,18 @@ def associated(
     prepare_pynetdicom()
     ae = _entity(calling_ae, wanted, timeouts)
     connected: list[bool] = []
+    secured = Calling(destination.tls) if destination.tls else None
     association = ae.associate(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
         max_pdu=0,
+        tls_args=(secured, None) if secured else None,
         evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
     )
     if not association.is_established:
-        yield None, _why_not(association) if connected else "no connection"
+        untrusted = secured.problem if secured else None
+        yield None, _why_not(association) if connected else untrusted or "no connection"
         return
     try:
         yield association, None

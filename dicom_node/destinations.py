@@ -1,12 +1,17 @@
 """A peer that takes our objects, and how long we wait for it."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicom_node.tls_client import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A peer that takes objects. name: how settings call it. commitment: it has to confirm what it keeps.
 
+    tls: how its DICOM port is secured; None where it is plain.
     stow_url: base URL of its DICOMweb service, when it takes objects by STOW-RS and not by C-STORE.
     """
 
@@ -17,6 +22,7 @@ class Destination:
     commitment: bool = False
     stow_url: str | None = None
     stow_token: str | None = field(default=None, repr=False)
+    tls: "ClientTls | None" = None
 
 
 @dataclass(frozen=True, slots=True)

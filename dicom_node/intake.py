@@ -19,15 +19,15 @@ from dicom_node.uids import checked_uid, uid_digest
 from record_store import audit
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import ReceivedInstance, Taken, record_instance
+from record_store.instances import ReceivedInstance, Taken
+from record_store.parts import PartFile
+from record_store.taking import NotCommitted, Taking
+
+__all__ = ["Intake", "NotCommitted", "Sender", "check_uids"]
 
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")  # PS3.5 6.2: what is none names no modality
 
 log = structlog.get_logger()
-
-
-class NotCommitted(Busy):
-    """The object is stored and its row is not: the database is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,31 @@ class Sender:
     called: str
 
 
-@dataclass(frozen=True, slots=True)
 class Intake:
     """Where objects go. fault: called at "before-commit" and "after-commit", for tests that crash there."""
 
-    db: Database
-    blobs: Blobs
-    issuers: IssuerTable
-    now: Clock
-    fault: Callable[[str], None] = lambda _point: None
+    def __init__(
+        self,
+        db: Database,
+        blobs: Blobs,
+        issuers: IssuerTable,
+        now: Clock,
+        fault: Callable[[str], None] = lambda _point: None,
+    ) -> None:
+        self.db, self.now = db, now
+        self._issuers = issuers
+        self._taking = Taking(db, blobs, now, fault)
 
     def take(self, path: Path, header: Header, transfer_syntax: str, sender: Sender) -> Taken:
-        """Store a finished Part 10 file whose header has been read and checked; the file is gone afterwards.
+        """Store a finished Part 10 file, as `take_part`; the file is gone afterwards."""
+        return self.take_part(PartFile.of(path), header, transfer_syntax, sender)
 
-        When this returns, the object is durable and its study is queued. Raises what `Blobs.adopt` raises, and
+    def take_part(self, part: PartFile, header: Header, transfer_syntax: str, sender: Sender) -> Taken:
+        """Store a complete part whose header has been read and checked.
+
+        When this returns, the object is durable and its study is queued. Raises what `record_store.taking` raises:
         NotCommitted when the database is away.
         """
-        blob = self.blobs.adopt(path)
         instance = ReceivedInstance(
             sop_instance_uid=header.sop_instance_uid,
             sop_class_uid=header.sop_class_uid,
@@ -62,24 +70,19 @@ class Intake:
             study_uid=header.study_uid,
             series_uid=header.series_uid,
             modality=header.modality if _CODE_STRING.fullmatch(header.modality) else "",
-            patient=self.issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
-            sha256=blob.sha256,
-            size=blob.size,
+            patient=self._issuers.from_dicom(header.issuer_of_patient_id, header.patient_id),
+            sha256=part.sha256,
+            size=part.size,
             calling_ae=sender.calling,
             called_ae=sender.called,
         )
-        taken = self._commit(instance)
-        self.fault("after-commit")
-        if taken is Taken.DIFFERENT:
-            # Its bytes name this instance, whose row keeps the first ones, so nothing will ever refer to them. An
-            # archive that corrects its headers and sends everything again must not fill the disk.
-            self.blobs.remove(blob.sha256)
+        taken = self._taking.take(part, instance)
         log.info(
             "instance received",
             instance=uid_digest(header.sop_instance_uid),
             study=uid_digest(header.study_uid),
             outcome=str(taken),
-            size=blob.size,
+            size=part.size,
         )
         return taken
 
@@ -107,15 +110,6 @@ class Intake:
                 )
         except (Busy, Fault):
             log.warning("refusal not audited", instance=instance)
-
-    def _commit(self, instance: ReceivedInstance) -> Taken:
-        try:
-            with self.db.write() as conn:
-                taken = record_instance(conn, instance, self.now())
-                self.fault("before-commit")
-        except Busy as error:
-            raise NotCommitted(error.message) from None
-        return taken
 
 
 def check_uids(header: Header) -> None:

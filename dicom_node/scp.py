@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,16 +41,19 @@ from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, IncorrectInput
 from clinical.identity import IssuerTable
 from dicom_node.bearers import Bearers, BearersEnd
+from dicom_node.callers import Callers
+from dicom_node.gate import Gate, calling
 from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
-from dicom_node.request_pdu import APPLICATION_CONTEXT
 from dicom_node.service import Service, bound, offered
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
+from dicom_node.tls import TlsContexts
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
 from record_store.blobs import Blobs
 from record_store.database import Database
+from record_store.exchanges import Note, Party, unnoted
 from record_store.instances import Taken
 
 IMAGE_CLASSES = (
@@ -72,8 +74,6 @@ IMAGE_CLASSES = (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
-_REJECTED_PERMANENTLY, _BY_USER = 0x01, 0x01  # PS3.8 9.3.4
-_NO_SUCH_CONTEXT, _CALLING_AE = 0x02, 0x03
 _UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
 
@@ -84,15 +84,17 @@ log = structlog.get_logger()
 class ScpSettings:
     """How the node presents itself.
 
-    port: 0 lets the system choose. calling: AE title -> addresses or CIDR ranges it may call from (none:
-    from anywhere); an empty table lets every AE call. storage_classes: "images" is IMAGE_CLASSES.
+    port, tls_port: 0 lets the system choose, None does not listen. calling: see `callers`; an empty table lets
+    every AE call, or nobody when it is `closed`. storage_classes: "images" is IMAGE_CLASSES.
     low_water_bytes: below this much free space objects are refused with 0xA700.
     """
 
     ae_title: str = "CONSILIUM"
     host: str = "127.0.0.1"
-    port: int = 11112
+    port: int | None = 11112
+    tls_port: int | None = None
     calling: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    closed: bool = False
     storage_classes: Literal["images", "all"] = "images"
     low_water_bytes: int = 1024**3
     bounds: Bounds = field(default_factory=Bounds)
@@ -120,7 +122,14 @@ class AssociationSeen:
     outcome: str
 
 
-Observer = Callable[[StoreSeen | AssociationSeen], None]
+@dataclass(frozen=True, slots=True)
+class RefusalSeen:
+    """Somebody was not let in. why: one of a few phrases, of `callers.Refusal` or `tls.why_failed`."""
+
+    why: str
+
+
+Observer = Callable[[StoreSeen | AssociationSeen | RefusalSeen], None]
 
 
 def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[PresentationContext]:
@@ -138,8 +147,9 @@ class StorageScp:
 
     observe: called after each answer and association event (metrics). fault: called with the named points
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
-    services: what is offered besides storage; nothing else is negotiated. ended: told when no association
-    brings some studies any more, and how the last one ended.
+    services: what is offered besides storage; nothing else is negotiated. tls: how the secured port is secured.
+    note: told of every association, transfer and refusal (audit). ended: told when no association brings some
+    studies any more, and how the last one ended.
     """
 
     def __init__(
@@ -153,36 +163,60 @@ class StorageScp:
         observe: Observer = lambda _seen: None,
         fault: Callable[[str], None] = lambda _point: None,
         services: Sequence[Service] = (),
+        tls: TlsContexts | None = None,
+        note: Note = unnoted,
         ended: Callable[[BearersEnd], None] = lambda _end: None,
     ) -> None:
         self._settings, self._services = settings, tuple(services)
         self._blobs = blobs
         self._intake = Intake(db, blobs, issuers, now, fault)
         self._observe, self._fault = observe, fault
+        callers = Callers(settings.calling, closed=settings.closed)
+        self._gate = Gate(settings.ae_title, callers, note, lambda why: observe(RefusalSeen(why)))
+        self._tls = tls
+        self._servers: list[StorageServer] = []
         self._bearers = Bearers(ended)
-        self._networks = {
-            title: tuple(ip_network(one, strict=False) for one in ranges)
-            for title, ranges in settings.calling.items()
-        }
-        self._server: StorageServer | None = None
 
     def start(self) -> int:
-        """Listen, in threads of our own, and return the port. OSError when the address is taken."""
+        """Listen, in threads of our own, and return the plain port, or the secured one when there is no other.
+
+        Raises OSError when an address is taken.
+        """
         settings = self._settings
         prepare_pynetdicom()
         ae = BoundedEntity(ae_title=settings.ae_title)
         ae.maximum_pdu_size = 0  # unlimited: a PDU is streamed and never kept
         ae.maximum_associations = settings.bounds.associations
-        ae.require_called_aet = True
         ae.acse_timeout = settings.acse_timeout_s
         ae.dimse_timeout = settings.dimse_timeout_s
         ae.network_timeout = settings.network_timeout_s
-        contexts = [*presentation_contexts(settings.storage_classes), *offered(self._services)]
-        self._server = StorageServer(
+        try:
+            if settings.port is not None:
+                self._servers.append(self._listen(ae, settings.port, None))
+            if settings.tls_port is not None and self._tls is not None:
+                self._servers.append(self._listen(ae, settings.tls_port, self._tls))
+        except OSError:
+            self.stop()
+            raise
+        return self.ports[0]
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that we listen on: the plain one first."""
+        return [int(server.server_address[1]) for server in self._servers]
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """The associations that have been asked for and are not over."""
+        return [one for server in self._servers for one in server.active_associations]
+
+    def _listen(self, ae: BoundedEntity, port: int, tls: TlsContexts | None) -> StorageServer:
+        settings = self._settings
+        server = StorageServer(
             ae,
-            (settings.host, settings.port),
+            (settings.host, port),
             settings.ae_title,
-            contexts,
+            [*presentation_contexts(settings.storage_classes), *offered(self._services)],
             evt_handlers=[
                 *bound(self._services),
                 (evt.EVT_REQUESTED, self._on_requested),
@@ -195,18 +229,21 @@ class StorageScp:
             bounds=settings.bounds,
             accepts=self._room,
             folder=self._blobs.staging,
+            tls=tls,
+            not_secured=lambda address, why: self._gate.refuse(Party("", address), why),
         )
-        serve_in_background(self._server)
-        port = int(self._server.server_address[1])
-        log.info("dicom listening", ae_title=settings.ae_title, port=port)
-        return port
+        serve_in_background(server)
+        secured = tls is not None
+        log.info("dicom listening", ae_title=settings.ae_title, port=server.server_address[1], tls=secured)
+        return server
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Stop listening and end the associations; a C-STORE being written is finished or not answered."""
-        if self._server is None:
-            return
-        self._server.shutdown()
-        open_now = self._server.active_associations
+        servers, self._servers = self._servers, []
+        open_now: list[Association] = []
+        for server in servers:
+            server.shutdown()
+            open_now += server.active_associations
         for association in open_now:
             association.abort(block=False)
         deadline = time.monotonic() + grace_s
@@ -216,7 +253,6 @@ class StorageScp:
                 time.sleep(0.005)
             if association.is_alive():
                 association.join(max(0.0, deadline - time.monotonic()))
-        self._server = None
 
     def _room(self) -> str:
         """Return why no object can be taken now, or nothing."""
@@ -226,31 +262,16 @@ class StorageScp:
             return "the store is away"
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Offer what the peer prefers; refuse calling AEs that the table does not know from their address."""
+        """Offer what the peer prefers, and only to whom the table knows."""
         _prefer_the_peers_order(event.assoc)
-        title = _calling(event)
-        if event.assoc.requestor.primitive.application_context_name != APPLICATION_CONTEXT:
-            self._reject(event, _NO_SUCH_CONTEXT, "another application context than DICOM's")
-            return
-        if not self._networks:
-            return
-        ranges = self._networks.get(title)
-        address = ip_address(event.assoc.requestor.address)
-        if ranges is not None and (not ranges or any(address in one for one in ranges)):
-            return
-        self._reject(event, _CALLING_AE, "calling AE or its address is not in the table")
-
-    def _reject(self, event: evt.Event, reason: int, why: str) -> None:
-        log.warning("association refused", calling_ae=_calling(event), why=why)
-        event.assoc.acse.send_reject(_REJECTED_PERMANENTLY, _BY_USER, reason)
-        evt.trigger(event.assoc, evt.EVT_REJECTED, {})
-        event.assoc.kill()
+        self._gate.admits(event)
 
     def _on_association(self, event: evt.Event, outcome: str) -> None:
-        title = _calling(event)
+        title = calling(event.assoc)
         log.debug("association", calling_ae=title, outcome=outcome)
         self._observe(AssociationSeen(title, outcome))
-        if outcome in {"released", "aborted"}:
+        if outcome in ("released", "aborted"):
+            self._gate.ended(event.assoc, outcome)
             self._bearers.ends(event.assoc, title, released=outcome == "released")
 
     def _on_store(self, event: evt.Event) -> int:
@@ -272,7 +293,7 @@ class StorageScp:
         finally:
             if path is not None:
                 path.unlink(missing_ok=True)  # it was adopted, or it is refused
-        self._observe(StoreSeen(_calling(event), outcome, status, size, time.monotonic() - started))
+        self._observe(StoreSeen(calling(event.assoc), outcome, status, size, time.monotonic() - started))
         self._fault("before-response")
         return status
 
@@ -285,13 +306,18 @@ class StorageScp:
         syntax = str(event.context.transfer_syntax)
         header = read_header(path, received.offset, syntax)
         _check(header, event.request)
-        sender = Sender(_calling(event), self._settings.ae_title)
+        sender = Sender(calling(event.assoc), self._settings.ae_title)
         taken = self._intake.take(path, header, syntax, sender)
+        if taken is Taken.DIFFERENT:
+            self._gate.not_stored(event.assoc)
+        else:
+            self._gate.stored(event.assoc, header.study_uid)
         self._bearers.brings(event.assoc, header.study_uid)
         return taken
 
     def _refused(self, event: evt.Event, outcome: str, why: str, *, audited: bool = True) -> None:
-        sender = Sender(_calling(event), self._settings.ae_title)
+        self._gate.not_stored(event.assoc)
+        sender = Sender(calling(event.assoc), self._settings.ae_title)
         self._intake.refused(str(event.request.AffectedSOPInstanceUID), sender, outcome, why, audited=audited)
 
 
@@ -325,12 +351,6 @@ def _check(header: Header, request: Any) -> None:  # noqa: ANN401 - pynetdicom's
     named = (str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID))
     if (header.sop_instance_uid, header.sop_class_uid) != named:
         raise IncorrectInput("the data set is not the instance that the command names")
-
-
-def _calling(event: evt.Event) -> str:
-    requestor = event.assoc.requestor
-    title = requestor.primitive.calling_ae_title if requestor.primitive else requestor.ae_title
-    return str(title or "").strip()[:16]
 
 
 def _where(error: Exception) -> str:

@@ -6,7 +6,7 @@ request is says the abstract syntax of its context.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pynetdicom import evt
@@ -19,10 +19,15 @@ Handler = Callable[[evt.Event], Any]  # answers as pynetdicom's handlers of that
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service. contexts: what is offered to callers. handlers: by pynetdicom's intervention events."""
+    """One service. contexts: what is offered to callers. handlers: by pynetdicom's intervention events.
+
+    name, statuses: for the conformance statement; a status is one that callers get, with when.
+    """
 
     contexts: tuple[PresentationContext, ...]
     handlers: Mapping[evt.InterventionEvent, Handler]
+    name: str = ""
+    statuses: Mapping[int, str] = field(default_factory=dict)
 
 
 def offered(services: Iterable[Service]) -> list[PresentationContext]:

@@ -10,12 +10,14 @@ import contextlib
 import queue
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socketserver import BaseServer
 from typing import Any
@@ -38,6 +40,7 @@ from dicom_node.incoming import (
     ProtocolError,
 )
 from dicom_node.request_pdu import read_request
+from dicom_node.tls import TlsContexts, handshake, why_failed
 
 _A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"  # PS3.8 9.2
@@ -127,6 +130,8 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         if connection is None:
             return False
         poller = select.poll()  # select.select() cannot watch descriptors beyond 1023
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True  # OpenSSL has read further than we have: the descriptor knows nothing of these bytes
         try:
             poller.register(connection, select.POLLIN)
             poller.register(self._woken, select.POLLIN)
@@ -262,8 +267,13 @@ class StorageServer(ThreadedAssociationServer):  # type: ignore[misc]
         bounds: Bounds,
         accepts: Callable[[], str],
         folder: Path,
+        tls: TlsContexts | None = None,
+        not_secured: Callable[[str, str], None] = lambda _address, _why: None,
     ) -> None:
         self.bounds, self.accepts, self.folder = bounds, accepts, folder
+        self.tls, self.not_secured = tls, not_secured
+        self._handshaking: Counter[str] = Counter()
+        self._shaking = threading.Lock()
         super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers, _Handler)
 
     def shutdown(self) -> None:
@@ -275,13 +285,42 @@ class StorageServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Close a connection at once when too many are open, in all or from this host."""
         del request
         hosts = Counter(one.requestor.address for one in self.active_associations)
+        with self._shaking:
+            hosts.update(self._handshaking)
         return (
             hosts.total() < self.bounds.connections and hosts[client_address[0]] < self.bounds.connections_per_host
         )
 
+    @contextmanager
+    def handshaking(self, address: str) -> Iterator[None]:
+        """Count a connection that is not an association yet."""
+        with self._shaking:
+            self._handshaking[address] += 1
+        try:
+            yield
+        finally:
+            with self._shaking:
+                self._handshaking[address] -= 1
+                self._handshaking += Counter()  # drop what is zero: an address is not kept for ever
+
 
 class _Handler(RequestHandler):  # type: ignore[misc]
+    """In a thread of its own, so that a handshake keeps nobody waiting."""
+
     server: StorageServer
+    request: socket.socket
+
+    def handle(self) -> None:
+        """Secure the connection where the port is secured, then begin the association."""
+        if self.server.tls is not None:
+            address = str(self.client_address[0])
+            try:
+                with self.server.handshaking(address):
+                    self.request = handshake(self.request, self.server.tls)
+            except OSError as error:
+                self.server.not_secured(address, why_failed(error))
+                return
+        super().handle()
 
     def _create_association(self) -> StorageAssociation:
         server = self.server

@@ -3,26 +3,26 @@
 A name that is the content's hash makes every write idempotent and every read checkable.
 """
 
-import errno
 import hashlib
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput, NotFound
+from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+from record_store.os_errors import absent, os_errors
+from record_store.parts import PartFile
 
 FaultPoint = Callable[[str], None]  # named points of the write path, for tests that crash there
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,13 @@ class Blobs(Protocol):
 
         When this returns, the bytes survive a loss of power. Content that is present already is fine.
         Raises Busy when the store is full or away, Fault when it fails; the part then stays for `sweep`.
+        """
+
+    def adopt_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Store several parts durably, with one flush where that serves them all; close them.
+
+        None for each that is durable now, and why it is not for each other one, whose file stays for its
+        owner to discard.
         """
 
     def put(self, data: bytes) -> StoredBlob:
@@ -107,34 +114,59 @@ class LocalBlobs:
         self.staging = staging
 
     def adopt(self, part: Path) -> StoredBlob:
-        """Hash, fsync(file), rename, fsync(folder): in this order a crash leaves all or nothing."""
-        with _os_errors():
-            self._fault("after-write")
-            with part.open("rb") as file:
-                blob = _hash_of(file)
-                os.fsync(file.fileno())
-            self._fault("after-fsync")
-            target = self._path(blob.sha256)
+        """Store one finished file, as `adopt_all`."""
+        file = PartFile.of(part)
+        (error,) = self.adopt_all([file])
+        if error is not None:
+            raise error
+        return StoredBlob(file.sha256, file.size)
+
+    def adopt_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Flush the files, rename them, flush the folders: in this order a crash leaves all or nothing of each."""
+        errors: dict[PartFile, ClinicalError] = {}
+        try:
+            with os_errors():
+                self._fault("after-write")
+                _each(parts, errors, PartFile.flush)
+                self._fault("after-fsync")
+                _each(parts, errors, self._rename)
+                self._fault("after-rename")
+                self._flush_folders([part for part in parts if part not in errors], errors)
+                self._fault("after-dirsync")
+        finally:
+            for part in parts:
+                part.close()
+        return [errors.get(part) for part in parts]
+
+    def _flush_folders(self, parts: Sequence[PartFile], errors: dict[PartFile, ClinicalError]) -> None:
+        folders: dict[Path, list[PartFile]] = {}
+        for part in parts:
+            folders.setdefault(self._path(part.sha256).parent, []).append(part)
+        for folder, inside in folders.items():
+            try:
+                _sync_folder(folder)
+            except ClinicalError as error:
+                errors.update(dict.fromkeys(inside, error))
+
+    def _rename(self, part: PartFile) -> None:
+        target = self._path(part.sha256)
+        with os_errors():
             if not self._folders_are_durable or not target.parent.is_dir():
                 self._make_folders()
             # A blob that is present is replaced by itself: that also mends one whose bytes have decayed.
-            part.replace(target)
-            self._fault("after-rename")
-            _sync_folder(target.parent)
-            self._fault("after-dirsync")
-            return blob
+            part.path.replace(target)
 
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes, by way of a part."""
         part = self.staging / f"{uuid.uuid4().hex}.part"
-        with _os_errors():
+        with os_errors():
             part.touch(mode=0o600)
             part.write_bytes(data)
         return self.adopt(part)
 
     def get(self, sha256: str) -> bytes:
         """Return the bytes after checking them."""
-        with _os_errors():
+        with os_errors():
             data = self._path(sha256).read_bytes()
         return _checked(data, sha256)
 
@@ -142,7 +174,7 @@ class LocalBlobs:
     def local_path(self, sha256: str) -> Iterator[Path]:
         """Yield the blob itself after checking it."""
         path = self._path(sha256)
-        with _os_errors(), path.open("rb") as file:
+        with os_errors(), path.open("rb") as file:
             found = _hash_of(file).sha256
         if found != sha256:
             raise Fault("an object of the blob store is damaged")
@@ -150,17 +182,17 @@ class LocalBlobs:
 
     def beginning(self, sha256: str, count: int) -> bytes:
         """Read the beginning of the file."""
-        with _os_errors(), self._path(sha256).open("rb") as file:
+        with os_errors(), self._path(sha256).open("rb") as file:
             return file.read(count)
 
     def remove(self, sha256: str) -> None:
         """Remove the file."""
-        with _os_errors():
+        with os_errors():
             self._path(sha256).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         """Return the free space of the store's file system."""
-        with _os_errors():
+        with os_errors():
             return shutil.disk_usage(self._folder).free
 
     def sweep(self, older_than_s: float) -> int:
@@ -190,10 +222,18 @@ class RemoteBlobs:
 
     def adopt(self, part: Path) -> StoredBlob:
         """Upload and remove the file. The server acknowledges when the object is durable."""
-        with _os_errors():
+        with os_errors():
             blob = self.put(part.read_bytes())
             part.unlink()
         return blob
+
+    def adopt_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Upload one after the other."""
+        errors: dict[PartFile, ClinicalError] = {}
+        _each(parts, errors, lambda part: self.adopt(part.path))
+        for part in parts:
+            part.close()
+        return [errors.get(part) for part in parts]
 
     def put(self, data: bytes) -> StoredBlob:
         """Upload; an object that is present already is left as it is."""
@@ -217,7 +257,7 @@ class RemoteBlobs:
         try:
             data = bytes(self._store.get(_key(sha256)).bytes())
         except FileNotFoundError:  # obstore's NotFoundError is one
-            raise _absent() from None
+            raise absent() from None
         except BaseError as exc:
             raise _away(exc) from None
         return _checked(data, sha256)
@@ -226,7 +266,7 @@ class RemoteBlobs:
     def local_path(self, sha256: str) -> Iterator[Path]:
         """Yield a temporary copy; it carries the suffix that `sweep` looks for."""
         copy = self.staging / f"{uuid.uuid4().hex}.part"
-        with _os_errors():
+        with os_errors():
             copy.touch(mode=0o600)
             copy.write_bytes(self.get(sha256))
         try:
@@ -242,7 +282,7 @@ class RemoteBlobs:
         try:
             return bytes(self._store.get_range(_key(sha256), start=0, length=count))
         except FileNotFoundError:
-            raise _absent() from None
+            raise absent() from None
         except BaseError as exc:
             raise _away(exc) from None
 
@@ -260,12 +300,24 @@ class RemoteBlobs:
 
     def free_bytes(self) -> int:
         """Return the free space of the staging folder: it takes an object first."""
-        with _os_errors():
+        with os_errors():
             return shutil.disk_usage(self.staging).free
 
     def sweep(self, older_than_s: float) -> int:
         """Remove stale parts."""
         return _sweep(self.staging, older_than_s)
+
+
+def _each(
+    parts: Sequence[PartFile], errors: dict[PartFile, ClinicalError], step: Callable[[PartFile], object]
+) -> None:
+    """Do a step for each part that is still well; note the error of one that then is not."""
+    for part in parts:
+        if part not in errors:
+            try:
+                step(part)
+            except ClinicalError as error:
+                errors[part] = error
 
 
 def _hash_of(file: Any) -> StoredBlob:  # noqa: ANN401 - any binary file
@@ -286,15 +338,11 @@ def _checked(data: bytes, sha256: str) -> bytes:
 def _check_name(sha256: str) -> None:
     # The name becomes a path; nothing but a hash may.
     if not _SHA256.fullmatch(sha256):
-        raise _absent()
+        raise absent()
 
 
 def _key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256}"
-
-
-def _absent() -> NotFound:
-    return NotFound("no such object in the blob store")
 
 
 def _away(exc: Exception) -> ClinicalError:
@@ -305,11 +353,12 @@ def _away(exc: Exception) -> ClinicalError:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with os_errors():
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sweep(staging: Path, older_than_s: float) -> int:
@@ -322,17 +371,3 @@ def _sweep(staging: Path, older_than_s: float) -> int:
         except FileNotFoundError:  # its writer has just adopted it
             continue
     return removed
-
-
-@contextmanager
-def _os_errors() -> Iterator[None]:
-    """Turn the operating system's errors into ours; their texts hold paths, ours do not."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise _absent() from None
-    except OSError as exc:
-        code = errno.errorcode.get(exc.errno or 0, "unknown")
-        if exc.errno in _PASSING:
-            raise Busy(f"the blob store is full or overloaded ({code})") from None
-        raise Fault(f"the blob store failed ({code})") from None

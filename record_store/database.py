@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from clinical.errors import Busy, IncorrectInput
 from record_store.driver_errors import translated
-from record_store.sql import insert_once
+from record_store.sql import Run, insert_once, run_on
 from record_store.sqlite_rows import AddRows, SqliteRows
 
 BUSY_TIMEOUT_S = 5.0
@@ -36,7 +36,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._engines: dict[int, Engine] = {}
-        self._kept: dict[int, SqliteRows] = {}
+        self._kept: dict[tuple[int, bool], SqliteRows] = {}  # by process and durability
         self._turns: dict[int, threading.Lock] = {}
         self.dialect = url.get_backend_name()
 
@@ -92,6 +92,16 @@ class Database:
         with translated(), self._turn(within_s), self._rows().transaction(within_s) as add:
             yield add
 
+    @contextmanager
+    def record(self, within_s: float = BUSY_TIMEOUT_S) -> Iterator[Run]:
+        """Yield what runs statements in one transaction: `write`, durable, at a fraction of its cost on SQLite."""
+        if self.dialect != "sqlite":
+            with self.write(within_s=within_s) as conn:
+                yield run_on(conn)
+            return
+        with translated(), self._turn(within_s), self._rows(durable=True).statements(within_s) as run:
+            yield run
+
     def add_once(
         self, table: Table, row: Mapping[str, object], key: Sequence[str], *, within_s: float = BUSY_TIMEOUT_S
     ) -> bool:
@@ -107,14 +117,19 @@ class Database:
 
     def dispose(self) -> None:
         """Close this process's connections; the next use opens new ones."""
-        engine, rows = self._engines.pop(os.getpid(), None), self._kept.pop(os.getpid(), None)
+        engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
-        if rows is not None:
-            rows.close()
+        for durable in (False, True):
+            rows = self._kept.pop((os.getpid(), durable), None)
+            if rows is not None:
+                rows.close()
 
-    def _rows(self) -> SqliteRows:
-        return self._kept.setdefault(os.getpid(), SqliteRows(str(self._url.database)))
+    def _rows(self, *, durable: bool = False) -> SqliteRows:
+        key = (os.getpid(), durable)
+        return self._kept.get(key) or self._kept.setdefault(
+            key, SqliteRows(self._url.database or "", durable=durable)
+        )
 
     @contextmanager
     def _turn(self, within_s: float) -> Iterator[None]:

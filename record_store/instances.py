@@ -5,15 +5,18 @@ study row is the queue: the worker closes studies that have been quiet and enque
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from clinical.identity import PatientKey
 from record_store import audit
-from record_store.sql import insert_once
+from record_store.sql import Run, inserting_once, run_on
+from record_store.tables import audit as audit_table
 from record_store.tables import instance as instance_table
 from record_store.tables import study as study_table
 from record_store.times import from_text, to_text
@@ -26,6 +29,7 @@ _FIRST_BYTES = select(instance_table.c.sha256).where(instance_table.c.sop_instan
 # FOR UPDATE (SQLite has its write lock already): two associations may bring one study.
 _LOCKED_STUDY = select(study_table).where(study_table.c.study_uid == bindparam("uid")).with_for_update()
 _UPDATE_STUDY = update(study_table).where(study_table.c.study_uid == bindparam("uid"))
+_ADD_AUDIT = insert(audit_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +102,37 @@ class ClosedStudy:
 
 
 def record_instance(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
-    """Write the object, its study and the audit in the caller's transaction; the blob is stored before.
+    """Write one object, as `record_instances`."""
+    return record_instances(run_on(conn), conn.dialect.name, [instance], now)[0]
+
+
+def record_instances(run: Run, dialect: str, instances: Sequence[ReceivedInstance], now: datetime) -> list[Taken]:
+    """Write objects, their studies and the audit in the caller's transaction; the blobs are stored before.
 
     A new object reopens a closed study (revision + 1). One of another patient holds the study until a
     person has looked at it: a result must never go to the wrong chart. A repeated one changes nothing.
     """
-    taken = _take(conn, instance, now)
-    if taken is Taken.NEW:
-        _count_into_study(conn, instance, now)
-    audit.append(
-        conn,
-        at=now,
-        action="instance-received",
-        outcome=taken,
-        actor=f"ae:{instance.calling_ae}",
-        subject=audit.digest(instance.sop_instance_uid),
-        detail={"study": audit.digest(instance.study_uid), "sha256": instance.sha256},
-    )
+    taken = [Taken.SAME for _ in instances]
+    # In one order everywhere, and the objects before the studies: two nodes that share PostgreSQL would else
+    # wait for each other.
+    for place in sorted(range(len(instances)), key=lambda place: instances[place].sop_instance_uid):
+        taken[place] = _take(run, dialect, instances[place], now)
+    arrived: dict[str, list[ReceivedInstance]] = {}
+    for instance, what in zip(instances, taken, strict=True):
+        if what is Taken.NEW:
+            arrived.setdefault(instance.study_uid, []).append(instance)
+    for study_uid in sorted(arrived):
+        _count_into_study(run, dialect, arrived[study_uid], now)
+    for instance, what in zip(instances, taken, strict=True):
+        _, row = audit.row_of(
+            at=now,
+            action="instance-received",
+            outcome=what,
+            actor=f"ae:{instance.calling_ae}",
+            subject=audit.digest(instance.sop_instance_uid),
+            detail={"study": audit.digest(instance.study_uid), "sha256": instance.sha256},
+        )
+        run(_ADD_AUDIT, row)
     return taken
 
 
@@ -196,7 +214,7 @@ def modalities_of(conn: Connection, study_uid: str) -> set[str]:
 def study_row(conn: Connection, study_uid: str) -> StudyRow | None:
     """Return a study, or None."""
     row = conn.execute(select(study_table).where(study_table.c.study_uid == study_uid)).first()
-    return None if row is None else _study_row(row)
+    return None if row is None else _study_row(row._asdict())
 
 
 def after_arrival(study: StudyRow, instance: ReceivedInstance, now: datetime) -> StudyRow:
@@ -211,7 +229,7 @@ def after_arrival(study: StudyRow, instance: ReceivedInstance, now: datetime) ->
     return arrived
 
 
-def _take(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
+def _take(run: Run, dialect: str, instance: ReceivedInstance, now: datetime) -> Taken:
     values = {
         "sop_instance_uid": instance.sop_instance_uid,
         "sop_class_uid": instance.sop_class_uid,
@@ -225,21 +243,29 @@ def _take(conn: Connection, instance: ReceivedInstance, now: datetime) -> Taken:
         "called_ae": instance.called_ae,
         "received_at": to_text(now),
     }
-    if insert_once(conn, instance_table, values, ["sop_instance_uid"]):
+    if run(inserting_once(dialect, instance_table, ("sop_instance_uid",)), values):
         return Taken.NEW
-    first = conn.execute(_FIRST_BYTES, {"uid": instance.sop_instance_uid}).scalar_one()
+    ((first,),) = run(_FIRST_BYTES, {"uid": instance.sop_instance_uid})
     return Taken.SAME if first == instance.sha256 else Taken.DIFFERENT
 
 
-def _count_into_study(conn: Connection, instance: ReceivedInstance, now: datetime) -> None:
-    before = conn.execute(_LOCKED_STUDY, {"uid": instance.study_uid}).first()
-    if before is None:
-        first = StudyRow(instance.study_uid, instance.patient, OPEN, 1, 1, now)
-        if insert_once(conn, study_table, _study_values(first), ["study_uid"]):
+def _count_into_study(run: Run, dialect: str, arrived: Sequence[ReceivedInstance], now: datetime) -> None:
+    uid = arrived[0].study_uid
+    before = run(_LOCKED_STUDY, {"uid": uid})
+    if not before:
+        first = StudyRow(uid, arrived[0].patient, OPEN, 1, 1, now)
+        values = _study_values(_after_all(first, arrived[1:], now))
+        if run(inserting_once(dialect, study_table, ("study_uid",)), values):
             return
-        before = conn.execute(_LOCKED_STUDY, {"uid": instance.study_uid}).one()  # another association was first
-    after = after_arrival(_study_row(before), instance, now)
-    conn.execute(_UPDATE_STUDY, {"uid": instance.study_uid, **_study_values(after)})
+        before = run(_LOCKED_STUDY, {"uid": uid})  # another association was first
+    known = _study_row(dict(zip(study_table.c.keys(), before[0], strict=True)))
+    run(_UPDATE_STUDY, {"uid": uid, **_study_values(_after_all(known, arrived, now))})
+
+
+def _after_all(study: StudyRow, arrived: Sequence[ReceivedInstance], now: datetime) -> StudyRow:
+    for instance in arrived:
+        study = after_arrival(study, instance, now)
+    return study
 
 
 def _study_values(row: StudyRow) -> dict[str, object]:
@@ -255,8 +281,7 @@ def _study_values(row: StudyRow) -> dict[str, object]:
     }
 
 
-def _study_row(row: Row[tuple[object, ...]]) -> StudyRow:
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+def _study_row(values: Mapping[str, Any]) -> StudyRow:
     system, value = values["patient_system"], values["patient_value"]
     return StudyRow(
         study_uid=values["study_uid"],

@@ -1,11 +1,24 @@
 """The few statements that SQLAlchemy writes differently for each database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+Run = Callable[[Executable, Mapping[str, Any]], Sequence[Sequence[Any]]]
+"""Runs a statement in an open transaction and returns its rows."""
+
+
+def run_on(conn: Connection) -> Run:
+    """Return what runs statements on a connection of SQLAlchemy's."""
+
+    def run(statement: Executable, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        result = conn.execute(statement, values)
+        return list(result) if result.returns_rows else []
+
+    return run
 
 
 def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: Sequence[str]) -> bool:
@@ -13,11 +26,12 @@ def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: 
 
     A concurrent insert of the same key is waited for, so False means that the other row is committed.
     """
-    return conn.execute(_insert_once(conn.dialect.name, table, tuple(key)), dict(values)).first() is not None
+    return conn.execute(inserting_once(conn.dialect.name, table, tuple(key)), dict(values)).first() is not None
 
 
 @cache  # building the statement costs more than running it
-def _insert_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executable:
+def inserting_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executable:
+    """Return the statement of `insert_once`, which returns a row when it has inserted one."""
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
     # RETURNING and not rowcount: for an INSERT the PostgreSQL dialect reports -1 rows.

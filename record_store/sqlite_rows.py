@@ -1,16 +1,20 @@
-"""Rows added to SQLite on one kept connection, without SQLAlchemy: what every hook call writes.
+"""Statements run on SQLite on one kept connection, without SQLAlchemy: what every hook call and C-STORE writes.
 
 SQLite itself takes little of what a transaction costs: two rows 0.06 ms of CPU here, 0.5 ms through SQLAlchemy
-(measured). Not flushed (`synchronous=NORMAL`): see `Database.append`.
+(measured). Not flushed unless asked for: see `Database.append` and `Database.record`.
 """
 
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Table
+from sqlalchemy import ClauseElement, Executable, Table
+from sqlalchemy.dialects import sqlite
+
+from record_store.sql import Run
 
 CHECKPOINT_PAGES = 10_000  # 40 MB of log, about 1,500 calls
 
@@ -23,23 +27,47 @@ AddRows = Callable[[Table, Sequence[Mapping[str, object]]], None]
 class SqliteRows:
     """The connection. One thread at a time (`Database` sees to it), one process."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, *, durable: bool = False) -> None:
+        self._path, self._synchronous = path, "FULL" if durable else "NORMAL"
         self._kept: sqlite3.Connection | None = None
         self._wait_ms = 0
+        self._doubtful = False  # a flush has failed
         self._statements: dict[tuple[str, ...], str] = {}
+        self._compiled: dict[tuple[Executable, tuple[str, ...]], str] = {}
 
     @contextmanager
     def transaction(self, within_s: float) -> Iterator[AddRows]:
         """Yield what adds rows: committed on exit, rolled back when an error leaves. within_s: for the lock."""
+        with self._begun(within_s) as conn:
+            yield lambda table, rows: self._add(conn, table, rows)
+
+    @contextmanager
+    def statements(self, within_s: float) -> Iterator[Run]:
+        """Yield what runs statements in one transaction, as `transaction`; their values are named."""
+        with self._begun(within_s) as conn:
+            yield lambda statement, values: conn.execute(self._text(statement, values), values).fetchall()
+
+    def _text(self, statement: Executable, values: Mapping[str, Any]) -> str:
+        key = (statement, tuple(values))
+        text = self._compiled.get(key)
+        if text is None:
+            if not isinstance(statement, ClauseElement):
+                raise TypeError("only SQLAlchemy's own statements are run")
+            text = str(statement.compile(dialect=sqlite.dialect(paramstyle="named"), column_keys=list(values)))
+            self._compiled[key] = text
+        return text
+
+    @contextmanager
+    def _begun(self, within_s: float) -> Iterator[sqlite3.Connection]:
         conn = self._kept or self._open()
         try:
             self._wait_for(conn, within_s)
             conn.execute("BEGIN IMMEDIATE")
-            yield lambda table, rows: self._add(conn, table, rows)
+            yield conn
             conn.commit()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Whatever it is, the next one begins with a connection that is known to be well.
+            self._doubtful |= getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR
             self.close()
             raise
         except BaseException:
@@ -65,8 +93,20 @@ class SqliteRows:
             f"file:{quote(self._path)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
         )
         # At the usual 1000 pages every 120th call would wait for a checkpoint; a WAL of 16 MB is no burden.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000"):
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={self._synchronous}",
+            "foreign_keys=ON",
+            "wal_autocheckpoint=4000",
+        ):
             conn.execute(f"PRAGMA {pragma}").close()
+        if self._doubtful:
+            # The system forgets pages that it failed to write, so a second flush of the log would succeed and
+            # leave a hole that ends the log for whoever reads it after a power cut. A new log has none.
+            busy, *_ = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise sqlite3.OperationalError("the log cannot be begun anew while it is read")
+            self._doubtful = False
         self._kept, self._wait_ms = conn, 0
         return conn
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,10 +15,11 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import text
 
-from clinical.errors import NotFound
+from clinical.errors import ClinicalError, NotFound
 from record_store.blobs import StoredBlob
 from record_store.database import Database, open_database
 from record_store.migrate import migrate
+from record_store.parts import PartFile
 from record_store.tables import metadata
 
 POSTGRES_SERVER = "postgresql://127.0.0.1:5432"
@@ -90,6 +91,13 @@ class MemoryBlobs:
         blob = self.put(part.read_bytes())
         part.unlink()
         return blob
+
+    def adopt_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Store each."""
+        for part in parts:
+            self.adopt(part.path)
+            part.close()
+        return [None] * len(parts)
 
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes."""

@@ -82,6 +82,22 @@ def _tell(count: int) -> None:
         typer.echo(f"{count} objects", err=True)
 
 
+@app.command()
+def conformance(
+    every_service: Annotated[bool, typer.Option(help="With all services on, whatever the settings.")] = False,
+) -> None:
+    """Print the DICOM conformance statement (PS3.2) of the node as the settings make it, in Markdown."""
+    import tempfile  # noqa: PLC0415
+
+    from consilium.settings import load_settings  # noqa: PLC0415
+    from consilium.statement import EVERY_SERVICE, node_of  # noqa: PLC0415
+    from dicom_node.statement import as_markdown  # noqa: PLC0415
+
+    settings = load_settings(**(EVERY_SERVICE if every_service else {}))
+    with tempfile.TemporaryDirectory() as folder:
+        sys.stdout.write(as_markdown(node_of(settings, Path(folder))))
+
+
 def as_values(said: "Preflight", kinds: Sequence[str]) -> dict[str, Any]:
     """Return what an archive said as JSON values. kinds: those that are sent to it."""
     from dicom_node.preflight import CLASSES_OF_KIND  # noqa: PLC0415

@@ -29,6 +29,7 @@ PRODUCTION = {
     "secret_key": "a-secret-of-more-than-thirty-two-characters",
     "public_base_url": "https://cds.example.org/consilium/",
     "calling_aes": {"PACS": ["127.0.0.1"]},
+    "dicom_plain": True,
     "patient_issuers": {"": "urn:oid:2.999.1"},
 }
 

@@ -99,6 +99,7 @@ def in_production(check_out: Callable[..., list[Result]], folder: Path) -> list[
         "tls": "proxy",
         "secret_key": "a-secret-of-more-than-thirty-two-characters",
         "calling_aes": {"PACS": ["127.0.0.1"]},
+        "dicom_plain": True,
         "patient_issuers": {"": "urn:oid:2.999.1"},
         "cds_issuers_file": issuers_file(folder),
     }

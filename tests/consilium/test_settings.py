@@ -19,6 +19,7 @@ PRODUCTION = {
     "CALLING_AES": '{"PACS": ["10.0.0.0/8"]}',
     "PATIENT_ISSUERS": '{"HOSP": "urn:oid:1.2.3"}',
     "TLS": "proxy",
+    "DICOM_PLAIN": "1",
     "HTTP_HOST": "0.0.0.0",
 }
 
@@ -31,6 +32,9 @@ PRODUCTION = {
         ("PACS", "hunter2"),
         ("PACS", '[{"name": "hunter2"}]'),
         ("CALLING_AES", '{"hunter2\\\\": []}'),
+        ("CALLING_AES", '{"PACS": ["hunter2"]}'),
+        ("CALLING_AES", '{"PACS": ["sha256:hunter2"]}'),
+        ("DICOM_TLS_PROFILE", "hunter2"),
         ("SECRET_KEY", "hunter2"),
         ("PROFILE", "hunter2"),
         ("FHIR_SERVERS", '["ftp://hunter2"]'),
@@ -90,8 +94,45 @@ def test_production_refuses_to_start_open(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CONSILIUM_PROFILE", "production")
     with pytest.raises(SettingsError) as stopped:
         load_settings()
-    for name in ("BEARER_TOKEN", "SECRET_KEY", "PUBLIC_BASE_URL", "CALLING_AES", "PATIENT_ISSUERS", "TLS"):
+    expected = ("BEARER_TOKEN", "SECRET_KEY", "PUBLIC_BASE_URL", "CALLING_AES", "PATIENT_ISSUERS", "TLS")
+    for name in (*expected, "DICOM_TLS_PORT"):
         assert f"CONSILIUM_{name}:" in str(stopped.value)
+
+
+def test_production_speaks_plain_dicom_only_when_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    monkeypatch.setenv("CONSILIUM_PACS", '[{"name": "pacs", "host": "pacs", "port": 104, "ae_title": "PACS"}]')
+    assert load_settings().takes_plain_dicom
+    monkeypatch.delenv("CONSILIUM_DICOM_PLAIN")
+    with pytest.raises(SettingsError) as stopped:
+        load_settings()
+    assert [line.split(":")[0] for line in stopped.value.lines] == ["CONSILIUM_DICOM_TLS_PORT", "CONSILIUM_PACS"]
+
+
+def test_production_with_tls_opens_no_plain_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    monkeypatch.delenv("CONSILIUM_DICOM_PLAIN")
+    pacs = [{"name": "pacs", "host": "pacs", "port": 2762, "ae_title": "PACS", "tls": True}]
+    files = {f"dicom_tls_{one}_file": "x" for one in ("cert", "key", "ca")}
+    settings = load_settings(pacs=pacs, dicom_tls_port=2762, **files)
+    assert not settings.takes_plain_dicom
+    assert settings.pacs[0].secured is not None
+
+
+def test_a_secured_port_without_its_files_stops_start_up() -> None:
+    with pytest.raises(SettingsError) as stopped:
+        load_settings(dicom_tls_port=2762)
+    assert [line.split(":")[0] for line in stopped.value.lines] == [
+        f"CONSILIUM_DICOM_TLS_{name}_FILE" for name in ("CERT", "KEY", "CA")
+    ]
+
+
+def test_an_archive_that_need_not_prove_anything_is_refused() -> None:
+    one = {"name": "pacs", "host": "pacs", "port": 2762, "ae_title": "PACS", "tls": {"check_name": False}}
+    with pytest.raises(SettingsError, match="expected ca_file or sha256"):
+        load_settings(pacs=[one])
 
 
 def test_cards_lead_to_https_addresses_only_in_production(monkeypatch: pytest.MonkeyPatch) -> None:

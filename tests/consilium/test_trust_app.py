@@ -58,6 +58,7 @@ def make_client(folder):
             "secret_key": "k" * 48,
             "public_base_url": BASE,
             "calling_aes": {"PACS": ["10.0.0.0/8"]},
+            "dicom_plain": True,
             "patient_issuers": {"": "urn:oid:1.2.3"},
             "tls": "proxy",
             "cds_issuers_file": folder / "issuers.toml",

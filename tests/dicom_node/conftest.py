@@ -26,6 +26,7 @@ from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, dx_dataset, radiograph_phantom
 from record_store.blobs import open_blobs
 from record_store.database import Database, open_database
+from record_store.exchanges import unnoted
 from record_store.testing import database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -77,7 +78,7 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, *, services: Any = (), **settings: Any) -> "Node":
+    def start(self, *, services: Any = (), tls: Any = None, note: Any = unnoted, **settings: Any) -> "Node":
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -89,6 +90,8 @@ class Node:
             observe=self.seen.append,
             fault=self.fault,
             services=services,
+            tls=tls,
+            note=note,
             ended=self.ends.append,
         )
         self.port = self.scp.start()
@@ -98,7 +101,7 @@ class Node:
         return [path.read_bytes() for path in sorted((self.folder / "blobs").rglob("*")) if path.is_file()]
 
     def parts(self) -> list[Path]:
-        return list(self.blobs.staging.iterdir())
+        return list(self.blobs.staging.glob("*.part"))
 
 
 @pytest.fixture(scope="session")

@@ -410,9 +410,9 @@ def test_connections_that_are_closed_at_once_leave_nothing_behind(node):
     for _ in range(20):
         connect(node).close()
     until = time.monotonic() + 3
-    while node.scp._server.active_associations and time.monotonic() < until:
+    while node.scp.active_associations and time.monotonic() < until:
         time.sleep(0.02)
-    assert node.scp._server.active_associations == []
+    assert node.scp.active_associations == []
 
 
 def test_associations_and_connections_have_a_limit_that_is_told(node):

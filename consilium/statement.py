@@ -1,0 +1,72 @@
+"""The conformance statement of a node as the settings make it."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from consilium.dicomweb import ROOT
+from consilium.node_services import services_of
+from consilium.settings import PREFIX, Settings
+from consilium.wiring import House
+from dicom_node.incoming import Bounds
+from dicom_node.scp import ScpSettings
+from dicom_node.statement import Node, Setting
+
+# The block of settings that is about DICOM, in the order of consilium/settings.py.
+_FIRST, _AFTER = "dicom_host", "worker_slots"
+_SECURITY = (
+    "Callers are known by AE title and address (`CONSILIUM_CALLING_AES`); production does not start without them.",
+    "Associations, objects, queries, transfers and deliveries are in the audit trail (FHIR AuditEvent).",
+    "Logs, metrics and error texts hold no patient data.",
+    "DICOMweb is behind the same authentication as the other HTTP services; TLS there ends at the site's proxy.",
+)
+
+# Settings that switch on every service: the page in docs/ is of these.
+EVERY_SERVICE: Mapping[str, object] = {
+    "pacs": [{"name": "pacs", "host": "pacs.example", "port": 104, "ae_title": "PACS", "commitment": True}],
+}
+
+
+def node_of(settings: Settings, folder: Path) -> Node:
+    """Return the node that `consilium dicom` would run. folder: an empty one, so that the store is not opened."""
+    house = House(settings.model_copy(update={"data_dir": folder, "database_url": None, "blob_url": None}))
+    return Node(
+        version=version("consilium-cds"),
+        web_path=ROOT,
+        scp=ScpSettings(
+            ae_title=settings.ae_title,
+            host=settings.dicom_host,
+            port=settings.dicom_port,
+            calling=settings.calling_aes,
+            storage_classes=settings.storage_classes,
+            bounds=Bounds(associations=settings.max_associations),
+        ),
+        services=services_of(house),
+        settings=tuple(map(_setting, _names())),
+        security=_SECURITY,
+    )
+
+
+def _names() -> list[str]:
+    names = list(Settings.model_fields)
+    return names[names.index(_FIRST) : names.index(_AFTER)]
+
+
+def _setting(name: str) -> Setting:
+    field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return Setting(PREFIX + name.upper(), _in_words(default))
+
+
+def _in_words(default: Any) -> str:  # noqa: ANN401 - whatever a setting may be
+    if default is PydanticUndefined or isinstance(default, SecretStr):
+        return "-"
+    if isinstance(default, bool):
+        return str(int(default))
+    return (
+        f"`{default}`" if isinstance(default, str | int | float) else ", ".join(map(str, default or ())) or "none"
+    )

@@ -1,0 +1,195 @@
+"""The sections of the statement, in the order of PS3.2 annex N."""
+
+from collections.abc import Callable
+
+from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from dicom_node.statement import contexts, objects, statuses
+from dicom_node.statement.node import Node
+from dicom_node.statement.text import first_sentence, table
+from dicom_node.syntaxes import IMAGE_SYNTAXES
+from dicom_node.web import RESOURCES
+
+_TITLE = """# DICOM conformance statement
+
+Written by `consilium dicom conformance` from the code (PS3.2). Every presentation context on it is negotiated with
+a running node, and nothing that is not on it is accepted: `tests/consilium/test_statement.py`."""
+
+_READ = """{read} of the {all} transfer syntaxes that an image may have are decoded; the others are stored and are
+named in [transfer-syntaxes.md](transfer-syntaxes.md). Grey images of 1, 8, 16 and 32 bits and of floating point,
+signed or not, with modality and VOI transforms; ultrasound in colour where the picture is grey. What is not read
+is stored and not inferred, and `consilium study explain` says why."""
+_CHARACTERS = """Received objects keep their bytes, whatever their Specific Character Set (0008,0005). Text is read
+in all sets of PS3.3 C.12.1.1.2 (ISO 8859, ISO 2022, GB18030, GBK, UTF-8); what does not fit its declaration is
+read with replacement characters. Results have the character set of their image."""
+
+
+def as_markdown(node: Node) -> str:
+    """Return the statement."""
+    return "\n\n".join([_TITLE, *("\n".join(section(node)) for section in _SECTIONS)]) + "\n"
+
+
+def _overview(node: Node) -> list[str]:
+    return [
+        "## Overview",
+        "",
+        "Consilium receives images by C-STORE and STOW-RS, reads them with models and sends the results back.",
+        "",
+        *table(
+            ("network service", "as SCU", "as SCP"),
+            ((name, "yes" if scu else "no", "yes" if scp else "no") for name, scu, scp in _services(node)),
+        ),
+    ]
+
+
+def _services(node: Node) -> list[tuple[str, bool, bool]]:
+    asked = {str(one) for proposal in node.proposals for one in proposal.classes}
+    offers = contexts.offers_of(node.accepted)
+    stored = {one.sop_class for one in offers if contexts.is_storage(one.sop_class)}
+    rows = [("Storage", any(contexts.is_storage(one) for one in asked), bool(stored))]
+    names = {one.sop_class: one.role for one in offers if one.sop_class not in stored}
+    for sop_class in sorted({*names, *(one for one in asked if not contexts.is_storage(one))}, key=contexts.name):
+        role = names.get(sop_class, "")
+        rows.append((contexts.name(sop_class), sop_class in asked or "SCU" in role, "SCP" in role))
+    return rows
+
+
+def _entity(node: Node) -> list[str]:
+    return [
+        "## Application entity and association policies",
+        "",
+        "One application entity, with this title on both sides of an association.",
+        "",
+        *table(("policy", "value"), _policies(node)),
+    ]
+
+
+def _policies(node: Node) -> list[tuple[str, object]]:
+    scp, bounds = node.scp, node.scp.bounds
+    callers = (
+        "must be in the table of callers, where there is one (in production always): else A-ASSOCIATE-RJ 1/1/3"
+    )
+    slow = f"{bounds.stall_s:g} s, and {bounds.slowest:g} bytes a second at least"
+    return [
+        ("AE title", f"`{scp.ae_title}` (a setting)"),
+        ("port", scp.port),
+        ("application context", "1.2.840.10008.3.1.1.1"),
+        ("implementation class UID", IMPLEMENTATION_UID),
+        ("implementation version name", IMPLEMENTATION_VERSION),
+        ("version of the program", node.version),
+        ("called AE title", "must be ours: else A-ASSOCIATE-RJ 1/1/7"),
+        ("calling AE title and address", callers),
+        ("associations at once", f"{bounds.associations}"),
+        ("connections at once", f"{bounds.connections}, and {bounds.connections_per_host} of one address"),
+        ("maximum PDU length announced", "0: no limit, as P-DATA is streamed to the disk and never kept"),
+        ("PDUs of other types", f"at most {bounds.control_pdu} bytes: else A-ABORT"),
+        ("command sets", f"at most {bounds.command_set} bytes: else A-ABORT"),
+        ("data sets of objects", f"at most {bounds.object_bytes} bytes"),
+        ("asynchronous operations window", "not negotiated: one operation at a time (PS3.7 D.3.3.3)"),
+        ("SOP class extended negotiation, user identity", "not negotiated"),
+        ("A-ASSOCIATE-RQ expected within", f"{scp.acse_timeout_s:g} s"),
+        ("silence between messages at most", f"{scp.network_timeout_s:g} s"),
+        ("silence within a PDU at most", slow),
+        ("transfer syntax chosen", "the first that the caller proposes and that is offered"),
+    ]
+
+
+def _accepted(node: Node) -> list[str]:
+    return [
+        "## Presentation contexts that are accepted",
+        "",
+        "Role is the node's. Objects are stored bit for bit as they come; what of it models read is said below.",
+        "",
+        *contexts.as_tables(contexts.offers_of(node.accepted)),
+    ]
+
+
+def _proposed(node: Node) -> list[str]:
+    lines = ["## Presentation contexts that are proposed", ""]
+    for one in node.proposals:
+        lines += [f"**To {one.purpose}**", ""]
+        lines += table(("SOP class", "UID"), ((contexts.name(str(uid)), uid) for uid in one.classes))
+        lines += ["", f"in {', '.join(contexts.name(str(uid)) for uid in one.syntaxes)}.", ""]
+    return lines[:-1]
+
+
+def _statuses(node: Node) -> list[str]:
+    lines = ["## Statuses", "", "C-STORE, as SCP:", "", *statuses.answered()]
+    lines += ["", "C-STORE, as SCU:", "", *statuses.understood()]
+    for service in node.services:
+        if service.statuses:
+            names = ", ".join(contexts.name(str(one.abstract_syntax)) for one in service.contexts)
+            lines += ["", f"{service.name or names}:", "", *statuses.of_service(service.statuses)]
+    return lines
+
+
+def _read(_node: Node) -> list[str]:
+    read = sum(bool(one.decoders) for one in IMAGE_SYNTAXES.values())
+    return ["## Images that models read", "", _READ.format(read=read, all=len(IMAGE_SYNTAXES))]
+
+
+def _objects(_node: Node) -> list[str]:
+    return [
+        "## Result objects",
+        "",
+        "Attributes at the top of each kind, as made for a chest radiograph, with their types in PS3.3.",
+        *objects.as_tables(),
+        "",
+        "No private attributes are written. Those of received objects are kept as they came.",
+    ]
+
+
+def _characters(_node: Node) -> list[str]:
+    return ["## Character sets", "", _CHARACTERS]
+
+
+def _security(node: Node) -> list[str]:
+    return ["## Security", "", *(f"- {one}" for one in node.security)]
+
+
+def _web(node: Node) -> list[str]:
+    return [
+        "## DICOMweb (PS3.18)",
+        "",
+        "As origin server. Errors are JSON with a reason; what a client may not see is not found.",
+        "",
+        *table(
+            ("method", "resource", "answer"),
+            (
+                (
+                    one.method,
+                    f"`{_template(node.web_path + one.rule)}`",
+                    first_sentence(getattr(one.answer, "func", one.answer).__doc__),
+                )
+                for one in RESOURCES
+            ),
+        ),
+    ]
+
+
+def _template(rule: str) -> str:
+    return rule.replace("<path:", "<").replace("<", "{").replace(">", "}")
+
+
+def _configuration(node: Node) -> list[str]:
+    return [
+        "## Configuration",
+        "",
+        "Each of these is explained in [configuration.md](../configuration.md).",
+        "",
+        *table(("setting", "default"), ((f"`{one.name}`", one.default) for one in node.settings)),
+    ]
+
+
+_SECTIONS: tuple[Callable[[Node], list[str]], ...] = (
+    _overview,
+    _entity,
+    _accepted,
+    _proposed,
+    _statuses,
+    _read,
+    _objects,
+    _web,
+    _characters,
+    _security,
+    _configuration,
+)

@@ -1,0 +1,160 @@
+"""The conformance statement is what a running node negotiates: all of it, and nothing else."""
+
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, build_role, sop_class
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
+
+from clinical.identity import IssuerTable
+from consilium.node_services import services_of
+from consilium.settings import load_settings
+from consilium.statement import EVERY_SERVICE, node_of
+from consilium.wiring import House
+from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from dicom_node.results import ENCODERS
+from dicom_node.scp import ScpSettings, StorageScp
+from dicom_node.statement import as_markdown
+from dicom_node.statement.contexts import offers_of
+from dicom_node.statement.objects import kinds
+from record_store.migrate import migrate_if_needed
+
+MOST_CONTEXTS = 128  # PS3.8 9.3.2.2
+PRIVATE = UID("1.2.840.113619.5.2")
+TITLE = "CONSILIUM"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return load_settings(**EVERY_SERVICE, data_dir=tmp_path_factory.mktemp("node"), storage_classes="all")
+
+
+@pytest.fixture(scope="module")
+def stated(settings, tmp_path_factory):
+    return node_of(settings, tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="module")
+def port(settings):
+    """The port of a node with every service that the settings switch on."""
+    house = House(settings)
+    migrate_if_needed(house.db)
+    scp = StorageScp(
+        ScpSettings(ae_title=TITLE, port=0, low_water_bytes=0, storage_classes="all"),
+        db=house.db,
+        blobs=house.blobs,
+        issuers=IssuerTable({}),
+        now=house.now,
+        services=services_of(house),
+    )
+    yield scp.start()
+    scp.stop()
+    house.db.dispose()
+
+
+@contextmanager
+def association(port, wanted, *, called=TITLE, more=()):
+    """Propose each (SOP class, syntaxes, our role) in a context of its own."""
+    ae = AE(ae_title="TEST")
+    ae.requested_contexts = [build_context(uid, syntaxes) for uid, syntaxes, _ in wanted]
+    roles = {
+        uid: build_role(uid, scu_role="SCU" in role, scp_role="SCP" in role) for uid, _, role in wanted if role
+    }
+    one = ae.associate("127.0.0.1", port, ae_title=called, ext_neg=[*roles.values(), *more])
+    try:
+        yield one
+    finally:
+        if one.is_established:
+            one.release()
+
+
+def accepted(port, wanted):
+    """Return the proposals that were accepted, in associations of 128 each."""
+    found, rest = set(), iter(wanted)
+    while some := list(islice(rest, MOST_CONTEXTS)):
+        with association(port, some) as one:
+            if one.is_established:
+                taken = {context.context_id: context for context in one.accepted_contexts}
+                for number, (uid, syntaxes, role) in enumerate(some):
+                    context = taken.get(2 * number + 1)
+                    if context is not None and (not role or (context.as_scp if "SCP" in role else context.as_scu)):
+                        assert [*context.transfer_syntax] == [*syntaxes]
+                        found.add((uid, *syntaxes))
+    return found
+
+
+def listed(stated):
+    """Return each listed context as (SOP class, [syntax], the role that a caller has to ask for)."""
+    return [
+        (UID(one.sop_class), [UID(syntax)], "SCP" if one.role == "SCU" else "")
+        for one in offers_of(stated.accepted)
+        for syntax in one.syntaxes
+    ]
+
+
+def test_every_listed_context_is_accepted_by_a_running_node(stated, port):
+    wanted = listed(stated)
+    assert len(wanted) > 5000
+    assert accepted(port, wanted) == {(uid, *syntaxes) for uid, syntaxes, _ in wanted}
+
+
+def known_classes():
+    """Every SOP class that pynetdicom has a name for."""
+    return {value for value in vars(sop_class).values() if isinstance(value, sop_class.SOPClass)}
+
+
+def test_nothing_that_is_not_listed_is_accepted(stated, port):
+    there = {uid for uid, _, _ in listed(stated)}
+    elsewhere = [(UID(one), [ExplicitVRLittleEndian], "") for one in known_classes() - there]
+    assert len(elsewhere) > 50
+    unknown = [(UID("1.2.826.0.1.3680043.9.1"), [ImplicitVRLittleEndian], "")]
+    private = [(uid, [PRIVATE], "") for uid in sorted(there)]
+    assert accepted(port, elsewhere + unknown + private) == set()
+
+
+def test_association_policies_are_the_stated_ones(port):
+    window = AsynchronousOperationsWindowNegotiation()
+    window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 5
+    echo = [(sop_class.Verification, [ImplicitVRLittleEndian], "")]
+    with association(port, echo, more=[window]) as one:
+        said = one.acceptor.user_information
+        assert one.acceptor.maximum_length == 0
+        assert not [item for item in said if isinstance(item, AsynchronousOperationsWindowNegotiation)]
+        assert one.acceptor.implementation_class_uid == IMPLEMENTATION_UID
+        assert one.acceptor.implementation_version_name == IMPLEMENTATION_VERSION
+    with association(port, echo, called="SOMEBODY") as one:
+        answer = one.acceptor.primitive
+        assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 7)
+
+
+def test_the_peer_of_our_proposals_may_accept_all_of_them(stated):
+    ae = AE(ae_title="PEER")
+    for proposal in stated.proposals:
+        for uid in proposal.classes:
+            ae.add_supported_context(uid, list(proposal.syntaxes))
+    server = ae.start_server(("127.0.0.1", 0), block=False)
+    try:
+        wanted = [(uid, [s], "") for one in stated.proposals for uid in one.classes for s in one.syntaxes]
+        assert accepted(server.server_address[1], wanted) == {(uid, *syntaxes) for uid, syntaxes, _ in wanted}
+    finally:
+        server.shutdown()
+
+
+def test_every_kind_of_result_is_listed_with_its_required_attributes():
+    found = {encoder.kind: attributes for encoder, _, attributes in kinds()}
+    assert set(found) == {one.kind for one in ENCODERS}
+    for attributes in found.values():
+        origin = {one.name: one.origin for one in attributes}
+        assert origin["Patient ID"] == origin["Study Instance UID"] == "of the image"
+        assert origin["SOP Instance UID"] == origin["Series Instance UID"] == "made for the result"
+        assert {one.type for one in attributes} >= {"1", "2", "3"}
+
+
+def test_the_page_holds_what_the_command_prints(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "conformance" / "dicom-statement.md"
+    assert page.read_text(encoding="utf-8") == as_markdown(node_of(load_settings(**EVERY_SERVICE), tmp_path)), (
+        "consilium dicom conformance --every-service > docs/conformance/dicom-statement.md"
+    )
