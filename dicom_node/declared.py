@@ -13,10 +13,11 @@ _BITS = {"PixelData": {1, 8, 16, 32}, "FloatPixelData": {32}, "DoubleFloatPixelD
 MOST_FRAMES = 65_536
 
 
-def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None) -> None:
+def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None, *, colour: bool = False) -> None:
     """Refuse what this reader does not read, from the header alone, before anything is allocated.
 
     frame: the one that is wanted, counted from 1; None when the image must have no more than one.
+    colour: whether an image in colour is read too.
     Raises Unsupported with the reason; IncorrectInput when the declaration contradicts itself or is too big.
     """
     bits = next((found for name, found in _BITS.items() if name in ds), None)
@@ -24,7 +25,7 @@ def check_declared(ds: Dataset, max_pixels: int, frame: int | None = None) -> No
         raise Unsupported("the object holds no pixel data")
     frames = _check_frames(ds, frame)
     samples = integer(ds, "SamplesPerPixel", 1)
-    if not is_grey_in_colour(ds):
+    if not (colour and _is_in_colour(ds, samples)) and not is_grey_in_colour(ds):
         if samples != 1:
             raise Unsupported("colour images are not read")
         if ds.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
@@ -46,6 +47,11 @@ def is_grey_in_colour(ds: Dataset) -> bool:
         and ds.get("PhotometricInterpretation") in COLOUR_INTERPRETATIONS
         and integer(ds, "SamplesPerPixel", 1) == (1 if ds.PhotometricInterpretation == "PALETTE COLOR" else 3)
     )
+
+
+def _is_in_colour(ds: Dataset, samples: int) -> bool:
+    interpretation = ds.get("PhotometricInterpretation")
+    return interpretation in COLOUR_INTERPRETATIONS and samples == (1 if interpretation == "PALETTE COLOR" else 3)
 
 
 def _check_frames(ds: Dataset, frame: int | None) -> int:

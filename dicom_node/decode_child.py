@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,15 +20,21 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 
-from clinical.errors import ClinicalError, IncorrectInput, Unsupported
+from clinical.errors import ClinicalError, IncorrectInput, NotFound, Unsupported
+from dicom_node.attributes import integer
 from dicom_node.declared import check_declared
+from dicom_node.display import picture
+from dicom_node.display_look import Look
 from dicom_node.frames import read_image, stored_frame
 from dicom_node.functional_groups import of_frame
 from dicom_node.grey import grey_of, spacing_of
+from dicom_node.transcode import frames_in, object_in
 from dicom_node.ultrasound import Region, refuse_declared_colour, regions_of
 
 _HEADER_GROUPS = frozenset((0x0008, 0x0010, 0x0018, 0x0020, 0x0028, 0x0040))
 _HEADER_VALUE = 1024
+# A JSON object, and the bytes that come with it.
+_Answer = tuple[dict[str, Any], list[bytes]]
 # A poison object may raise anything at all inside pydicom or a codec; the parent decides by these words.
 _UNREADABLE = "the image cannot be decoded"
 
@@ -43,13 +50,17 @@ def main() -> None:
 def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     _limit(request["cpu_s"], request["memory_bytes"])
     try:
-        head, parts = _decode(request)
+        for head, parts in _ANSWERS[request["what"]](request):
+            _write(head, parts, answers)
     except ClinicalError as error:
-        head, parts = {"error": error.category, "message": error.message}, []
+        _write({"error": error.category, "message": error.message}, [], answers)
     except NotImplementedError:
-        head, parts = {"error": Unsupported.category, "message": "no decoder for this transfer syntax"}, []
+        _write({"error": Unsupported.category, "message": "no decoder for this transfer syntax"}, [], answers)
     except Exception:  # noqa: BLE001 - the outer edge of a process made to contain what codecs do
-        head, parts = {"error": IncorrectInput.category, "message": _UNREADABLE}, []
+        _write({"error": IncorrectInput.category, "message": _UNREADABLE}, [], answers)
+
+
+def _write(head: dict[str, Any], parts: list[bytes], answers: BinaryIO) -> None:
     answers.write(json.dumps(head | {"lengths": [len(part) for part in parts]}).encode() + b"\n")
     for part in parts:
         answers.write(part)
@@ -66,7 +77,7 @@ def _limit(cpu_s: float, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _decode(request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+def _grey(request: dict[str, Any]) -> Iterator[_Answer]:
     ds = read_image(Path(request["path"]), request["memory_bytes"] // 2)
     check_declared(ds, request["max_pixels"], request["frame"])
     regions = _regions(ds)
@@ -86,7 +97,48 @@ def _decode(request: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         "regions": [region.box for region in regions],
     }
     padding = b"" if grey.padding is None else np.packbits(grey.padding).tobytes()
-    return head, [grey.pixels.tobytes(), padding, _header_of(ds)]
+    yield head, [grey.pixels.tobytes(), padding, _header_of(ds)]
+
+
+def _picture(request: dict[str, Any]) -> Iterator[_Answer]:
+    ds = _checked(request)
+    yield {}, [picture(ds, request["frame"] - 1, Look(**request["look"]))]
+
+
+def _frames(request: dict[str, Any]) -> Iterator[_Answer]:
+    """Answer frame by frame, and with an empty head after the last."""
+    ds = _checked(request)
+    for index in request["frames"]:
+        check_declared(ds, request["max_pixels"], index + 1, colour=True)
+    for frame in frames_in(ds, request["frames"], request["syntax"]):
+        yield {"more": True}, [frame]
+    yield {}, []
+
+
+def _object(request: dict[str, Any]) -> Iterator[_Answer]:
+    """Answer piece by piece, and with an empty head after the last."""
+    ds = read_image(Path(request["path"]), request["memory_bytes"] // 2)
+    if "PixelData" in ds:
+        check_declared(ds, request["max_pixels"], 1, colour=True)
+    for piece in object_in(ds, request["syntax"]):
+        yield {"more": True}, [piece]
+    yield {}, []
+
+
+def _checked(request: dict[str, Any]) -> Dataset:
+    ds = read_image(Path(request["path"]), request["memory_bytes"] // 2)
+    if request["frame"] > max(integer(ds, "NumberOfFrames", 1), 1):
+        raise NotFound("the image has no such frame")
+    check_declared(ds, request["max_pixels"], request["frame"], colour=True)
+    return ds
+
+
+_ANSWERS: Mapping[str, Callable[[dict[str, Any]], Iterator[_Answer]]] = {
+    "grey": _grey,
+    "picture": _picture,
+    "frames": _frames,
+    "object": _object,
+}
 
 
 def _regions(ds: Dataset) -> tuple[Region, ...]:

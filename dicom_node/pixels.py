@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
@@ -23,12 +24,14 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from clinical.errors import Busy, Category, ClinicalError, Fault, IncorrectInput, Unsupported
+from clinical.errors import Busy, Category, ClinicalError, Fault, IncorrectInput, NotFound, Unsupported
 from clinical.finding import ImageRef
 from clinical.image import GreyImage, PixelSpacing, SpacingOrigin
 
-_ERRORS = {one.category: one for one in (IncorrectInput, Unsupported, Fault)}
+_ERRORS = {one.category: one for one in (IncorrectInput, NotFound, Unsupported, Fault)}
 _CHUNK = 1 << 20
+_Answer = tuple[dict[str, Any], list[bytearray]]
+MANY_FRAMES = 3  # times the budget of one image, for a request of many frames
 _ANSWER_LINE = 64 * 1024
 _REAPED_WITHIN_S = 2.0
 
@@ -108,18 +111,45 @@ class Decoder:
         IncorrectInput when it cannot be decoded within the limits (DecoderCrashed: it stopped the decoder), Busy
         when the machine was too busy to decode it in time or killed the decoder (DecoderLost).
         """
+        head, parts = self._ask(path, what="grey", frame=frame)
+        return _decoded(head, parts)
+
+    def picture(self, path: Path, number: int, look: Mapping[str, object]) -> bytes:
+        """Return a frame, counted from 1, as a JPEG or PNG. look: a `Look` as a dict; errors as `read`."""
+        _, (encoded,) = self._ask(path, what="picture", frame=number, look=look)
+        return bytes(encoded)
+
+    def frames(self, path: Path, numbers: Sequence[int], syntax: str, take: Callable[[bytes], object]) -> None:
+        """Hand over each frame, counted from 1, in another transfer syntax (`dicom_node.transcode`).
+
+        Errors as `read`. take: must not wait, as others wait for this decoder.
+        """
+        indices = [number - 1 for number in numbers]
+        self._ask(path, take, what="frames", frame=numbers[0], frames=indices, syntax=syntax)
+
+    def transcode(self, path: Path, syntax: str, take: Callable[[bytes], object]) -> None:
+        """Hand over a Part 10 file piece by piece in another transfer syntax; as `frames`."""
+        self._ask(path, take, what="object", syntax=syntax)
+
+    def _ask(self, path: Path, take: Callable[[bytes], object] | None = None, **request: object) -> _Answer:
+        """Return the last answer to a request; those before it, which say "more", are handed to `take`."""
         limits = self._limits
-        request = {
+        patience = 1 if take is None else MANY_FRAMES
+        request |= {
             "path": str(path.absolute()),
-            "cpu_s": limits.seconds,
+            "cpu_s": limits.seconds * patience,
             "memory_bytes": limits.memory_bytes,
             "max_pixels": limits.max_pixels,
-            "frame": frame,
         }
+        deadline = time.monotonic() + limits.wall_seconds * patience
         with self._lock:
             child = self._ready()
             try:
-                head, parts = child.ask(request, time.monotonic() + limits.wall_seconds)
+                child.tell(request)
+                head, parts = child.hear(deadline)
+                while take is not None and head.get("more"):
+                    take(bytes(parts[0]))
+                    head, parts = child.hear(deadline)
             except _ChildDied:
                 killed = child.ended_by() == signal.SIGKILL
                 self._discard()
@@ -130,9 +160,12 @@ class Decoder:
             except TimeoutError:
                 self._discard()
                 raise DecoderLost("the image was not decoded in time") from None
+            except BaseException:
+                self._discard()  # whoever takes has failed: what the child still says would answer another
+                raise
         if "error" in head:
             raise _ERRORS.get(Category(head["error"]), Fault)(head["message"])
-        return _decoded(head, parts)
+        return head, parts
 
     def close(self) -> None:
         """End the child."""
@@ -185,9 +218,10 @@ class _Child:
         finally:
             os.close(writes)
         self._answers = reads
+        self._unread = b""
 
-    def ask(self, request: dict[str, Any], deadline: float) -> tuple[dict[str, Any], list[bytearray]]:
-        """Send a request and return the answer; _ChildDied or TimeoutError when there is none."""
+    def tell(self, request: Mapping[str, object]) -> None:
+        """Send a request; _ChildDied when nobody is there."""
         stdin = self.process.stdin
         try:
             if stdin is None:
@@ -196,7 +230,10 @@ class _Child:
             stdin.flush()
         except OSError:
             raise _ChildDied from None
-        rest = bytearray()
+
+    def hear(self, deadline: float) -> _Answer:
+        """Return the next answer; _ChildDied or TimeoutError when there is none."""
+        rest = bytearray(self._unread)
         while b"\n" not in rest:
             rest += self._more(_ANSWER_LINE, deadline)
         line, _, begun = bytes(rest).partition(b"\n")
@@ -208,6 +245,7 @@ class _Child:
             while len(part) < length:
                 part += self._more(min(_CHUNK, length - len(part)), deadline)
             parts.append(part)
+        self._unread = begun
         return head, parts
 
     def _more(self, count: int, deadline: float) -> bytes:

@@ -42,6 +42,9 @@ class ImageSyntax:
     why_not: str = ""
 
 
+# What objects are written in, beside Explicit VR Little Endian, when a client of DICOMweb asks for it.
+ENCODED = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
+
 _OURS = "consilium"
 _J2K = ImageSyntax((PLUGIN, "pillow"))
 _RETIRED_JPEG = (*range(52, 57), *range(58, 67))

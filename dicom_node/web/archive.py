@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Response
 
+from clinical.clock import Clock, utc_now
 from clinical.errors import Busy, NotFound, Unsupported
 from dicom_node.intake import Intake
 from dicom_node.uids import checked_uid
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Objects that one answer may hold: a client asks series by series for more.
 MAX_OBJECTS = 5000
+MAX_DECODINGS = 8  # that may wait for the decoder, a thread each
 MAX_DOWNLOADS = 8  # of one process at a time: each may keep a thread while its client reads
 
 
@@ -51,9 +53,13 @@ class Archive:
     low_water_bytes: int = 0
     max_body_bytes: int = 48 << 20
     decoder: Callable[[], "Decoder"] | None = None
+    now: Clock = utc_now
     headers: HeaderCache = field(default_factory=HeaderCache)
     downloads: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
+    )
+    decodings: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MAX_DECODINGS)
     )
 
     def taker(self) -> Intake:

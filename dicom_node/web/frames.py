@@ -1,6 +1,7 @@
-"""Retrieve frames, WADO-RS (PS3.18 10.4.1.1.6): the stored bytes of each, with their transfer syntax."""
+"""Retrieve frames, WADO-RS (PS3.18 10.4.1.1.6): as they are stored, or without loss in what the client takes."""
 
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 
@@ -8,9 +9,12 @@ from flask import Response
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from clinical.errors import IncorrectInput, Unsupported
+from clinical.errors import IncorrectInput, NotFound, Unsupported
+from dicom_node.syntaxes import ENCODED
 from dicom_node.web.archive import Archive, Resource
-from dicom_node.web.media import Accepted, Part, accepted, multipart
+from dicom_node.web.conditional import tag_of, tagged, unchanged
+from dicom_node.web.decoding import EXPLICIT, can_transcode, transcoded_frames
+from dicom_node.web.media import Part, accepted, multipart
 from dicom_node.web.reading import frame_bytes, frames_of, opened
 
 MAX_FRAMES = 1000
@@ -38,17 +42,26 @@ def retrieve(archive: Archive, study: str, series: str, instance: str, numbers: 
     (one,) = archive.held(study, series, instance)
     with ExitStack() as stack:
         ds, file = stack.enter_context(opened(archive.blobs, one.sha256))
-        syntax = frames_of(ds).syntax
-        media_type = _chosen(accepted(), syntax)
-        first = frame_bytes(
-            ds, file, wanted[0]
-        )  # an error of the first is an answer; after it the answer has begun
-        others = (frame_bytes(ds, file, number) for number in wanted[1:])
+        about = frames_of(ds)
+        if max(wanted) >= about.count:
+            raise NotFound("the object has no such frame")
+        media_type, syntax = _chosen(archive, about.syntax)
+        tag = tag_of([one], numbers, media_type, syntax)
+        known = unchanged(tag)
+        if known is not None:
+            return known
+        if syntax == about.syntax:
+            frames: Iterator[bytes] = (frame_bytes(ds, file, number) for number in wanted)
+        else:
+            stack.close()
+            counted = [number + 1 for number in wanted]
+            frames = stack.enter_context(transcoded_frames(archive, one, counted, syntax))
+        first = next(frames)  # an error of the first is an answer; after it the answer has begun
         content_type = f"{media_type}; transfer-syntax={syntax}"
-        boundary, body = multipart(Part(content_type, len(frame), (frame,)) for frame in chain([first], others))
+        boundary, body = multipart(Part(content_type, len(frame), (frame,)) for frame in chain([first], frames))
         answer = Response(body, content_type=f'multipart/related; type="{media_type}"; boundary={boundary}')
         answer.call_on_close(stack.pop_all().close)
-    return answer
+    return tagged(answer, tag, weak=True)
 
 
 def all_of(ds: Dataset) -> str:
@@ -66,16 +79,28 @@ def _numbers(text: str) -> list[int]:
     return found
 
 
-def _chosen(choices: list[Accepted], syntax: str) -> str:
-    """Return the media type of the frames. Raises Unsupported when the client takes them in no such form."""
-    own = MEDIA_TYPES.get(uid.UID(syntax), OCTETS)
-    for choice in choices:
-        if choice.takes(own, syntax):
-            return own
+def _chosen(archive: Archive, stored: str) -> tuple[str, str]:
+    """Return (media type, transfer syntax) of the frames. Raises Unsupported when the client takes none of ours.
+
+    As they are stored where it takes that. Octets without a transfer syntax are native ones (PS3.18 8.7.3.5.2).
+    """
+    own = MEDIA_TYPES.get(uid.UID(stored), OCTETS)
+    possible = [one for one in (EXPLICIT, *ENCODED) if can_transcode(archive, stored, one)]
+    for choice in accepted():
+        if choice.takes(own, stored):
+            return own, stored
         # Whoever wants octets of any transfer syntax takes compressed ones so, and tells them by the parameter.
-        if choice.takes(OCTETS, syntax) and choice.syntax:
-            return OCTETS
-    raise Unsupported("frames are sent as they are stored; this client does not take that transfer syntax")
+        if choice.takes(OCTETS, stored) and choice.syntax:
+            return OCTETS, stored
+        for syntax in possible:
+            media_type = MEDIA_TYPES.get(uid.UID(syntax), OCTETS)
+            if choice.takes(media_type, syntax):
+                return media_type, syntax
+    there = [
+        f"{MEDIA_TYPES.get(uid.UID(one), OCTETS)}; transfer-syntax={one}"
+        for one in dict.fromkeys((stored, *possible))
+    ]
+    raise Unsupported(f"frames are {', '.join(there)}")
 
 
 RESOURCES = (Resource("GET", "/studies/<study>/series/<series>/instances/<instance>/frames/<numbers>", retrieve),)

@@ -7,6 +7,7 @@ from flask import Response
 
 from clinical.errors import IncorrectInput
 from dicom_node.web.archive import Archive, Resource
+from dicom_node.web.conditional import tag_of, tagged, unchanged
 from dicom_node.web.json_model import PIXELS, Json, dataset_json
 from dicom_node.web.media import require_json
 from dicom_node.web.reading import opened, raw_element, stored_syntax
@@ -21,8 +22,12 @@ def metadata(archive: Archive, study: str, series: str = "", instance: str = "")
     held = archive.held(study, series, instance)
     if len(held) > MAX_OBJECTS:
         raise IncorrectInput(f"it has more than {MAX_OBJECTS} objects; ask by series or by instance")
+    tag = tag_of(held, media_type, archive.root)
+    known = unchanged(tag)
+    if known is not None:
+        return known
     first = _one(archive, held[0])  # an error of the first is an answer; after it the answer has begun
-    return Response(_array(archive, first, held[1:]), content_type=media_type)
+    return tagged(Response(_array(archive, first, held[1:]), content_type=media_type), tag)
 
 
 def _array(archive: Archive, first: bytes, others: list[HeldObject]) -> Iterator[bytes]:

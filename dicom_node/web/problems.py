@@ -26,6 +26,7 @@ _WORDS: Mapping[int, str] = {
     406: "this server has no representation that the client accepts",
     411: "the request needs a Content-Length",
     413: "the request is larger than is allowed",
+    416: "the object has no such range of bytes",
     415: "this resource does not take that media type",
 }
 

@@ -1,6 +1,7 @@
 """An archive behind a Flask client, and a way to put objects into it without the wire."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -12,6 +13,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRBigEndian
 
 from clinical.identity import IssuerTable
 from dicom_node.intake import Intake
+from dicom_node.pixels import DecodeLimits, Decoder
 from dicom_node.testing import cr_dataset
 from dicom_node.web import Archive
 from dicom_node.web.testing import app_of
@@ -47,6 +49,11 @@ class Held:
         else:
             ds.save_as(buffer, enforce_file_format=True)
         data = buffer.getvalue()
+        self.put_as(ds, data, patient_id)
+        return data
+
+    def put_as(self, ds: Dataset, data: bytes, patient_id: str | None = None) -> None:
+        """Put bytes under the names of a data set, whatever they are."""
         blob = self.blobs.put(data)
         row = ReceivedInstance(
             sop_instance_uid=str(ds.SOPInstanceUID),
@@ -63,12 +70,24 @@ class Held:
         )
         with self.db.write() as conn:
             record_instance(conn, row, NOW)
-        return data
 
     def get(self, path, accept=None, **query):
         return self.client.get(
             "/dicom-web" + path, headers={"Accept": accept} if accept else {}, query_string=query
         )
+
+
+@pytest.fixture(scope="session")
+def decoder():
+    with Decoder(DecodeLimits(memory_bytes=1 << 30)) as child:
+        yield child
+
+
+@pytest.fixture
+def decoding(held, decoder):
+    """The archive with a decoder behind it."""
+    held.client = app_of(replace(held.archive, decoder=lambda: decoder)).test_client()
+    return held
 
 
 @pytest.fixture
