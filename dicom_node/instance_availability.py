@@ -49,7 +49,12 @@ def availability_service(
     def on_create(event: evt.Event) -> Answer:
         return answered(KIND, event, lambda: _create(event, announcements, takes, new_uid))
 
-    return Service((build_context(InstanceAvailabilityNotification, PLAIN),), {evt.EVT_N_CREATE: on_create})
+    return Service(
+        (build_context(InstanceAvailabilityNotification, PLAIN),),
+        {evt.EVT_N_CREATE: on_create},
+        name="Instance Availability Notification",
+        statuses=STATUSES,
+    )
 
 
 def read_notification(uid: str, said_by: str, ds: Dataset, takes: Collection[str]) -> Announcement:

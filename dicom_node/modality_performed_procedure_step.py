@@ -57,7 +57,12 @@ def performed_step_service(
         return answered(KIND, event, lambda: _set(event, announcements, takes))
 
     handlers = {evt.EVT_N_CREATE: on_create, evt.EVT_N_SET: on_set}
-    return Service((build_context(ModalityPerformedProcedureStep, PLAIN),), handlers)
+    return Service(
+        (build_context(ModalityPerformedProcedureStep, PLAIN),),
+        handlers,
+        name="Modality Performed Procedure Step",
+        statuses=STATUSES,
+    )
 
 
 def read_step(uid: str, said_by: str, ds: Dataset, takes: Collection[str]) -> Announcement:

@@ -312,7 +312,7 @@ class StorageScp:
             self._gate.not_stored(event.assoc)
         else:
             self._gate.stored(event.assoc, header.study_uid)
-        self._bearers.brings(event.assoc, header.study_uid)
+            self._bearers.brings(event.assoc, header.study_uid)
         return taken
 
     def _refused(self, event: evt.Event, outcome: str, why: str, *, audited: bool = True) -> None:
