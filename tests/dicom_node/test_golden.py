@@ -31,8 +31,23 @@ def grey_image(pixels, bits, **attributes):
     ds.BitsAllocated, ds.PixelData = pixels.itemsize * 8, pixels.tobytes()
     ds.PixelRepresentation = int(pixels.dtype.kind == "i")
     for keyword, value in attributes.items():
-        setattr(ds, keyword, value)
+        if keyword.startswith("Overlay"):
+            element, kind = _OVERLAY[keyword]
+            ds.add_new((0x6000, element), kind, value)
+        else:
+            setattr(ds, keyword, value)
     return ds
+
+
+_OVERLAY = {
+    "OverlayRows": (0x0010, "US"),
+    "OverlayColumns": (0x0011, "US"),
+    "OverlayType": (0x0040, "CS"),
+    "OverlayOrigin": (0x0050, "SS"),
+    "OverlayBitsAllocated": (0x0100, "US"),
+    "OverlayBitPosition": (0x0102, "US"),
+    "OverlayData": (0x3000, "OW"),
+}
 
 
 def table(first, entries, bits, keyword="ModalityLUTType"):
@@ -80,6 +95,45 @@ GREY = {
     "signed 12 bits": (ramp(-2048, 2047, "i2"), 12, {"WindowCenter": 40, "WindowWidth": 400}),
     "signed 8 bits": (ramp(-128, 127, "i1"), 8, {"WindowCenter": 0, "WindowWidth": 100}),
     "unsigned 32 bits": (ramp(0, 9_000_000, "u4"), 32, {"WindowCenter": 4_000_000, "WindowWidth": 6_000_000}),
+    "signed 32 bits": (
+        ramp(-4_000_000, 4_000_000, "i4"),
+        32,
+        {"WindowCenter": 100_000, "WindowWidth": 6_000_000},
+    ),
+    "rescale by a fraction": (
+        ramp(0, 4095, "u2"),
+        12,
+        {"WindowCenter": 1650.5, "WindowWidth": 3000, "RescaleSlope": "0.81", "RescaleIntercept": "-0.4"},
+    ),
+    "two windows, the first counts": (
+        ramp(0, 4095, "u2"),
+        12,
+        {"WindowCenter": [1000, 3000], "WindowWidth": [1500, 200], "WindowCenterWidthExplanation": ["A", "B"]},
+    ),
+    "inverse shape of monochrome1": (
+        ramp(0, 4095, "u2"),
+        12,
+        WINDOW | {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+    ),
+    "an overlay plane of its own": (
+        ramp(0, 4095, "u2"),
+        12,
+        WINDOW
+        | {
+            "OverlayRows": ROWS,
+            "OverlayColumns": COLUMNS,
+            "OverlayType": "G",
+            "OverlayOrigin": [1, 1],
+            "OverlayBitsAllocated": 1,
+            "OverlayBitPosition": 0,
+            "OverlayData": b"\xff" * (ROWS * COLUMNS // 8),
+        },
+    ),
+    "signed, stored in the high bits": (
+        ramp(-2048, 2047, "i2") << 4,
+        12,
+        {"WindowCenter": 40, "WindowWidth": 400, "HighBit": 15},
+    ),
     "rescale": (ramp(0, 4095, "u2"), 12, WINDOW | {"RescaleSlope": "1.5", "RescaleIntercept": "-1024"}),
     "negative slope": (
         ramp(0, 4095, "u2"),
@@ -138,6 +192,22 @@ def test_a_voi_table_shows_what_dcmtk_shows_through_it(program, tmp_path):
     assert np.abs(shown_by_us(path) - shown_by_dcmtk(program, path, "+Wl", "1")).max() < ONE_LEVEL
 
 
+def test_a_voi_table_of_monochrome1_is_inverted_after_it(program, tmp_path):
+    voi = table(0, np.linspace(0, 255, 4096) ** 1.5 / 16, 8, keyword=None)
+    ds = grey_image(ramp(0, 4095, "u2"), 12, VOILUTSequence=voi, PhotometricInterpretation="MONOCHROME1")
+    path = write_dicom(ds, tmp_path / "image.dcm")
+    assert np.abs(shown_by_us(path) - shown_by_dcmtk(program, path, "+Wl", "1")).max() < ONE_LEVEL
+
+
+def test_one_bit_a_pixel_is_that_of_dcmtk(program, tmp_path):
+    bits = (np.arange(ROWS * COLUMNS) % 7 < 3).reshape(ROWS, COLUMNS)
+    ds = grey_image(bits.astype("u1"), 8)
+    ds.BitsAllocated = ds.BitsStored = 1
+    ds.HighBit, ds.PixelData = 0, np.packbits(bits.ravel(), bitorder="little").tobytes()
+    path = write_dicom(ds, tmp_path / "image.dcm")
+    assert np.array_equal(shown_by_dcmtk(program, path, "+Wm"), stored_frame(read_image(path, LIMIT), 0) * 255)
+
+
 def test_every_frame_is_that_of_dcmtk(program, tmp_path):
     frames = np.stack([ramp(0, 4095, "u2"), ramp(4095, 0, "u2"), ramp(500, 900, "u2")])
     ds = grey_image(frames[0], 12, **WINDOW, NumberOfFrames=3, PixelData=frames.tobytes())
@@ -190,16 +260,67 @@ def test_colour_is_that_of_dcmtk(program, tmp_path):
         assert off.max() <= (0 if interpretation == "RGB" else 2), (interpretation, planar)
 
 
-def test_a_palette_is_that_of_dcmtk(program, tmp_path):
-    ds = cr_dataset(ramp(0, 255, "u1"), bits=8, WindowCenter=None, WindowWidth=None)
+def palette_image(pixels, bits, first, tables):
+    """tables: colour -> (keyword's ending, number of entries, bits of one, encoded entries)."""
+    ds = cr_dataset(pixels, bits=bits, WindowCenter=None, WindowWidth=None)
     ds.PhotometricInterpretation = "PALETTE COLOR"
-    for shift, name in enumerate(("Red", "Green", "Blue")):
-        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        entries = (np.roll(np.arange(256), shift * 60) * 257).astype("<u2")
-        setattr(ds, f"{name}PaletteColorLookupTableData", entries.tobytes())
-    path = write_dicom(ds, tmp_path / "image.dcm")
+    for name, (ending, count, width, entries) in tables.items():
+        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [count, first, width])
+        segmented = "Segmented" if ending == "segmented" else ""
+        setattr(ds, f"{segmented}{name}PaletteColorLookupTableData", entries)
+    return ds
+
+
+def _rolled(count, by, kind="<u2"):
+    return (np.roll(np.arange(count), by) * (257 if kind == "<u2" else 1)).astype(kind).tobytes()
+
+
+NAMES = ("Red", "Green", "Blue")
+PALETTES = {
+    "16 bits an entry": (
+        ramp(0, 255, "u1"), 8, 0, {n: ("", 256, 16, _rolled(256, i * 60)) for i, n in enumerate(NAMES)},
+    ),
+    "8 bits an entry": (
+        ramp(0, 255, "u1"), 8, 0, {n: ("", 256, 8, _rolled(256, i * 60, "u1")) for i, n in enumerate(NAMES)},
+    ),
+    "the first entry is not 0": (
+        ramp(0, 255, "u1"), 8, 40, {n: ("", 128, 16, _rolled(128, i * 30)) for i, n in enumerate(NAMES)},
+    ),
+    "indices of 16 bits": (
+        ramp(0, 4095, "u2"), 12, 0,
+        {n: ("", 4096, 16, (np.arange(4096) * (16 - 3 * i)).astype("<u2").tobytes()) for i, n in enumerate(NAMES)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PALETTES)
+def test_a_palette_is_that_of_dcmtk(case, program, tmp_path):
+    path = write_dicom(palette_image(*PALETTES[case]), tmp_path / "image.dcm")
     read = read_image(path, LIMIT)
     assert np.array_equal(rgb_of(stored_frame(read, 0), read), shown_by_dcmtk(program, path))
+
+
+def test_a_segmented_palette_is_the_straight_lines_that_it_says():
+    # Opcode 0: one entry, 0. Opcode 1: a line of 255 entries to the last one (PS3.3 C.7.9.2). dcmtk reads none.
+    tops = (65280, 33024, 16896)
+    lines = {n: np.array([0, 1, 0, 1, 255, top], "<u2").tobytes() for n, top in zip(NAMES, tops, strict=True)}
+    palette = {name: ("segmented", 256, 16, line) for name, line in lines.items()}
+    index = np.arange(256, dtype="u1").reshape(16, 16)
+    ds = palette_image(index, 8, 0, palette)
+    said = rgb_of(stored_frame(ds, 0), ds).astype(int)
+    for channel, top in enumerate(tops):
+        assert np.abs(said[:, :, channel] - (index / 255 * top) / 256).max() <= 1
+
+
+def test_half_the_colours_of_422_are_spread_as_dcmtk_spreads_them(program, tmp_path):
+    luma = np.random.default_rng(4).integers(16, 235, (ROWS, COLUMNS), np.uint8)
+    chroma = np.random.default_rng(5).integers(60, 190, (2, ROWS, COLUMNS // 2), np.uint8)
+    stored = np.stack([luma[:, ::2], luma[:, 1::2], *chroma], axis=2)  # Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)
+    ds = colour_image(np.repeat(stored[:, :, :1], 2, axis=1).repeat(3, axis=2), "YBR_FULL_422")
+    ds.PixelData = stored.tobytes()
+    path = write_dicom(ds, tmp_path / "image.dcm")
+    read = read_image(path, LIMIT)
+    assert np.abs(rgb_of(stored_frame(read, 0), read).astype(int) - shown_by_dcmtk(program, path)).max() <= 2
 
 
 def test_an_enhanced_image_has_the_transform_and_spacing_of_each_frame():
