@@ -47,11 +47,24 @@ CIRCUIT_OPEN = Gauge(
 )
 RESULT_CACHE = Counter("consilium_result_cache_total", "Answers used again or worked out", ["service", "event"])
 HTTP_REQUESTS = Counter("consilium_http_requests_total", "HTTP requests by route and status", ["route", "status"])
-INSTANCES = Counter("consilium_dicom_instances_total", "C-STORE requests by the status answered", ["dimse_status"])
+INSTANCES = Counter(
+    "consilium_dicom_instances_total",
+    "C-STORE requests by caller and the status answered",
+    ["calling_ae", "dimse_status"],
+)
+STORE_SECONDS = Histogram(
+    "consilium_dicom_store_seconds",
+    "From the last byte of an object to its answer, durable",
+    ["calling_ae"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+ASSOCIATIONS = Counter(
+    "consilium_dicom_associations_total", "What became of associations, by caller", ["calling_ae", "outcome"]
+)
 ASSOCIATIONS_REFUSED = Counter(
     "consilium_dicom_refused_total", "DICOM connections and associations that were not let in", ["why"]
 )
-INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects taken")
+INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects received", ["calling_ae"])
 STUDY_SECONDS = Histogram(
     "consilium_study_quiet_to_result_seconds",
     "From a study being quiet to its results being visible",

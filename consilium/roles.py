@@ -53,18 +53,12 @@ def run_dicom(settings: Settings) -> int:
     parent = os.getppid()
     house = _prepare(settings, "dicom")
     from consilium import metrics  # noqa: PLC0415
+    from consilium.dicom_metrics import DicomMetrics  # noqa: PLC0415
     from consilium.node_services import services_of  # noqa: PLC0415
     from consilium.securing import listener_tls  # noqa: PLC0415
     from consilium.witnessing import Witness  # noqa: PLC0415
     from dicom_node.incoming import Bounds  # noqa: PLC0415
-    from dicom_node.scp import AssociationSeen, RefusalSeen, ScpSettings, StorageScp, StoreSeen  # noqa: PLC0415
-
-    def observe(seen: StoreSeen | AssociationSeen | RefusalSeen) -> None:
-        if isinstance(seen, RefusalSeen):
-            metrics.ASSOCIATIONS_REFUSED.labels(seen.why).inc()
-        if isinstance(seen, StoreSeen):
-            metrics.INSTANCES.labels(f"0x{seen.status:04X}").inc()
-            metrics.INSTANCE_BYTES.inc(seen.size)
+    from dicom_node.scp import ScpSettings, StorageScp  # noqa: PLC0415
 
     def delivered(destination: str, state: str) -> None:
         metrics.DELIVERIES.labels(destination, state).inc()
@@ -91,7 +85,7 @@ def run_dicom(settings: Settings) -> int:
         blobs=house.blobs,
         issuers=house.issuers,
         now=house.now,
-        observe=observe,
+        observe=DicomMetrics(settings.calling_aes),
         tls=tls,
         note=house.trail.note,
         services=services_of(house, delivered),

@@ -82,23 +82,24 @@ def accepted(port, wanted):
                     context = taken.get(2 * number + 1)
                     if context is not None and (not role or (context.as_scp if "SCP" in role else context.as_scu)):
                         assert [*context.transfer_syntax] == [*syntaxes]
-                        found.add((uid, *syntaxes))
+                        found.add((uid, *syntaxes, role))
     return found
 
 
 def listed(stated):
     """Return each listed context as (SOP class, [syntax], the role that a caller has to ask for)."""
     return [
-        (UID(one.sop_class), [UID(syntax)], "SCP" if one.role == "SCU" else "")
+        (UID(one.sop_class), [UID(syntax)], "SCP" if role == "SCU" else "")
         for one in offers_of(stated.accepted)
         for syntax in one.syntaxes
+        for role in one.role.split(", ")
     ]
 
 
 def test_every_listed_context_is_accepted_by_a_running_node(stated, port):
     wanted = listed(stated)
     assert len(wanted) > 5000
-    assert accepted(port, wanted) == {(uid, *syntaxes) for uid, syntaxes, _ in wanted}
+    assert accepted(port, wanted) == {(uid, *syntaxes, role) for uid, syntaxes, role in wanted}
 
 
 def known_classes():
@@ -138,7 +139,9 @@ def test_the_peer_of_our_proposals_may_accept_all_of_them(stated):
     server = ae.start_server(("127.0.0.1", 0), block=False)
     try:
         wanted = [(uid, [s], "") for one in stated.proposals for uid in one.classes for s in one.syntaxes]
-        assert accepted(server.server_address[1], wanted) == {(uid, *syntaxes) for uid, syntaxes, _ in wanted}
+        assert accepted(server.server_address[1], wanted) == {
+            (uid, *syntaxes, role) for uid, syntaxes, role in wanted
+        }
     finally:
         server.shutdown()
 
