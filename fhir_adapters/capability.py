@@ -57,8 +57,10 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
         "interaction": [{"code": code} for code in interactions if not code.startswith("$")],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,
-        "updateCreate": False,
-        "conditionalCreate": False,
+        "updateCreate": True,
+        "conditionalCreate": True,
+        "conditionalUpdate": True,
+        "conditionalDelete": "single",
         "conditionalRead": "full-support",
         "searchParam": [*common, *own],
         "operation": [

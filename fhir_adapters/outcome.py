@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from flask import Response
 
-from clinical.errors import Busy, Category, ClinicalError, Denied
+from clinical.errors import Busy, Category, ClinicalError, Denied, NotFound, PreconditionMissing
 from fhir_adapters.validation.refusal import InvalidResource
 
 MEDIA_TYPE = "application/fhir+json"
@@ -26,6 +26,26 @@ ISSUE_CODE: Mapping[Category, tuple[str, int]] = {
     Category.FAULT: ("exception", 500),
 }
 UNAUTHENTICATED = ("security", 401)
+
+
+class Gone(NotFound):
+    """It was here and was deleted."""
+
+
+class VersionConflict(PreconditionMissing):
+    """Somebody else has changed it meanwhile (R4 3.1.0.5)."""
+
+
+class SeveralMatches(PreconditionMissing):
+    """A condition that must mean one resource matches more (R4 3.1.0.8.1)."""
+
+
+# What R4 says more exactly than the category does.
+_NARROWER: Mapping[type[ClinicalError], tuple[str, int]] = {
+    Gone: ("deleted", 410),
+    VersionConflict: ("conflict", 412),
+    SeveralMatches: ("multiple-matches", 412),
+}
 
 # What the HTTP framework refuses before we see it: status -> (issue-type code, words)
 HTTP_ISSUE: Mapping[int, tuple[str, str]] = {
@@ -48,7 +68,7 @@ def issue_of(error: ClinicalError) -> tuple[str, int]:
     """Return the issue-type code and the HTTP status of an error."""
     if isinstance(error, Denied) and error.unauthenticated:
         return UNAUTHENTICATED
-    return ISSUE_CODE[error.category]
+    return _NARROWER.get(type(error), ISSUE_CODE[error.category])
 
 
 def operation_outcome(error: ClinicalError) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from fhir_adapters.resources import imaging_study
 from fhir_adapters.resources.labels import uri
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.search.index import index_of
+from record_store.resource_history import Version, latest_all
 from record_store.resource_search import SearchQuery, TokenIn, search
-from record_store.resources import NewResource, StoredResource, lock_writers, put_all, read_all
+from record_store.resources import NewResource, lock_writers, put_all
 from record_store.times import to_text
 
 Json = dict[str, Any]
@@ -26,14 +27,15 @@ _SET_BY_STORE = frozenset({"versionId", "lastUpdated"})
 def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
     """Write resources by their ids and return the references of those that are new or changed.
 
-    A resource whose content is stored already (apart from when it was issued or recorded) keeps its version.
+    A resource whose content is stored already (apart from when it was issued or recorded) keeps its version. One
+    that a client has deleted comes back: what was found is told again when the work is done again.
     An ImagingStudy keeps the series and instances that it has and gains the new ones.
 
     resources: with `resourceType` and `id`, references relative; each (type, id) once.
     """
     lock_writers(conn)
     updated = to_text(now)
-    before = read_all(conn, [(each["resourceType"], each["id"]) for each in resources])
+    before = latest_all(conn, [(each["resourceType"], each["id"]) for each in resources])
     versions = [
         _next_version(dict(each), before.get((each["resourceType"], each["id"])), updated) for each in resources
     ]
@@ -64,15 +66,14 @@ def find_or_add_patient(
     return found[0]
 
 
-def _next_version(resource: Json, stored: StoredResource | None, updated: str) -> NewResource | None:
-    version = 1
-    if stored is not None:
-        before = _content(orjson.loads(stored.body))
+def _next_version(resource: Json, last: Version | None, updated: str) -> NewResource | None:
+    version = 1 if last is None else last.stored.version + 1
+    if last is not None and not last.deleted:
+        before = _content(orjson.loads(last.stored.body))
         if resource["resourceType"] == "ImagingStudy":
             resource = imaging_study.merged(before, resource)
         if _timeless(before) == _timeless(_content(resource)):
             return None
-        version = stored.version + 1
     meta = {**resource.get("meta", {}), "versionId": str(version), "lastUpdated": updated}
     head = {name: resource[name] for name in ("resourceType", "id")} | {"meta": meta}
     body = {**head, **{name: value for name, value in resource.items() if name not in head}}
@@ -87,6 +88,7 @@ def _next_version(resource: Json, stored: StoredResource | None, updated: str) -
         patient=indexed.patient,
         code=indexed.code,
         date_lo=indexed.date_lo,
+        method="PUT",
     )
 
 

@@ -67,6 +67,7 @@ class NewResource:
     version: 1 for a new resource, else the stored one plus 1. updated: `times.to_text`.
     patient: id of the Patient it is about. code: `hot_code` when it has exactly one coding, else None.
     date_lo: start of its main date. These three are the hot columns; they must agree with the index.
+    method: the HTTP method that made it, for the history. deleted: it says that the resource is gone (no body).
     """
 
     type: str
@@ -78,6 +79,8 @@ class NewResource:
     patient: str | None = None
     code: str | None = None
     date_lo: str | None = None
+    method: str = ""
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,16 @@ def lock_writers(conn: Connection) -> None:
     """
     if conn.dialect.name == "postgresql":
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PUBLISH_LOCK})
+
+
+def lock_key(conn: Connection, key: str) -> None:
+    """Let one transaction at a time look and then write under this key (a resource, a condition), until it ends.
+
+    SQLite's write transaction is exclusive already; PostgreSQL takes an advisory lock of 64 bits of its digest.
+    """
+    if conn.dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": number})
 
 
 def put(conn: Connection, new: NewResource) -> None:
@@ -138,35 +151,9 @@ def read(conn: Connection, resource_type: str, resource_id: str) -> StoredResour
     return None if row is None else StoredResource(*row)
 
 
-def read_all(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredResource]:
-    """Return the current versions of those (type, id) that are there."""
-    ids: dict[str, list[str]] = {}
-    for resource_type, resource_id in keys:
-        ids.setdefault(resource_type, []).append(resource_id)
-    found: dict[tuple[str, str], StoredResource] = {}
-    for resource_type, wanted in ids.items():
-        rows = select(*STORED).where(resource.c.type == resource_type, resource.c.id.in_(wanted), _ALIVE)
-        found |= {(row[0], row[1]): StoredResource(*row) for row in conn.execute(rows)}
-    return found
-
-
-def read_version(conn: Connection, resource_type: str, resource_id: str, version: int) -> StoredResource | None:
-    """Return one version, current or superseded, or None."""
-    current = read(conn, resource_type, resource_id)
-    if current is not None and current.version == version:
-        return current
-    past = resource_history.c
-    row = conn.execute(
-        select(past.type, past.id, past.version, past.updated, past.body).where(
-            past.type == resource_type, past.id == resource_id, past.version == version, past.deleted == 0
-        )
-    ).first()
-    return None if row is None else StoredResource(*row)
-
-
 def _replace(conn: Connection, new: NewResource) -> None:
     own = and_(resource.c.type == new.type, resource.c.id == new.id, resource.c.version == new.version - 1)
-    names = ["type", "id", "version", "updated", "deleted", "body"]
+    names = ["type", "id", "version", "updated", "deleted", "body", "method"]
     past = select(*(resource.c[name] for name in names)).where(own)
     conn.execute(insert(resource_history).from_select(names, past))
     if conn.execute(update(resource).where(own).values(_resource_row(new))).rowcount != 1:
@@ -185,6 +172,8 @@ def _resource_row(new: NewResource) -> dict[str, Any]:
         "code": new.code,
         "date_lo": new.date_lo or "",
         "body": new.body,
+        "method": new.method,
+        "deleted": int(new.deleted),
     }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -37,6 +38,7 @@ resource = Table(
     Column("code", String(256)),
     Column("date_lo", String(32)),
     Column("body", LargeBinary, nullable=False),
+    Column("method", String(8), nullable=False, server_default=text("''")),  # "" of versions from before it was kept
     Index("resource_updated", "type", "updated", "id"),
     Index("resource_hot", "type", "patient", "code", "date_lo", "id"),
 )
@@ -50,6 +52,8 @@ resource_history = Table(
     Column("updated", String(32), nullable=False),
     Column("deleted", Integer, nullable=False, server_default="0"),
     Column("body", LargeBinary, nullable=False),
+    Column("method", String(8), nullable=False, server_default=text("''")),
+    Index("resource_history_updated", "type", "updated", "id"),
 )
 
 

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from clinical.errors import ClinicalError
 from fhir_adapters import outcome
-from fhir_adapters.rest import capabilities, create, read, search_type, validate, vread
+from fhir_adapters.rest import capabilities, create, delete, history, read, search_type, update, validate, vread
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import require_json_answer
 
@@ -25,6 +25,12 @@ INTERACTIONS: tuple[Interaction, ...] = (
     search_type.INTERACTION,
     search_type.BY_FORM,
     create.INTERACTION,
+    update.INTERACTION,
+    update.CONDITIONAL,
+    delete.INTERACTION,
+    delete.CONDITIONAL,
+    history.INTERACTION,
+    history.OF_TYPE,
     validate.INTERACTION,
 )
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

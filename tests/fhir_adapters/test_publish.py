@@ -9,8 +9,9 @@ from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.resources.reading import result_ids, results_of
+from record_store.resource_history import version
 from record_store.resource_search import PatientIn, SearchQuery, TokenIn, search
-from record_store.resources import read, read_version
+from record_store.resources import read
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -52,9 +53,9 @@ def test_a_changed_result_is_a_new_version_and_the_old_one_stays_readable(db, ma
     resource_type, resource_id = next(each for each in changed if each.startswith("Observation")).split("/")
     with db.read() as conn:
         assert read(conn, resource_type, resource_id).version == 2
-        assert b'"valueDecimal":0.873' in read_version(conn, resource_type, resource_id, 1).body
-        assert b'"versionId":"2"' in read_version(conn, resource_type, resource_id, 2).body
-        assert read_version(conn, resource_type, resource_id, 3) is None
+        assert b'"valueDecimal":0.873' in version(conn, resource_type, resource_id, 1).stored.body
+        assert b'"versionId":"2"' in version(conn, resource_type, resource_id, 2).stored.body
+        assert version(conn, resource_type, resource_id, 3) is None
         assert len(search(conn, SearchQuery("Observation", (PatientIn(("p1",)),)))) == 1
 
 

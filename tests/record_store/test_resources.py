@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from clinical.errors import Busy
+from record_store.resource_history import latest_all, version
 from record_store.resource_search import (
     Compare,
     DateIn,
@@ -35,8 +36,6 @@ from record_store.resources import (
     put,
     put_all,
     read,
-    read_all,
-    read_version,
 )
 from record_store.times import to_text
 
@@ -74,11 +73,11 @@ def test_a_version_replaces_the_one_before_and_the_history_keeps_it(db):
     stored(db, make("o1", 2, body=b"second", codes=((LOINC, "b"),), patient="p2"))
     with db.read() as conn:
         assert read(conn, "Observation", "o1").body == b"second"
-        assert read_version(conn, "Observation", "o1", 1).body == b"first"
-        assert read_version(conn, "Observation", "o1", 2).body == b"second"
-        assert read_version(conn, "Observation", "o1", 3) is None
+        assert version(conn, "Observation", "o1", 1).stored.body == b"first"
+        assert version(conn, "Observation", "o1", 2).stored.body == b"second"
+        assert version(conn, "Observation", "o1", 3) is None
         assert read(conn, "Patient", "o1") is None
-        assert set(read_all(conn, [("Observation", "o1"), ("Observation", "o2")])) == {("Observation", "o1")}
+        assert set(latest_all(conn, [("Observation", "o1"), ("Observation", "o2")])) == {("Observation", "o1")}
     assert found(db, TokenIn("code", ((LOINC, "a"),))) == []
     assert found(db, TokenIn("code", ((LOINC, "b"),))) == ["o1"]
     assert found(db, PatientIn(("p1",))) == []

@@ -1,0 +1,33 @@
+"""Conditional interactions (R4 3.1.0.8.1, 3.1.0.4.3, 3.1.0.7.1): which resource a condition means, without a race.
+
+Whoever looks and then writes under a condition holds a lock of that condition until the transaction ends, so that
+of many clients that say the same at once one creates, and the others find.
+"""
+
+from urllib.parse import parse_qsl
+
+from sqlalchemy import Connection
+
+from clinical.errors import PreconditionMissing
+from fhir_adapters.outcome import SeveralMatches
+from fhir_adapters.search.parse import parse
+from record_store.resource_history import Version, latest
+from record_store.resource_search import SearchQuery, search
+from record_store.resources import lock_key
+
+
+def meant(conn: Connection, resource_type: str, condition: str, base_url: str) -> Version | None:
+    """Return the one resource that the condition matches, None when there is none. Holds the condition's lock.
+
+    condition: search parameters, as in a query string. Raises SeveralMatches, PreconditionMissing when nothing in
+    it selects, and what `parse` raises.
+    """
+    pairs = parse_qsl(condition.removeprefix("?"), keep_blank_values=True)
+    wanted = parse(resource_type, pairs, base_url=base_url)
+    if not wanted.criteria:
+        raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
+    lock_key(conn, f"{resource_type}?{sorted(wanted.used)}")
+    found = search(conn, SearchQuery(resource_type, wanted.criteria, limit=2))
+    if len(found) > 1:
+        raise SeveralMatches(f"the condition matches more than one {resource_type}")
+    return latest(conn, resource_type, found[0].resource.id) if found else None

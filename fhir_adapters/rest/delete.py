@@ -1,0 +1,46 @@
+"""delete: DELETE [base]/[type]/[id] (R4 3.1.0.7), or DELETE [base]/[type]?condition for one match (3.1.0.7.1).
+
+What was deleted is no longer found or read (410); its versions stay in its history.
+"""
+
+from flask import Response, request
+
+from fhir_adapters.rest.condition import meant
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.versions import demand_match, remove
+from record_store.resource_history import Version, latest
+from record_store.resources import lock_key
+
+
+def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
+    """Delete and return 204; 204 too for what is not there (R4 3.1.0.7)."""
+    require_type(resource_type)
+    with fhir.db.write() as conn:
+        lock_key(conn, f"{resource_type}/{resource_id}")
+        before = latest(conn, resource_type, resource_id)
+        demand_match(before)
+        gone = None if before is None or before.deleted else remove(fhir, conn, before)
+    return _deleted(gone.version if gone else None)
+
+
+def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
+    """Delete the one match; nothing when there is none."""
+    require_type(resource_type)
+    with fhir.db.write() as conn:
+        found: Version | None = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
+        if found is not None:
+            lock_key(conn, f"{resource_type}/{found.stored.id}")
+            found = latest(conn, resource_type, found.stored.id)
+        gone = None if found is None or found.deleted else remove(fhir, conn, found)
+    return _deleted(gone.version if gone else None)
+
+
+def _deleted(version: int | None) -> Response:
+    response = Response(status=204)
+    if version is not None:
+        response.set_etag(str(version), weak=True)
+    return response
+
+
+INTERACTION = Interaction("delete", "DELETE", "/<resource_type>/<resource_id>", answer)
+CONDITIONAL = Interaction("delete", "DELETE", "/<resource_type>", answer_conditional)

@@ -1,0 +1,95 @@
+"""What every write has in common: the next version of a resource, made and stored in one transaction."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+from sqlalchemy import Connection
+
+from clinical.errors import IncorrectInput
+from fhir_adapters.outcome import VersionConflict, body_response, outcome
+from fhir_adapters.rest.fhir import Fhir, served
+from fhir_adapters.rest.negotiate import preferences
+from fhir_adapters.rest.splice import with_identity
+from fhir_adapters.search.index import index_of
+from record_store.resource_history import Version
+from record_store.resources import IndexRows, NewResource, StoredResource, put
+from record_store.times import to_text
+
+Json = Mapping[str, Any]
+
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,10})"')
+
+
+def store(
+    fhir: Fhir,
+    conn: Connection,
+    sent: Json,
+    data: bytes,
+    *,
+    resource_id: str,
+    before: Version | None,
+    method: str,
+) -> StoredResource:
+    """Write the version after `before` (None: the first) and return it as it will be served.
+
+    sent: what `data` says, already found valid. The bytes are kept, but for id and meta.
+    """
+    resource_type = str(sent["resourceType"])
+    number, updated = _number(before), to_text(fhir.now())
+    body = with_identity(data, resource_id=resource_id, version=number, updated=updated)
+    indexed = index_of(sent, fhir.base_url)
+    new = NewResource(
+        type=resource_type,
+        id=resource_id,
+        version=number,
+        updated=updated,
+        body=body,
+        index=indexed.rows,
+        patient=indexed.patient,
+        code=indexed.code,
+        date_lo=indexed.date_lo,
+        method=method,
+    )
+    put(conn, new)
+    return StoredResource(resource_type, resource_id, number, updated, body)
+
+
+def remove(fhir: Fhir, conn: Connection, before: Version) -> StoredResource:
+    """Write a version that says that the resource is gone; the earlier ones stay in its history."""
+    was, updated = before.stored, to_text(fhir.now())
+    gone = StoredResource(was.type, was.id, _number(before), updated, b"")
+    new = NewResource(gone.type, gone.id, gone.version, updated, b"", IndexRows(), method="DELETE", deleted=True)
+    put(conn, new)
+    return gone
+
+
+def demand_match(before: Version | None) -> None:
+    """Raise VersionConflict unless If-Match, where it is given, names the current version (R4 3.1.0.5)."""
+    wanted = request.headers.get("If-Match")
+    if wanted is None:
+        return
+    found = _ETAG.fullmatch(wanted.strip())
+    if found is None:
+        raise IncorrectInput('If-Match takes one version, as W/"3"', expression=["If-Match"])
+    if before is None or before.deleted or before.stored.version != int(found[1]):
+        raise VersionConflict("the resource is no longer the version that If-Match names")
+
+
+def written(fhir: Fhir, stored: StoredResource, status: int) -> Response:
+    """Return the answer to a write with the content that the client prefers (R4 3.1.0.1.7)."""
+    response = served(stored, status)
+    location = f"{fhir.base_url.rstrip('/')}/{stored.type}/{stored.id}/_history/{stored.version}"
+    response.headers["Location"] = location
+    wanted = preferences(request).get("return")
+    if wanted == "minimal":
+        response.data = b""
+    elif wanted == "operationoutcome":
+        said = outcome("informational", "the resource was stored", severity="information")
+        response.data = body_response(said, status).data
+    return response
+
+
+def _number(before: Version | None) -> int:
+    return 1 if before is None else before.stored.version + 1
