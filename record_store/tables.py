@@ -38,7 +38,7 @@ resource = Table(
     Column("code", String(256)),
     Column("date_lo", String(32)),
     Column("body", LargeBinary, nullable=False),
-    Column("method", String(8), nullable=False, server_default=text("''")),  # "" of versions from before it was kept
+    Column("method", String(8), nullable=False, server_default=text("''")),  # "": from before it was kept
     Index("resource_updated", "type", "updated", "id"),
     Index("resource_hot", "type", "patient", "code", "date_lo", "id"),
 )

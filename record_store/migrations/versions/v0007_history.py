@@ -12,5 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Add the column to current and superseded versions, and the index."""
     for table in ("resource", "resource_history"):
-        op.add_column(table, sa.Column("method", sa.String(length=8), nullable=False, server_default=sa.text("''")))
+        op.add_column(
+            table, sa.Column("method", sa.String(length=8), nullable=False, server_default=sa.text("''"))
+        )
     op.create_index("resource_history_updated", "resource_history", ["type", "updated", "id"], unique=False)
