@@ -156,7 +156,7 @@ def deliveries(
     if resend:
         errors.print(f"{resend_dead(settings)} deliveries will be tried again.")
         return
-    _table(list_deliveries(settings, state))
+    show_table(list_deliveries(settings, state))
 
 
 @app.command()
@@ -171,7 +171,7 @@ def studies(
 
     settings = settings_of_a_store(data_dir)
     if release is None:
-        _table(list_studies(settings))
+        show_table(list_studies(settings))
     else:
         release_held_study(settings, release)
         errors.print("The study goes on as a new revision.")
@@ -189,7 +189,7 @@ def jobs(
     if retry:
         errors.print(f"{retry_failed(settings)} jobs will be tried again.")
         return
-    _table(list_jobs(settings))
+    show_table(list_jobs(settings))
 
 
 @app.command()
@@ -202,7 +202,7 @@ def quarantine(
 
     settings = settings_of_a_store(data_dir)
     if release is None:
-        _table(list_quarantined(settings))
+        show_table(list_quarantined(settings))
     else:
         release_quarantined(settings, release)
         errors.print("The image may be tried again; 'consilium jobs --retry' queues its study.")
@@ -224,7 +224,8 @@ def demo(
     raise typer.Exit(run_demo(image=image, patient=patient, as_json=as_json, keep=keep, breast=breast))
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def show_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows as a table, or that there are none."""
     from rich.table import Table  # noqa: PLC0415
 
     if not rows:

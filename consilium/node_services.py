@@ -18,18 +18,19 @@ Delivered = Callable[[str, str], None]  # (archive, state), for metrics
 def services_of(house: House, delivered: Delivered = lambda _archive, _state: None) -> "list[Service]":
     """Return the services that the settings ask for. Nothing is opened before a request comes."""
     from consilium.committing import answers_of  # noqa: PLC0415
+    from consilium.vouching import vouching_of  # noqa: PLC0415
     from consilium.witnessing import Witness  # noqa: PLC0415
-    from dicom_node.commitment import report_service  # noqa: PLC0415
+    from dicom_node.commitment_scp import commitment_service  # noqa: PLC0415
     from dicom_node.instance_availability import availability_service  # noqa: PLC0415
     from dicom_node.modality_performed_procedure_step import performed_step_service  # noqa: PLC0415
     from dicom_node.scp import presentation_contexts  # noqa: PLC0415
 
     witness = Witness(house.db, house.now)
     takes = {str(one.abstract_syntax) for one in presentation_contexts(house.settings.storage_classes)}
-    services = [
+    asks = any(one.commitment for one in house.settings.pacs)
+    take = answers_of(house, delivered).take if asks else None
+    return [
+        commitment_service(vouching_of(house).keep, take),
         availability_service(witness, takes, random_uid),
         performed_step_service(witness, takes, random_uid),
     ]
-    if any(one.commitment for one in house.settings.pacs):
-        services.append(report_service(answers_of(house, delivered).take))
-    return services

@@ -8,7 +8,7 @@ from clinical.errors import NotFound, PreconditionMissing
 from consilium.settings import Settings
 from consilium.wiring import House
 from dicom_node.status import in_words
-from record_store import deliveries, quarantine, readings
+from record_store import commitment_requests, deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, OPEN, release_study, study_row
@@ -133,6 +133,22 @@ def resend_dead(settings: Settings) -> int:
         for one in dead:
             deliveries.resend(conn, one.sop_instance_uid, one.destination, house.now())
     return len(dead)
+
+
+def list_commitment_requests(settings: Settings) -> list[Row]:
+    """Return the questions of senders whether we keep their objects, the longest unchanged first."""
+    with House(settings).db.read() as conn:
+        found = commitment_requests.requests(conn)
+    return [
+        {
+            "sender": one.calling_ae,
+            "objects": one.objects,
+            "state": one.state,
+            "attempts": one.attempts,
+            "problem": one.last_problem,
+        }
+        for one in found
+    ]
 
 
 def list_quarantined(settings: Settings) -> list[Row]:

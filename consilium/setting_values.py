@@ -170,6 +170,16 @@ class PacsDestination(BaseModel):
         return self
 
 
+class DicomNode(BaseModel):
+    """Where an AE can be reached, which asks us something and is answered on an association of our own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: AeTitle
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+
+
 class BodyPart(BaseModel):
     """What the site knows: images of this sender, with these words in their study description, show this part.
 

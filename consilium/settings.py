@@ -28,6 +28,7 @@ from consilium.setting_values import (
     BlobUrl,
     BodyPart,
     DatabaseUrl,
+    DicomNode,
     ModelKey,
     PacsDestination,
     ResultKind,
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     rules_file: Path | None = None
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
+    nodes: Annotated[tuple[DicomNode, ...], BeforeValidator(from_json)] = ()
     results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
     delivery_attempts: int = Field(default=18, ge=1, le=100)
     delivery_slots: int = Field(default=8, ge=1, le=256)
@@ -344,12 +346,8 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        known = {
-            *PacsDestination.model_fields,
-            *TlsPeer.model_fields,
-            *BodyPart.model_fields,
-            *AlertHygiene.model_fields,
-        }
+        parts = (PacsDestination, DicomNode, TlsPeer, BodyPart, AlertHygiene)
+        known = {name for part in parts for name in part.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]
         where = PREFIX + str(field).upper() + (f" at {'.'.join(shown)}" if shown else "")

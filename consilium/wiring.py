@@ -99,6 +99,17 @@ class House:
             for one in self.settings.pacs
         }
 
+    @cached_property
+    def nodes(self) -> "dict[str, Destination]":
+        """Where AEs can be reached, by their titles: CONSILIUM_NODES, and the archives that are DICOM nodes."""
+        from dicom_node.destinations import Destination  # noqa: PLC0415
+
+        archives = {one.ae_title: one for one in self.destinations.values() if one.ae_title}
+        return archives | {
+            one.ae_title: Destination(one.ae_title, one.host, one.port, one.ae_title)
+            for one in self.settings.nodes
+        }
+
     @property
     def delivery_retry(self) -> RetryPolicy:
         """How often and how patiently a result is sent."""

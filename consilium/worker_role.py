@@ -15,6 +15,7 @@ from consilium.holding import Holding
 from consilium.lanes import Lanes
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
+from consilium.vouching import vouching_of
 from consilium.wiring import House
 from consilium.worker import (
     CLOSER_POLL_S,
@@ -30,7 +31,7 @@ from dicom_node.commitment import ask
 from dicom_node.pixels import Decoder
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
-from record_store import readings, sent_cards
+from record_store import commitment_requests, readings, sent_cards
 from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
 from record_store.jobs import JobClient, JobEngine
@@ -41,6 +42,7 @@ DRAIN_S = 6
 INDEX_POLL_S = 0.5
 MEASURE_S = 5.0
 PURGE_S = 3600.0
+QUESTION_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +160,14 @@ def build_worker(house: House) -> Worker:
     )
     jobs = JobClient(house.db)
     stopping = threading.Event()
-    delivery, commitment = _deliveries(house, stopping), _commitments(house)
+    delivery, commitment, vouching = _deliveries(house, stopping), _commitments(house), _answers(house)
     loops = (
         *_loops(house, models, jobs),
         Loop("deliver", delivery.once, DELIVERY_POLL_S),
         Loop("commit", commitment.once, COMMITMENT_POLL_S),
+        Loop("vouch", vouching.once, COMMITMENT_POLL_S),
     )
-    lanes = (delivery, commitment)
+    lanes = (delivery, commitment, vouching)
     return Worker(engine, loops, lanes, stopping, decoder, jobs, models, settings.required_models)
 
 
@@ -185,6 +188,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
+        Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
 
 
@@ -220,6 +224,19 @@ def _commitments(house: House) -> Lanes:
     return Lanes(committing.due, committing.ask_about, slots=slots, rest=house.delivery_retry)
 
 
+def _answers(house: House) -> Lanes:
+    vouching = vouching_of(house)
+    return Lanes(
+        vouching.due, vouching.tell_sender, slots=house.settings.delivery_slots, rest=house.delivery_retry
+    )
+
+
 def purge_cards(house: House) -> int:
     """Remove cards, feedback and outcomes that are older than CONSILIUM_CARD_RETENTION_DAYS; return the rows."""
     return sent_cards.purge(house.db, house.now() - timedelta(days=house.settings.card_retention_days))
+
+
+def purge_questions(house: House) -> int:
+    """Remove senders' questions about storage that were settled QUESTION_DAYS ago; return the rows."""
+    with house.db.write() as conn:
+        return commitment_requests.purge(conn, house.now() - timedelta(days=QUESTION_DAYS))

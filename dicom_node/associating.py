@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import AE, Association, build_context, evt
+from pynetdicom import AE, Association, build_context, build_role, evt
 
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.peer_library import prepare_pynetdicom
@@ -23,11 +23,12 @@ def associated(
     wanted: Wanted,
     timeouts: SendTimeouts,
     handlers: Sequence[tuple[Any, ...]] = (),
+    as_scp: Sequence[UID] = (),
 ) -> Iterator[tuple[Association | None, str | None]]:
     """Yield an association and None, or None and why there is none; it is released at the end.
 
-    wanted: at most 128 pairs of SOP class and transfer syntaxes (PS3.8 9.3.2.2). Never raises for what a peer or
-    a network does.
+    wanted: at most 128 pairs of SOP class and transfer syntaxes (PS3.8 9.3.2.2). as_scp: classes of which we, who
+    call, are the SCP (PS3.7 D.3.3.4). Never raises for what a peer or a network does.
     """
     prepare_pynetdicom()
     ae = _entity(calling_ae, wanted, timeouts)
@@ -39,6 +40,7 @@ def associated(
         ae_title=destination.ae_title,
         max_pdu=0,
         tls_args=(secured, None) if secured else None,
+        ext_neg=[build_role(one, scp_role=True) for one in as_scp],
         evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
     )
     if not association.is_established:

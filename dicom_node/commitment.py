@@ -13,14 +13,13 @@ import structlog
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import Association, build_context, evt
+from pynetdicom import Association, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from clinical.errors import ClinicalError, IncorrectInput
 from dicom_node.associating import NO_CONTEXT, associated
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.incoming import DECODER_ERRORS
-from dicom_node.service import Service
 from dicom_node.uids import checked_uid
 
 _REQUEST = 1  # PS3.4 J.3.2.1: Action Type ID "Request Storage Commitment"
@@ -71,13 +70,6 @@ def read_answer(report: Dataset) -> CommitmentAnswer:
     return CommitmentAnswer(uid, frozenset(committed - failed.keys()), failed)
 
 
-def report_service(take: Take) -> Service:
-    """Return what a node offers to archives that answer on an association of their own: they are the SCP of it."""
-    context = build_context(StorageCommitmentPushModel, _PLAIN)
-    context.scu_role, context.scp_role = True, True
-    return Service((context,), {evt.EVT_N_EVENT_REPORT: lambda event: answer_to_report(event, take)})
-
-
 def answer_to_report(event: evt.Event, take: Take) -> tuple[int, None]:
     """Hand over what an N-EVENT-REPORT says and return the status of the response.
 
@@ -86,9 +78,9 @@ def answer_to_report(event: evt.Event, take: Take) -> tuple[int, None]:
     if event.event_type not in _EVENTS:
         return _NO_SUCH_EVENT, None
     try:
-        take(_peer(event), read_answer(event.event_information))
+        take(peer_of(event), read_answer(event.event_information))
     except (IncorrectInput, *DECODER_ERRORS):
-        log.warning("commitment report not understood", calling_ae=_peer(event))
+        log.warning("commitment report not understood", calling_ae=peer_of(event))
         return _INVALID_ARGUMENT, None
     except ClinicalError as error:
         log.warning("commitment report not kept", category=error.category, problem=error.message)
@@ -135,11 +127,12 @@ def ask(
 def _question(transaction_uid: str, objects: Sequence[tuple[str, str]]) -> Dataset:
     question = Dataset()
     question.TransactionUID = transaction_uid
-    question.ReferencedSOPSequence = Items([_reference(*one) for one in objects])
+    question.ReferencedSOPSequence = Items([reference(*one) for one in objects])
     return question
 
 
-def _reference(sop_class: str, sop_instance: str) -> Dataset:
+def reference(sop_class: str, sop_instance: str) -> Dataset:
+    """Return an item of a Referenced SOP Sequence."""
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
     return item
@@ -158,8 +151,8 @@ def _request(association: Association, question: Dataset) -> str | None:
     return None if status.Status == _SUCCESS else f"the archive refused the question (0x{int(status.Status):04X})"
 
 
-def _peer(event: evt.Event) -> str:
-    """Return who reports: the archive, whichever side opened the association."""
+def peer_of(event: evt.Event) -> str:
+    """Return the AE title of the other side, whichever of the two opened the association."""
     association = event.assoc
     if association.is_requestor:
         return str(association.acceptor.ae_title or "").strip()

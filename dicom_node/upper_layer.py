@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,20 +216,28 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
 
 
 class StorageAssociation(Association):  # type: ignore[misc]
-    """An acceptor that sleeps until a message or an indication arrives."""
+    """An acceptor that sleeps until a message or an indication arrives.
+
+    later: what handlers leave to be done here once the peer is silent. Called in this association's thread, with
+    True while it is established, with False when it is over.
+    """
 
     def __init__(self, ae: ApplicationEntity, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
         super().__init__(ae, "acceptor")
         # As Association.__init__ makes them, over our provider; the time-outs are set on the provider.
         self.dul = StreamingProvider(self, bounds, accepts, folder)
         self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout
+        self.later: deque[Callable[[bool], None]] = deque()
 
     def _run_reactor(self) -> None:
         while not self._kill:
-            with contextlib.suppress(queue.Empty):
+            silent = False
+            try:
                 context_id, message = self.dimse.msg_queue.get(timeout=_LOOK_S)
                 if message:
                     self._serve_request(message, context_id)
+            except queue.Empty:
+                silent = True
             if self.is_established and self.acse.is_release_requested():
                 self.acse.send_release(is_response=True)
                 self._end(evt.EVT_RELEASED, released=True)
@@ -241,6 +249,10 @@ class StorageAssociation(Association):  # type: ignore[misc]
             elif self.dul.idle_timer_expired():
                 self.abort()
                 self.kill()
+            elif silent and self.is_established and self.later:
+                self.later.popleft()(True)
+        while self.later:
+            self.later.popleft()(False)
 
     def _end(self, event: Any, *, released: bool) -> None:  # noqa: ANN401 - pynetdicom's event type
         self.is_released, self.is_aborted = released, not released

@@ -288,6 +288,21 @@ delivery = Table(
     Index("delivery_commitment", "commitment", "commitment_due_at"),
 )
 
+# Questions of senders whether we keep what we took (storage commitment), until they are answered.
+commitment_request = Table(
+    "commitment_request",
+    metadata,
+    Column("calling_ae", String(16), primary_key=True),
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("objects", Text, nullable=False),  # JSON list of [SOP class UID, SOP instance UID]
+    Column("state", String(16), nullable=False),  # pending, reported, dead
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("last_problem", Text),
+    Column("updated_at", String(32), nullable=False),
+    Index("commitment_request_due", "state", "next_attempt_at"),
+)
+
 # Workers that run jobs. A silent one's jobs are taken over.
 executor = Table(
     "executor",

@@ -98,6 +98,15 @@ def conformance(
         sys.stdout.write(as_markdown(node_of(settings, Path(folder))))
 
 
+@app.command()
+def commitments(data_dir: DataDir = None) -> None:
+    """Show which senders asked whether we keep their objects, and whether they could be told."""
+    from consilium.cli import settings_of_a_store, show_table  # noqa: PLC0415
+    from consilium.operator import list_commitment_requests  # noqa: PLC0415
+
+    show_table(list_commitment_requests(settings_of_a_store(data_dir)))
+
+
 def as_values(said: "Preflight", kinds: Sequence[str]) -> dict[str, Any]:
     """Return what an archive said as JSON values. kinds: those that are sent to it."""
     from dicom_node.preflight import CLASSES_OF_KIND  # noqa: PLC0415

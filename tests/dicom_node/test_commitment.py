@@ -14,7 +14,8 @@ from pynetdicom.sop_class import (
 )
 
 from clinical.errors import Busy, IncorrectInput
-from dicom_node.commitment import ask, read_answer, report_service
+from dicom_node.commitment import ask, read_answer
+from dicom_node.commitment_scp import commitment_service
 from dicom_node.destinations import Destination
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.testing import listening_ae
@@ -136,7 +137,7 @@ def tell(node):
 @slow
 def test_an_answer_on_the_archives_own_association_is_taken_from_who_calls(node, tell) -> None:
     heard = Heard()
-    node.start(services=[report_service(heard)])
+    node.start(services=[commitment_service(lambda request: lambda report: None, heard)])
     assert tell(1, report()) == 0x0000
     assert [(ae, one.transaction_uid, one.committed) for ae, one in heard.answers] == [
         ("ARCHIVE", "2.25.7", {"1.2.3.1"})
