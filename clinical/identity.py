@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from clinical.errors import IncorrectInput
 
+_UNDECODED = "\ufffd"
 UNMAPPED_ISSUER = "urn:consilium:unmapped-issuer:"
 LONGEST = 64  # PS3.5 6.2: the value representation LO
 
@@ -47,8 +48,8 @@ class IssuerTable:
     def from_dicom(self, issuer_of_patient_id: str | None, patient_id: str | None) -> PatientKey | None:
         """Return the key of an image's patient, or None when the image names no patient.
 
-        A name that is longer than DICOM allows or holds control characters is none: cut or cleaned it could
-        be somebody else's.
+        A name that is longer than DICOM allows, holds control characters or could not be decoded in its character
+        set is none: cut, cleaned or with replacement characters it could be somebody else's.
 
         An issuer that the table does not know keeps a name space of its own, which no FHIR
         identifier equals: the result is kept and matches nobody, rather than somebody else.
@@ -61,7 +62,7 @@ class IssuerTable:
 
 
 def _is_legal(text: str) -> bool:
-    return len(text) <= LONGEST and text.isprintable()
+    return len(text) <= LONGEST and text.isprintable() and _UNDECODED not in text
 
 
 def from_fhir(system: str | None, value: str | None) -> PatientKey | None:
