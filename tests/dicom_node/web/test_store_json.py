@@ -111,7 +111,9 @@ def test_metadata_that_is_none_is_refused_whole(held, metadata):
         {"00280010": {"vr": "US", "Value": [70000]}}, {"zzzz": {"vr": "UI", "Value": ["1.2"]}},
         {"00100010": {"vr": "PN", "Value": "no list"}}, {"00081140": {"vr": "SQ", "Value": [1]}},
         {"00020010": {"vr": "UI", "Value": ["1.2.840.10008.1.2.4.50"]}}, {"00100020": 5},
-        deep(MAX_DEPTH), {"00420011": {"vr": "OB", "InlineBinary": "%%%"}}, {"00420011": {"vr": "OB", "BulkDataURI": "file:///etc/passwd"}},
+        deep(MAX_DEPTH),
+        {"00420011": {"vr": "OB", "InlineBinary": "%%%"}},
+        {"00420011": {"vr": "OB", "BulkDataURI": "file:///etc/passwd"}},
     ],
 )  # fmt: skip
 def test_an_object_that_cannot_be_made_fails_alone_and_never_with_a_5xx(held, radiograph, change):
