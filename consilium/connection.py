@@ -14,6 +14,7 @@ from gunicorn.workers.gthread import TConn
 
 from consilium.dicomweb import MAX_BODY_BYTES, ROOT
 from consilium.framing import Framing
+from fhir_adapters.rest.bundle import MAX_BUNDLE_BYTES
 from fhir_adapters.strict_json import MAX_BYTES
 
 READ_BYTES = 8 << 10  # what the parser is given at a time; it copies what is left again and again
@@ -21,7 +22,13 @@ SEND_BYTES = 1 << 20
 RECEIVE_BYTES = 256 << 10
 PIECES = 4  # taken of one client before it is the next one's turn
 # What stores images sends more than a call of a hook does.
-LARGER = MappingProxyType({f"POST {ROOT}/studies".encode(): MAX_BODY_BYTES})
+LARGER = MappingProxyType(
+    {
+        f"POST {ROOT}/studies".encode(): MAX_BODY_BYTES,
+        b"POST /fhir ": MAX_BUNDLE_BYTES,
+        b"POST /fhir/ ": MAX_BUNDLE_BYTES,
+    }
+)
 STAY_MS = 2  # of silence, after which a thread leaves a client to the main loop
 
 

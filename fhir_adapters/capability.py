@@ -12,12 +12,13 @@ from fhir_adapters.strict_json import MAX_BYTES
 Json = dict[str, Any]
 
 SOFTWARE = "consilium-cds"
+_OF_THE_SYSTEM = ("transaction", "batch")
 
 
 def capability_statement(interactions: Sequence[str], *, base_url: str, now: datetime) -> Json:
     """Return what this server does.
 
-    interactions: R4 restful-interaction codes of the type level, as registered; operations begin with "$".
+    interactions: R4 restful-interaction codes, as registered; operations begin with "$".
     """
     return {
         "resourceType": "CapabilityStatement",
@@ -36,6 +37,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
                     " unless Prefer: handling=lenient. Next links hold no server state. A body may have"
                     f" {MAX_BYTES} bytes."
                 ),
+                "interaction": [{"code": code} for code in _OF_THE_SYSTEM if "transaction" in interactions],
                 "resource": [_resource(name, search, interactions) for name, search in TYPES.items()],
             }
         ],
@@ -54,7 +56,7 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
     ]
     return {
         "type": name,
-        "interaction": [{"code": code} for code in interactions if not code.startswith("$")],
+        "interaction": [{"code": code} for code in interactions if _of_a_type(code)],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,
         "updateCreate": True,
@@ -69,6 +71,10 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
             if code.startswith("$")
         ],
     }
+
+
+def _of_a_type(code: str) -> bool:
+    return not code.startswith("$") and code not in _OF_THE_SYSTEM
 
 
 def _version() -> str:

@@ -61,6 +61,17 @@ class IndexRows:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredResource:
+    """One version as it is served; body is exactly what was stored."""
+
+    type: str
+    id: str
+    version: int
+    updated: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NewResource:
     """One version to store.
 
@@ -82,16 +93,10 @@ class NewResource:
     method: str = ""
     deleted: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class StoredResource:
-    """One version as it is served; body is exactly what was stored."""
-
-    type: str
-    id: str
-    version: int
-    updated: str
-    body: bytes
+    @property
+    def stored(self) -> StoredResource:
+        """It as it will be served."""
+        return StoredResource(self.type, self.id, self.version, self.updated, self.body)
 
 
 STORED = (resource.c.type, resource.c.id, resource.c.version, resource.c.updated, resource.c.body)

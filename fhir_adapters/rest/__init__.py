@@ -13,7 +13,18 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from clinical.errors import ClinicalError
 from fhir_adapters import outcome
-from fhir_adapters.rest import capabilities, create, delete, history, read, search_type, update, validate, vread
+from fhir_adapters.rest import (
+    bundle,
+    capabilities,
+    create,
+    delete,
+    history,
+    read,
+    search_type,
+    update,
+    validate,
+    vread,
+)
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import require_json_answer
 
@@ -32,6 +43,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
     history.INTERACTION,
     history.OF_TYPE,
     validate.INTERACTION,
+    bundle.INTERACTION,
+    bundle.WITH_SLASH,
 )
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 

@@ -16,9 +16,12 @@ from record_store.resource_search import SearchQuery, search
 from record_store.resources import lock_key
 
 
-def meant(conn: Connection, resource_type: str, condition: str, base_url: str) -> Version | None:
-    """Return the one resource that the condition matches, None when there is none. Holds the condition's lock.
+def meant(
+    conn: Connection, resource_type: str, condition: str, base_url: str, *, hold: bool = True
+) -> Version | None:
+    """Return the one resource that the condition matches, None when there is none.
 
+    hold: take the condition's lock, for whoever writes depending on the answer.
     condition: search parameters, as in a query string. Raises SeveralMatches, PreconditionMissing when nothing in
     it selects, and what `parse` raises.
     """
@@ -26,7 +29,8 @@ def meant(conn: Connection, resource_type: str, condition: str, base_url: str) -
     wanted = parse(resource_type, pairs, base_url=base_url)
     if not wanted.criteria:
         raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
-    lock_key(conn, f"{resource_type}?{sorted(wanted.used)}")
+    if hold:
+        lock_key(conn, f"{resource_type}?{sorted(wanted.used)}")
     found = search(conn, SearchQuery(resource_type, wanted.criteria, limit=2))
     if len(found) > 1:
         raise SeveralMatches(f"the condition matches more than one {resource_type}")

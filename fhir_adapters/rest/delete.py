@@ -4,12 +4,13 @@ What was deleted is no longer found or read (410); its versions stay in its hist
 """
 
 from flask import Response, request
+from sqlalchemy import Connection
 
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
-from fhir_adapters.rest.versions import demand_match, remove
+from fhir_adapters.rest.versions import demand_match, removal
 from record_store.resource_history import Version, latest
-from record_store.resources import lock_key
+from record_store.resources import lock_key, put
 
 
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
@@ -18,9 +19,9 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before)
-        gone = None if before is None or before.deleted else remove(fhir, conn, before)
-    return _deleted(gone.version if gone else None)
+        demand_match(before, request.headers.get("If-Match"))
+        gone = _remove(fhir, conn, before)
+    return _deleted(gone)
 
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
@@ -31,8 +32,17 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         if found is not None:
             lock_key(conn, f"{resource_type}/{found.stored.id}")
             found = latest(conn, resource_type, found.stored.id)
-        gone = None if found is None or found.deleted else remove(fhir, conn, found)
-    return _deleted(gone.version if gone else None)
+        gone = _remove(fhir, conn, found)
+    return _deleted(gone)
+
+
+def _remove(fhir: Fhir, conn: Connection, found: Version | None) -> int | None:
+    """Return the version that says so; None when there was nothing to delete."""
+    if found is None or found.deleted:
+        return None
+    new = removal(fhir, found)
+    put(conn, new)
+    return new.version
 
 
 def _deleted(version: int | None) -> Response:

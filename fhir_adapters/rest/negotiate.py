@@ -42,11 +42,11 @@ def require_json_body(request: Request) -> None:
         raise UnsupportedMediaType(READS_JSON)
 
 
-def read_json_body(request: Request) -> bytes:
-    """Return the body of a write. Raises UnsupportedMediaType, and RequestEntityTooLarge beyond MAX_BYTES."""
+def read_json_body(request: Request, limit: int = MAX_BYTES) -> bytes:
+    """Return the body of a write. Raises UnsupportedMediaType, and RequestEntityTooLarge beyond `limit` bytes."""
     require_json_body(request)
-    request.max_content_length = MAX_BYTES
-    if (request.content_length or 0) > MAX_BYTES:
+    request.max_content_length = limit
+    if (request.content_length or 0) > limit:
         raise RequestEntityTooLarge
     return request.get_data(cache=False)
 

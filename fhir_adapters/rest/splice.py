@@ -20,20 +20,20 @@ def with_identity(data: bytes, *, resource_id: str, version: int, updated: str) 
         at its start).
     """
     text = data.decode("utf-8")
-    members = _members(text, 0)
+    found = members(text, 0)
     own = {"versionId": _quoted(str(version)), "lastUpdated": _quoted(updated)}
     added = {}
     cuts: list[Cut] = []
-    if "id" in members:
-        cuts.append((*members["id"], _quoted(resource_id)))
+    if "id" in found:
+        cuts.append((*found["id"], _quoted(resource_id)))
     else:
         added["id"] = _quoted(resource_id)
-    if "meta" in members:
-        cuts.extend(_into_object(text, members["meta"][0], own))
+    if "meta" in found:
+        cuts.extend(_into_object(text, found["meta"][0], own))
     else:
         added["meta"] = "{" + _joined(own) + "}"
     if added:
-        after = members["resourceType"][1]
+        after = found["resourceType"][1]
         cuts.append((after, after, "," + _joined(added)))
     for start, end, new in sorted(cuts, reverse=True):
         text = text[:start] + new + text[end:]
@@ -41,16 +41,16 @@ def with_identity(data: bytes, *, resource_id: str, version: int, updated: str) 
 
 
 def _into_object(text: str, start: int, values: dict[str, str]) -> list[Cut]:
-    members = _members(text, start)
-    cuts: list[Cut] = [(*members[name], value) for name, value in values.items() if name in members]
-    rest = {name: value for name, value in values.items() if name not in members}
+    found = members(text, start)
+    cuts: list[Cut] = [(*found[name], value) for name, value in values.items() if name in found]
+    rest = {name: value for name, value in values.items() if name not in found}
     if rest:
         opened = text.index("{", start) + 1
-        cuts.append((opened, opened, _joined(rest) + ("," if members else "")))
+        cuts.append((opened, opened, _joined(rest) + ("," if found else "")))
     return cuts
 
 
-def _members(text: str, start: int) -> dict[str, tuple[int, int]]:
+def members(text: str, start: int) -> dict[str, tuple[int, int]]:
     """Return where the value of each member of the object at `start` stands, as (start, end)."""
     found = {}
     at = _skip(text, text.index("{", start) + 1)
@@ -59,6 +59,19 @@ def _members(text: str, start: int) -> dict[str, tuple[int, int]]:
         at = _skip(text, _skip(text, at) + 1)  # past the colon
         _, end = _DECODE.raw_decode(text, at)
         found[name] = (at, end)
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def items(text: str, start: int) -> list[tuple[int, int]]:
+    """Return where each item of the list at `start` stands, as (start, end)."""
+    found = []
+    at = _skip(text, text.index("[", start) + 1)
+    while text[at] != "]":
+        _, end = _DECODE.raw_decode(text, at)
+        found.append((at, end))
         at = _skip(text, end)
         if text[at] == ",":
             at = _skip(text, at + 1)

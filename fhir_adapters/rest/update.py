@@ -30,7 +30,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before)
+        demand_match(before, request.headers.get("If-Match"))
         stored = store(fhir, conn, sent, data, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 
@@ -49,7 +49,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         resource_id = found.stored.id if found else own_id or fhir.new_id()
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before)
+        demand_match(before, request.headers.get("If-Match"))
         stored = store(fhir, conn, sent, data, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 

@@ -32,42 +32,43 @@ def store(
     before: Version | None,
     method: str,
 ) -> StoredResource:
-    """Write the version after `before` (None: the first) and return it as it will be served.
+    """Write `next_version` and return it as it will be served."""
+    new = next_version(fhir, sent, data, resource_id=resource_id, before=before, method=method)
+    put(conn, new)
+    return new.stored
+
+
+def next_version(
+    fhir: Fhir, sent: Json, data: bytes, *, resource_id: str, before: Version | None, method: str
+) -> NewResource:
+    """Return the version after `before` (None: the first).
 
     sent: what `data` says, already found valid. The bytes are kept, but for id and meta.
     """
-    resource_type = str(sent["resourceType"])
     number, updated = _number(before), to_text(fhir.now())
-    body = with_identity(data, resource_id=resource_id, version=number, updated=updated)
     indexed = index_of(sent, fhir.base_url)
-    new = NewResource(
-        type=resource_type,
+    return NewResource(
+        type=str(sent["resourceType"]),
         id=resource_id,
         version=number,
         updated=updated,
-        body=body,
+        body=with_identity(data, resource_id=resource_id, version=number, updated=updated),
         index=indexed.rows,
         patient=indexed.patient,
         code=indexed.code,
         date_lo=indexed.date_lo,
         method=method,
     )
-    put(conn, new)
-    return StoredResource(resource_type, resource_id, number, updated, body)
 
 
-def remove(fhir: Fhir, conn: Connection, before: Version) -> StoredResource:
-    """Write a version that says that the resource is gone; the earlier ones stay in its history."""
+def removal(fhir: Fhir, before: Version) -> NewResource:
+    """Return the version that says that the resource is gone; the earlier ones stay in its history."""
     was, updated = before.stored, to_text(fhir.now())
-    gone = StoredResource(was.type, was.id, _number(before), updated, b"")
-    new = NewResource(gone.type, gone.id, gone.version, updated, b"", IndexRows(), method="DELETE", deleted=True)
-    put(conn, new)
-    return gone
+    return NewResource(was.type, was.id, _number(before), updated, b"", IndexRows(), method="DELETE", deleted=True)
 
 
-def demand_match(before: Version | None) -> None:
-    """Raise VersionConflict unless If-Match, where it is given, names the current version (R4 3.1.0.5)."""
-    wanted = request.headers.get("If-Match")
+def demand_match(before: Version | None, wanted: str | None) -> None:
+    """Raise VersionConflict unless `wanted` (If-Match), where given, names the current version (R4 3.1.0.5)."""
     if wanted is None:
         return
     found = _ETAG.fullmatch(wanted.strip())
@@ -77,11 +78,15 @@ def demand_match(before: Version | None) -> None:
         raise VersionConflict("the resource is no longer the version that If-Match names")
 
 
+def location(fhir: Fhir, stored: StoredResource) -> str:
+    """Return the URL of a version."""
+    return f"{fhir.base_url.rstrip('/')}/{stored.type}/{stored.id}/_history/{stored.version}"
+
+
 def written(fhir: Fhir, stored: StoredResource, status: int) -> Response:
-    """Return the answer to a write with the content that the client prefers (R4 3.1.0.1.7)."""
+    """Return the answer to a write, with the content that the client prefers (R4 3.1.0.1.7)."""
     response = served(stored, status)
-    location = f"{fhir.base_url.rstrip('/')}/{stored.type}/{stored.id}/_history/{stored.version}"
-    response.headers["Location"] = location
+    response.headers["Location"] = location(fhir, stored)
     wanted = preferences(request).get("return")
     if wanted == "minimal":
         response.data = b""

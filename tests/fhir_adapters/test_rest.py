@@ -488,7 +488,8 @@ def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
     assert said["fhirVersion"] == "4.0.1"
     rest = said["rest"][0]["resource"]
     assert {each["type"] for each in rest} == set(TYPES)
-    codes = {each.code for each in INTERACTIONS}
+    codes = {each.code for each in INTERACTIONS} - {"transaction"}
+    assert [each["code"] for each in said["rest"][0]["interaction"]] == ["transaction", "batch"]
     for each in rest:
         named = {interaction["code"] for interaction in each["interaction"]}
         assert named | {f"${operation['name']}" for operation in each["operation"]} == codes

@@ -1,0 +1,174 @@
+"""transaction: all entries or none, in one database transaction (R4 3.1.0.11.2).
+
+Which resource each write means is settled first, under the locks of conditions and resources (in one order, so
+that two transactions never wait for each other); then links between entries are resolved; then everything is
+written at once. Reads come last, when all is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import orjson
+from flask import Response, request
+from sqlalchemy import Connection
+
+from clinical.errors import Fault, IncorrectInput, PreconditionMissing
+from fhir_adapters.rest.batch import alone, bundle_response, entry_answer
+from fhir_adapters.rest.condition import meant
+from fhir_adapters.rest.entries import Entry
+from fhir_adapters.rest.fhir import Fhir
+from fhir_adapters.rest.links import linked
+from fhir_adapters.rest.negotiate import preferences
+from fhir_adapters.rest.versions import demand_match, location, next_version, removal
+from fhir_adapters.strict_json import load_object
+from record_store.resource_history import Version, latest_all
+from record_store.resources import NewResource, lock_key, put_all
+
+_READS = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A write that knows its resource.
+
+    before: the version that it follows. found: nothing is to be written: the condition of a create found one, or
+    there is nothing to delete.
+    """
+
+    entry: Entry
+    id: str
+    before: Version | None
+    found: bool = False
+
+
+def answer_transaction(fhir: Fhir, entries: Sequence[Entry]) -> Response:
+    """Return a transaction-response with the answers in the order of the entries."""
+    for entry in entries:
+        if entry.method == "PATCH":
+            raise IncorrectInput("a transaction takes no PATCH here", expression=[entry.place + ".request.method"])
+    answers: dict[int, bytes] = {}
+    with fhir.db.write() as conn:
+        planned = _plan(fhir, conn, [entry for entry in entries if entry.method not in _READS])
+        news = _news(fhir, conn, planned)
+        put_all(conn, list(news.values()))
+    whole = preferences(request).get("return") == "representation"
+    for plan in planned:
+        answers[plan.entry.number] = _answer(fhir, plan, news.get(plan.entry.number), whole=whole)
+    for entry in entries:
+        if entry.method in _READS:
+            answers[entry.number] = entry_answer(alone(entry))
+    return bundle_response("transaction-response", [answers[entry.number] for entry in entries])
+
+
+def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry]) -> list[Planned]:
+    conditions = {entry.number: condition for entry in writes if (condition := _condition(entry)) is not None}
+    matches: dict[int, Version | None] = {}
+    # One order for all transactions: two that hold some of the same conditions never wait for each other.
+    for entry in sorted(
+        (entry for entry in writes if entry.number in conditions),
+        key=lambda one: (one.type, conditions[one.number]),
+    ):
+        with _told_of(entry):
+            matches[entry.number] = meant(conn, entry.type, conditions[entry.number], fhir.base_url)
+    ids = {entry.number: _id(fhir, entry, matches.get(entry.number)) for entry in writes}
+    keys = sorted({(entry.type, ids[entry.number]) for entry in writes if ids[entry.number]})
+    for kind, resource_id in keys:
+        lock_key(conn, f"{kind}/{resource_id}")
+    now = latest_all(conn, keys)
+    planned, seen = [], set()
+    for entry in writes:
+        resource_id, before = ids[entry.number], now.get((entry.type, ids[entry.number]))
+        found = entry.method == "POST" and matches.get(entry.number) is not None
+        found = found or (entry.method == "DELETE" and (before is None or before.deleted))
+        with _told_of(entry):
+            if not found and (entry.type, resource_id) in seen:
+                raise IncorrectInput("a transaction may write a resource once", expression=["resource"])
+            demand_match(before, entry.if_match)
+        if not found:
+            seen.add((entry.type, resource_id))
+        planned.append(Planned(entry, resource_id, before, found))
+    return planned
+
+
+def _condition(entry: Entry) -> str | None:
+    if entry.method == "POST":
+        return entry.if_none_exist
+    return entry.query if not entry.id else None
+
+
+def _id(fhir: Fhir, entry: Entry, match: Version | None) -> str:
+    own = str(entry.resource.get("id", "")) if entry.method == "PUT" else ""
+    if match is not None:
+        if own and own != match.stored.id:
+            raise IncorrectInput("the match has another id", expression=[entry.place + ".resource.id"])
+        return match.stored.id
+    if entry.method == "PUT" and entry.id and own != entry.id:
+        raise IncorrectInput(
+            "the resource's id must be that of the url", expression=[entry.place + ".resource.id"]
+        )
+    if entry.method == "DELETE":
+        return entry.id
+    return entry.id if entry.method == "PUT" and entry.id else own or fhir.new_id()
+
+
+def _news(fhir: Fhir, conn: Connection, planned: Sequence[Planned]) -> dict[int, NewResource]:
+    """Return what is to be written, by the number of its entry."""
+    became = {
+        plan.entry.full_url: f"{plan.entry.type}/{plan.id}" for plan in planned if plan.entry.full_url and plan.id
+    }
+
+    def found(kind: str, condition: str) -> str:
+        match = meant(conn, kind, condition, fhir.base_url, hold=False)
+        if match is None:
+            raise PreconditionMissing("a conditional reference matches nothing", expression=["resource"])
+        return f"{kind}/{match.stored.id}"
+
+    news: dict[int, NewResource] = {}
+    for plan in planned:
+        entry = plan.entry
+        if plan.found:
+            continue
+        with _told_of(entry):
+            if entry.method == "DELETE" and plan.before is not None:
+                news[entry.number] = removal(fhir, plan.before)
+                continue
+            data = linked(entry.data, became, found)
+            sent = entry.resource if data == entry.data else load_object(data)
+            if sent.get("resourceType") != entry.type:
+                raise IncorrectInput("the resource is not of the url's type", expression=["resource.resourceType"])
+            news[entry.number] = next_version(
+                fhir, sent, data, resource_id=plan.id, before=plan.before, method=entry.method
+            )
+    return news
+
+
+def _answer(fhir: Fhir, plan: Planned, new: NewResource | None, *, whole: bool) -> bytes:
+    """Return the response entry of a write. whole: with the resource as it is stored."""
+    if plan.entry.method == "DELETE":
+        return b'{"response":{"status":"204"}}'
+    created = plan.before is None or plan.before.deleted
+    if new is not None:
+        stored = new.stored
+    elif plan.before is not None:  # the condition of a create found it
+        stored, created = plan.before.stored, False
+    else:
+        raise Fault("a write of a transaction has no resource")
+    said = {
+        "status": "201" if created else "200",
+        "location": location(fhir, stored),
+        "etag": f'W/"{stored.version}"',
+        "lastModified": stored.updated,
+    }
+    resource = b'"resource":' + stored.body + b"," if whole else b""
+    return b"{" + resource + b'"response":' + orjson.dumps(said) + b"}"
+
+
+@contextmanager
+def _told_of(entry: Entry) -> Iterator[None]:
+    """Let an error say which entry it is about."""
+    try:
+        yield
+    except (IncorrectInput, PreconditionMissing) as error:
+        error.expression = tuple(f"{entry.place}.{one}" for one in error.expression) or (entry.place,)
+        raise
