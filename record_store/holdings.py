@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from record_store.tables import instance, result_object, study
 
+_MADE_IN = "1.2.840.10008.1.2.1"  # results are written in explicit VR little endian
 PAGE = 100  # studies looked at with one query
 
 
@@ -55,6 +56,27 @@ def object_by_uid(conn: Connection, sop_instance_uid: str) -> HeldObject | None:
         row = conn.execute(select(*_MADE).where(result_object.c.sop_instance_uid == sop_instance_uid)).first()
         return None if row is None else _made_object(tuple(row))
     return HeldObject(*row)
+
+
+def stored_objects(conn: Connection, uids: Sequence[str]) -> list[tuple[str, str, str, str, str]]:
+    """Return (SOP instance UID, SOP class, study, transfer syntax, sha256) of objects in the order of their UIDs."""
+    found: dict[str, tuple[str, str, str, str, str]] = {}
+    ours, theirs = result_object.c, instance.c
+    for start in range(0, len(uids), PAGE):
+        some = uids[start : start + PAGE]
+        made = select(ours.sop_instance_uid, ours.sop_class_uid, ours.study_uid, ours.sha256)
+        for uid, sop_class, study_uid, sha256 in conn.execute(made.where(ours.sop_instance_uid.in_(some))):
+            found[uid] = (uid, sop_class, study_uid, _MADE_IN, sha256)
+        received = select(
+            theirs.sop_instance_uid,
+            theirs.sop_class_uid,
+            theirs.study_uid,
+            theirs.transfer_syntax_uid,
+            theirs.sha256,
+        )
+        for row in conn.execute(received.where(theirs.sop_instance_uid.in_(some))):
+            found[row[0]] = (row[0], row[1], row[2], row[3], row[4])
+    return [found[uid] for uid in uids if uid in found]
 
 
 def newest_studies(conn: Connection, uids: Sequence[str] = (), patient_id: str = "") -> Iterator[HeldStudy]:
