@@ -33,4 +33,23 @@ def services_of(house: House, delivered: Delivered = lambda _archive, _state: No
         commitment_service(vouching_of(house).keep, take),
         availability_service(witness, takes, random_uid),
         performed_step_service(witness, takes, random_uid),
+        *_queries(house),
     ]
+
+
+def _queries(house: House) -> "list[Service]":
+    if not house.settings.query_aes:
+        return []
+    from dicom_node.query.node import Archive  # noqa: PLC0415
+    from dicom_node.query.service import query_retrieve_services  # noqa: PLC0415
+
+    return query_retrieve_services(
+        Archive(
+            house.db,
+            house.blobs,
+            house.header_index,
+            house.query_access,
+            house.settings.ae_title,
+            house.trail.note,
+        )
+    )

@@ -180,6 +180,16 @@ class DicomNode(BaseModel):
     port: int = Field(ge=1, le=65535)
 
 
+class QueryCaller(BaseModel):
+    """What one AE may ask of us. sees: "own" is studies that it has sent itself. to: names of CONSILIUM_PACS."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    may: tuple[Literal["find", "move", "get"], ...] = ("find",)
+    sees: Literal["everything", "own"] = "own"
+    to: tuple[str, ...] = ()
+
+
 class BodyPart(BaseModel):
     """What the site knows: images of this sender, with these words in their study description, show this part.
 

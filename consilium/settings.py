@@ -31,6 +31,7 @@ from consilium.setting_values import (
     DicomNode,
     ModelKey,
     PacsDestination,
+    QueryCaller,
     ResultKind,
     TlsPeer,
     allowed_callers,
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     dicom_tls_crl_file: Path | None = None
     dicom_tls_profile: Literal["bcp195", "bcp195-modified"] = "bcp195"
     dicom_tls_client_certificate: Literal["required", "none"] = "required"
+    query_aes: Annotated[dict[AeTitle, QueryCaller], BeforeValidator(from_json)] = {}
     storage_classes: Literal["images", "all"] = "images"
     max_associations: int = Field(default=100, ge=1, le=1000)
     low_water_mb: int = Field(default=512, ge=0)
@@ -160,6 +162,16 @@ class Settings(BaseSettings):
                 read(self.cds_issuers_file, production=self.profile == "production")
             except IssuersWrong as exc:
                 raise ValueError("\n".join(f"{PREFIX}CDS_ISSUERS_FILE: {line}" for line in exc.lines)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _queries_lead_somewhere(self) -> Self:
+        nodes = {one.name for one in self.pacs if one.ae_title is not None}
+        if any(set(caller.to) - nodes for caller in self.query_aes.values()):
+            raise ValueError(f'{PREFIX}QUERY_AES: expected in "to" names of DICOM nodes of {PREFIX}PACS')
+        unknown = set(self.query_aes) - set(self.calling_aes)
+        if self.calling_aes and unknown:
+            raise ValueError(f"{PREFIX}QUERY_AES: expected AE titles that {PREFIX}CALLING_AES lets in")
         return self
 
     @model_validator(mode="after")
@@ -346,7 +358,7 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        parts = (PacsDestination, DicomNode, TlsPeer, BodyPart, AlertHygiene)
+        parts = (PacsDestination, QueryCaller, DicomNode, TlsPeer, BodyPart, AlertHygiene)
         known = {name for part in parts for name in part.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]

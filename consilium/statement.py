@@ -28,6 +28,7 @@ _SECURITY = (
 # Settings that switch on every service: the page in docs/ is of these.
 EVERY_SERVICE: Mapping[str, object] = {
     "pacs": [{"name": "pacs", "host": "pacs.example", "port": 104, "ae_title": "PACS", "commitment": True}],
+    "query_aes": {"TEST": {"may": ["find", "move", "get"], "sees": "everything", "to": ["pacs"]}},
 }
 
 

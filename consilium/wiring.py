@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from consilium.selection import Selecting
     from dicom_node.destinations import Destination
     from dicom_node.pixels import DecodeLimits, Decoder
+    from dicom_node.query.access import Access
     from dicom_node.query.indexing import HeaderIndex
     from model_runtime.engine import Placement
     from model_runtime.library import Library
@@ -68,6 +69,17 @@ class House:
         from dicom_node.query.indexing import HeaderIndex  # noqa: PLC0415
 
         return HeaderIndex(self.db, self.blobs, self.now)
+
+    @property
+    def query_access(self) -> "Access":
+        """Who may query and retrieve what we hold."""
+        from dicom_node.query.access import Access, Caller, May  # noqa: PLC0415
+
+        callers = {
+            title: Caller(frozenset(map(May, one.may)), one.sees, frozenset(one.to))
+            for title, one in self.settings.query_aes.items()
+        }
+        return Access(callers, self.destinations)
 
     @cached_property
     def issuers(self) -> IssuerTable:

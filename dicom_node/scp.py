@@ -47,7 +47,7 @@ from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
-from dicom_node.service import Service, bound, offered
+from dicom_node.service import Service, bound, offered, preparing
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
 from dicom_node.tls import TlsContexts
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
@@ -220,6 +220,7 @@ class StorageScp:
             evt_handlers=[
                 *bound(self._services),
                 (evt.EVT_REQUESTED, self._on_requested),
+                *preparing(self._services),
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_ACCEPTED, self._on_association, ["accepted"]),
                 (evt.EVT_REJECTED, self._on_association, ["rejected"]),

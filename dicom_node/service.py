@@ -22,12 +22,14 @@ class Service:
     """One service. contexts: what is offered to callers. handlers: by pynetdicom's intervention events.
 
     name, statuses: for the conformance statement; a status is one that callers get, with when.
+    requested: told of an association that is asked for, before it is negotiated and after it was let in.
     """
 
     contexts: tuple[PresentationContext, ...]
     handlers: Mapping[evt.InterventionEvent, Handler]
     name: str = ""
     statuses: Mapping[int, str] = field(default_factory=dict)
+    requested: Callable[[evt.Event], None] | None = None
 
 
 def offered(services: Iterable[Service]) -> list[PresentationContext]:
@@ -36,6 +38,21 @@ def offered(services: Iterable[Service]) -> list[PresentationContext]:
     if len({context.abstract_syntax for context in contexts}) < len(contexts):
         raise IncorrectInput("two services of the node offer the same SOP class")
     return contexts
+
+
+def preparing(services: Iterable[Service]) -> list[tuple[evt.NotificationEvent, Callable[[evt.Event], None]]]:
+    """Return the services' handlers of an association that is asked for; to be bound behind who may refuse it."""
+    return [(evt.EVT_REQUESTED, _if_let_in(one.requested)) for one in services if one.requested is not None]
+
+
+def _if_let_in(requested: Callable[[evt.Event], None]) -> Callable[[evt.Event], None]:
+    def handle(event: evt.Event) -> None:
+        if (
+            event.assoc.acceptor.writeable
+        ):  # else it has been refused, and pynetdicom calls the others all the same
+            requested(event)
+
+    return handle
 
 
 def bound(services: Iterable[Service]) -> list[tuple[evt.InterventionEvent, Handler]]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from pynetdicom import Association, evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
 from pynetdicom.service_class import StorageServiceClass
@@ -45,6 +45,7 @@ from dicom_node.tls import TlsContexts, handshake, why_failed
 _A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"  # PS3.8 9.2
 _CLOSED, _ARTIM_EXPIRED, _INVALID_PDU = "Evt17", "Evt18", "Evt19"
+_CANCELS = 10
 _LOOK_S = 0.25  # how often timers are looked at when nothing happens
 
 
@@ -195,6 +196,10 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         context = association._accepted_cx.get(context_id)  # noqa: SLF001 - no public way in by id
         if isinstance(request, C_STORE) and request.is_valid_request and context and association.is_established:
             StorageServiceClass(association).SCP(request, context)
+        elif isinstance(request, C_CANCEL):
+            # Of a request that the association's own thread is answering: put where that looks (PS3.7 9.3.2.3).
+            if len(association.dimse.cancel_req) < _CANCELS:
+                association.dimse.cancel_req[request.MessageIDBeingRespondedTo] = request
         else:
             association.dimse.msg_queue.put((context_id, request))
 

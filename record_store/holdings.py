@@ -59,7 +59,7 @@ def object_by_uid(conn: Connection, sop_instance_uid: str) -> HeldObject | None:
 
 
 def stored_objects(conn: Connection, uids: Sequence[str]) -> list[tuple[str, str, str, str, str]]:
-    """Return (SOP instance UID, SOP class, study, transfer syntax, sha256) of objects in the order of their UIDs."""
+    """Return (SOP instance UID, class, study, transfer syntax, sha256) of objects in the order of their UIDs."""
     found: dict[str, tuple[str, str, str, str, str]] = {}
     ours, theirs = result_object.c, instance.c
     for start in range(0, len(uids), PAGE):

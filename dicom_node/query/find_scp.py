@@ -9,9 +9,10 @@ from pynetdicom import evt
 
 from clinical.errors import Busy, ClinicalError, IncorrectInput
 from dicom_node.incoming import DECODER_ERRORS
-from dicom_node.query.attributes import Level
+from dicom_node.query.access import May
+from dicom_node.query.attributes import BY_TAG
 from dicom_node.query.identifier import Asked, read_identifier, response_identifier
-from dicom_node.query.node import Archive, May, caller_of, top_level
+from dicom_node.query.node import Archive, caller_of, top_level
 from dicom_node.query.search import Question, search
 from record_store.exchanges import Kind, Outcome
 
@@ -85,8 +86,6 @@ def failure(status: int, comment: str) -> Dataset:
 
 def named_keys(asked: Asked) -> str:
     """Return the keywords of the keys that have a value, and never the values."""
-    from dicom_node.query.attributes import BY_TAG  # noqa: PLC0415
-
     return ", ".join(BY_TAG[tag].keyword for tag, text in asked.keys.items() if text) or "none"
 
 
@@ -96,6 +95,3 @@ def _asked(event: Any) -> Asked:  # noqa: ANN401 - pynetdicom's event
     except DECODER_ERRORS:
         raise IncorrectInput("the identifier cannot be read") from None
     return read_identifier(identifier, top_level(str(event.request.AffectedSOPClassUID)))
-
-
-__all__ = ["STATUSES", "Level", "answer_find"]

@@ -1,4 +1,4 @@
-"""The Identifier of query/retrieve requests and responses (PS3.4 C.4): read into a question, written from a row."""
+"""The Identifier of requests and responses (PS3.4 C.4.1.1.3): read into a question, written from a row."""
 
 import warnings
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def read_identifier(identifier: Dataset, top: Level, *, retrieval: bool = False)
     """Read a request. top: highest level of the model, PATIENT or STUDY. retrieval: of C-MOVE and C-GET.
 
     Hierarchical (PS3.4 C.4.1.2.1, C.4.2.1.4): the unique keys of all levels above have to be there with one value
-    each; in a retrieval that of its own level as well, which may be a list but at PATIENT level. Raises IncorrectInput.
+    each; in a retrieval that of its own level as well, a list of them below PATIENT level. Raises IncorrectInput.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
@@ -81,7 +81,9 @@ def _text(element: DataElement) -> str | None:
     value = element.value
     if value is None:
         return ""
-    return "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
+    return (
+        "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
+    )
 
 
 def response_identifier(asked: Asked, found: Found, ae_title: str) -> Dataset:

@@ -24,12 +24,15 @@ def query_retrieve_services(archive: Archive) -> list[Service]:
     retrieve = tuple(build_context(uid, _PLAIN) for uid, (may, _) in MODELS.items() if may is not May.FIND)
     serving = RetrieveScp(archive)
     return [
-        Service(find, {evt.EVT_C_FIND: lambda event: find_scp.answer_find(event, archive)}),
-        Service(retrieve, {}, requested=partial(_prepare, archive=archive, serving=serving)),
+        Service(
+            find,
+            {evt.EVT_C_FIND: lambda event: find_scp.answer_find(event, archive)},
+            name="Query (C-FIND)",
+            statuses=find_scp.STATUSES,
+            requested=partial(_prepare, archive=archive, serving=serving),
+        ),
+        Service(retrieve, {}, name="Retrieve (C-MOVE, C-GET)", statuses=retrieve_scp.STATUSES),
     ]
-
-
-STATUSES = {"C-FIND": find_scp.STATUSES, "C-MOVE, C-GET": retrieve_scp.STATUSES}
 
 
 def _prepare(event: evt.Event, archive: Archive, serving: RetrieveScp) -> None:
@@ -49,7 +52,7 @@ def _prepare(event: evt.Event, archive: Archive, serving: RetrieveScp) -> None:
 
 
 def _take_the_other_role(association: Association, supported: dict[str, Any]) -> None:
-    """Let the caller of a C-GET be the SCP of storage (PS3.4 C.4.3, PS3.7 D.3.3.4), of classes we do not take too."""
+    """Let the caller of a C-GET be the SCP of storage (PS3.7 D.3.3.4), of classes that we do not take as well."""
     roles = association.requestor.role_selection
     for one in association.requestor.primitive.presentation_context_definition_list:
         uid = str(one.abstract_syntax)
