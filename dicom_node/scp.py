@@ -49,6 +49,7 @@ from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.service import Service, bound, offered, preparing
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
+from dicom_node.syntaxes import ENCAPSULATED_NATIVE
 from dicom_node.tls import TlsContexts
 from dicom_node.upper_layer import BoundedEntity, StorageServer, serve_in_background
 from record_store.blobs import Blobs
@@ -74,6 +75,8 @@ IMAGE_CLASSES = (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
+# pynetdicom has no name for the second.
+_SYNTAXES = [*ALL_TRANSFER_SYNTAXES, ENCAPSULATED_NATIVE]
 _UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
 _STATUS_OF = {Taken.NEW: SUCCESS, Taken.SAME: SUCCESS, Taken.DIFFERENT: DUPLICATE_SOP_INSTANCE}
 
@@ -139,7 +142,7 @@ def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[Pre
     """
     known = [context.abstract_syntax for context in AllStoragePresentationContexts]
     classes = IMAGE_CLASSES if storage_classes == "images" else known
-    return [build_context(Verification), *(build_context(one, ALL_TRANSFER_SYNTAXES) for one in classes)]
+    return [build_context(Verification), *(build_context(one, _SYNTAXES) for one in classes)]
 
 
 class StorageScp:
