@@ -160,21 +160,11 @@ def deliveries(
 
 
 @app.command()
-def studies(
-    data_dir: DataDir = None,
-    release: Annotated[
-        str | None, typer.Option(help="Let the held study of this digest go on, after a person has looked at it.")
-    ] = None,
-) -> None:
-    """Show the studies received, their state, and why one is held; or release a held one."""
-    from consilium.operator import list_studies, release_held_study  # noqa: PLC0415
+def studies(data_dir: DataDir = None) -> None:
+    """Show the studies received, their state, and why one is held ('consilium study release' lets it go on)."""
+    from consilium.operator import list_studies  # noqa: PLC0415
 
-    settings = settings_of_a_store(data_dir)
-    if release is None:
-        show_table(list_studies(settings))
-    else:
-        release_held_study(settings, release)
-        errors.print("The study goes on as a new revision.")
+    show_table(list_studies(settings_of_a_store(data_dir)))
 
 
 @app.command()

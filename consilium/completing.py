@@ -1,24 +1,28 @@
-"""Which open studies are complete now: reads what arrived, asks `rules.completion`."""
+"""Which open studies are complete now: reads what is known of them, asks `rules.completion`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, func, select
 
-from consilium.rules.completion import Arrived, CompleteRule, why_complete
+from consilium.rules.completion import Arrived, CompleteRule, Count, Then, Waits, completeness
+from record_store.announcements import Announced, announced_to
 from record_store.audit import digest
+from record_store.evidence import NONE, Evidence, evidence_of
 from record_store.instances import OPEN, due_studies
-from record_store.tables import audit, instance, study
+from record_store.tables import announcement, audit, instance, study, study_job
 from record_store.times import from_text, to_text
 
 FORCE_LASTS = timedelta(days=1)
 INSTANT = timedelta(microseconds=1)
-
-# study UID -> how many objects it has by the archive's word (0020,1208), None when unknown. It answers at once,
-# from what was asked before: it is called in a transaction, ten times a second.
-Expected = Callable[[str], int | None]
+# What an operator does that ends the waiting, and how the closing says it.
+_ENDS_WAITING = {
+    "study-forced": "an operator said that it is complete",
+    "study-released": "an operator released it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,64 +32,108 @@ class Due:
     study_uid: str
     received_before: datetime
     why: str
+    then: Then = Then.READ
 
 
 @dataclass(frozen=True, slots=True)
 class Completing:
-    """Looks for complete studies. quiet_s: the usual quiet time. expected: None when nobody knows counts."""
+    """Looks for complete studies. counted: whether an archive is asked how many objects they have.
 
-    quiet_s: float
+    It never asks the archive itself: the closing loop looks many times a second, in a transaction.
+    """
+
+    waits: Waits
     rules: tuple[CompleteRule, ...] = ()
-    expected: Expected | None = None
+    counted: bool = False
 
     def due(self, conn: Connection, now: datetime) -> list[Due]:
         """Return the complete studies, longest quiet first."""
         forced = _forced(conn, now)
-        if not self.rules and self.expected is None and not forced:
+        if not (self.rules or self.counted or forced or _announced(conn)):
             # Nothing but time decides: the index over it finds them without a look at the others.
-            before, quiet = now - timedelta(seconds=self.quiet_s), f"nothing came for {self.quiet_s:g} s"
-            return [Due(uid, before, quiet) for uid in due_studies(conn, before)]
+            before = now - timedelta(seconds=self.waits.quiet_s)
+            found = due_studies(conn, before)
+            ends = evidence_of(conn, found) if found else {}
+            why = f"nothing came for {self.waits.quiet_s:g} s"
+            return [Due(uid, before, why + _broken(ends.get(uid))) for uid in found]
         table = study.c
         query = select(table.study_uid, table.revision, table.instances, table.last_received_at)
-        found = []
-        for uid, revision, instances, last in conn.execute(
-            query.where(table.state == OPEN).order_by(table.last_received_at)
-        ):
-            received = from_text(last)
-            arrived = self._arrived(conn, uid, instances, (now - received).total_seconds())
-            arrived = _with_force(arrived, forced.get(digest(uid)) == revision)
-            why = why_complete(arrived, self.rules, self.quiet_s)
-            if why is not None:
-                found.append(Due(uid, received + INSTANT, why))
-        return found
+        rows = conn.execute(query.where(table.state == OPEN).order_by(table.last_received_at)).all()
+        uids = [row.study_uid for row in rows]
+        known, said = evidence_of(conn, uids), announced_to(conn, uids)
+        due = []
+        for row in rows:
+            uid = row.study_uid
+            operator = forced.get((digest(uid), row.revision))
+            arrived = self._arrived(conn, row, now, known.get(uid, NONE), said.get(uid, ()), operator)
+            complete = completeness(arrived, self.rules, self.waits)
+            if complete is not None:
+                received = from_text(row.last_received_at)
+                due.append(Due(uid, received + INSTANT, complete.why, complete.then))
+        return due
 
-    def _arrived(self, conn: Connection, uid: str, instances: int, quiet_s: float) -> Arrived:
-        expected = self.expected(uid) if self.expected is not None else None
-        if not self.rules:
-            return Arrived(instances, 0, quiet_s, expected=expected)
-        of_study = instance.c.study_uid == uid
-        series = conn.execute(select(func.count(instance.c.series_uid.distinct())).where(of_study)).scalar_one()
-        senders = conn.execute(select(instance.c.modality, instance.c.calling_ae).where(of_study).distinct()).all()
+    def _arrived(
+        self,
+        conn: Connection,
+        row: Any,  # noqa: ANN401 - a row of the query in `due`
+        now: datetime,
+        known: Evidence,
+        said: tuple[Announced, ...],
+        forced: str | None,
+    ) -> Arrived:
+        uid, received = row.study_uid, from_text(row.last_received_at)
+        released = known.released_at if known.released_at and known.released_at >= received else None
+        series, modalities, senders = _of_objects(conn, uid) if self.rules else (0, frozenset(), frozenset())
         return Arrived(
-            instances,
+            row.instances,
             series,
-            quiet_s,
-            frozenset(modality for modality, _ in senders),
-            frozenset(sender for _, sender in senders),
-            expected=expected,
+            (now - received).total_seconds(),
+            modalities,
+            senders,
+            forced=forced,
+            released_s=None if released is None else (now - released).total_seconds(),
+            broken=bool(_broken(known, received)),
+            announced=said,
+            count=_count(known, released) if self.counted else Count(),
+            late=any(one.ignore_late for one in self.rules) and _was_read(conn, uid, row.revision),
         )
 
 
-def _with_force(arrived: Arrived, forced: bool) -> Arrived:
-    return arrived if not forced else Arrived(arrived.instances, arrived.series, arrived.quiet_s, forced=True)
+def _of_objects(conn: Connection, uid: str) -> tuple[int, frozenset[str], frozenset[str]]:
+    """Return how many series a study has, its modalities and its senders."""
+    of_study = instance.c.study_uid == uid
+    series = conn.execute(select(func.count(instance.c.series_uid.distinct())).where(of_study)).scalar_one()
+    senders = conn.execute(select(instance.c.modality, instance.c.calling_ae).where(of_study).distinct()).all()
+    return series, frozenset(modality for modality, _ in senders), frozenset(sender for _, sender in senders)
 
 
-def _forced(conn: Connection, now: datetime) -> Mapping[str, int]:
-    """Return digest of study -> the revision that an operator said is complete. The audit is the record of it."""
-    query = select(audit.c.subject, audit.c.detail).where(
-        audit.c.action == "study-forced", audit.c.at > to_text(now - FORCE_LASTS)
+def _count(known: Evidence, released: datetime | None) -> Count:
+    fresh = released is not None and known.counted_at is not None and known.counted_at >= released
+    return Count(known.objects, fresh, known.count_problem)
+
+
+def _broken(known: Evidence | None, since: datetime | None = None) -> str:
+    at = known.broken_at if known else None
+    return "" if at is None or (since and at < since) else "; a sender broke its association off"
+
+
+def _was_read(conn: Connection, uid: str, revision: int) -> bool:
+    earlier = select(study_job.c.job_key).where(study_job.c.study_uid == uid, study_job.c.revision < revision)
+    return conn.execute(earlier.limit(1)).first() is not None
+
+
+def _announced(conn: Connection) -> bool:
+    of_open = announcement.c.study_uid == study.c.study_uid
+    query = select(study.c.study_uid).join(announcement, of_open).where(study.c.state == OPEN).limit(1)
+    return conn.execute(query).first() is not None
+
+
+def _forced(conn: Connection, now: datetime) -> Mapping[tuple[str, int], str]:
+    """Return (digest of study, revision) -> what an operator did to it. The audit is the record of it."""
+    query = select(audit.c.action, audit.c.subject, audit.c.detail).where(
+        audit.c.action.in_(_ENDS_WAITING), audit.c.at > to_text(now - FORCE_LASTS)
     )
     return {
-        subject: int(orjson.loads(detail)["revision"])
-        for subject, detail in conn.execute(query.order_by(audit.c.row))
+        (subject, int(orjson.loads(detail).get("revision", 0))): _ENDS_WAITING[action]
+        for action, subject, detail in conn.execute(query.order_by(audit.c.row))
     }

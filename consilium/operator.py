@@ -1,22 +1,25 @@
 """What an operator asks of the store: which studies, jobs and deliveries, and to try again."""
 
+import re
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from clinical.errors import NotFound, PreconditionMissing
+from clinical.errors import IncorrectInput, NotFound, PreconditionMissing
 from consilium.settings import Settings
 from consilium.wiring import House
 from dicom_node.status import in_words
 from record_store import commitment_requests, deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.instances import HELD, OPEN, release_study, study_row
+from record_store.instances import OPEN, release_study, reopen_study, study_row
 from record_store.jobs import JobClient
-from record_store.study_history import find_study
+from record_store.study_history import find_study, late_ignored
 from record_store.tables import study, study_job
 
 Row = dict[str, Any]
+LONGEST_WHY = 200
+_WHO = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 def list_studies(settings: Settings) -> list[Row]:
@@ -36,41 +39,52 @@ def list_studies(settings: Settings) -> list[Row]:
     ]
 
 
-def release_held_study(settings: Settings, study_digest: str) -> None:
-    """Let a held study go on after a person has looked at it. Raises NotFound when none has this digest."""
+def release_held_study(settings: Settings, named: str, *, by: str, why: str) -> None:
+    """Let a held study go on after a person has looked at it. named: its UID or digest; by, why: for the audit.
+
+    Raises NotFound when no held study has this name, IncorrectInput when nobody or nothing is named.
+    """
     house = House(settings)
     with house.db.write() as conn:
-        held = conn.execute(select(study.c.study_uid).where(study.c.state == HELD)).scalars()
-        found = next((uid for uid in held if digest(uid) == study_digest), None)
-        if found is None or not release_study(conn, found):
-            raise NotFound("no held study has this digest; 'consilium studies' lists them")
-        append_audit(
-            conn, at=house.now(), action="study-released", outcome="open", actor="operator", subject=study_digest
-        )
+        uid = find_study(conn, named)
+        if uid is None or not release_study(conn, uid):
+            raise NotFound("no held study has this UID or digest; 'consilium studies' lists them")
+        _audit_act(conn, house, uid, "study-released", by, why)
 
 
-def force_study(settings: Settings, named: str) -> None:
-    """Say that an open study is complete as it is: a worker closes it at once. named: its UID or digest.
+def force_study(settings: Settings, named: str, *, by: str, why: str) -> None:
+    """Say that a study is complete as it is: a worker closes it at once. named: its UID or digest.
 
-    Raises NotFound when it is unknown, PreconditionMissing when it is not open.
+    It is open, or closed with late objects ignored: then these are read with it. Raises NotFound when it is
+    unknown, PreconditionMissing when there is nothing to wait for, IncorrectInput as release_held_study.
     """
     house = House(settings)
     with house.db.write() as conn:
         uid = find_study(conn, named)
         row = None if uid is None else study_row(conn, uid)
-        if row is None:
+        if uid is None or row is None:
             raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
-        if row.state != OPEN:
+        if row.state != OPEN and not (late_ignored(conn, uid) and reopen_study(conn, uid)):
             raise PreconditionMissing(f"the study is {row.state}, so there is nothing to wait for")
-        append_audit(
-            conn,
-            at=house.now(),
-            action="study-forced",
-            outcome="open",
-            actor="operator",
-            subject=digest(row.study_uid),
-            detail={"revision": row.revision},
-        )
+        _audit_act(conn, house, uid, "study-forced", by, why)
+
+
+def _audit_act(conn: Connection, house: House, uid: str, action: str, by: str, why: str) -> None:
+    """Write down who did what to a study, and why, with the revision that it concerns."""
+    if _WHO.fullmatch(by) is None:
+        raise IncorrectInput("expected who does it: letters, digits and . _ @ -, at most 64")
+    if not 3 <= len(why.strip()) <= LONGEST_WHY:
+        raise IncorrectInput(f"expected why, in 3 to {LONGEST_WHY} characters that do not name the patient")
+    row = study_row(conn, uid)
+    append_audit(
+        conn,
+        at=house.now(),
+        action=action,
+        outcome="open",
+        actor=f"operator:{by}",
+        subject=digest(uid),
+        detail={"revision": row.revision if row else 0, "why": why.strip()},
+    )
 
 
 def list_jobs(settings: Settings) -> list[Row]:

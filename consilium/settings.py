@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
+    release_grace_s: float = Field(default=1.0, ge=0, le=600)
+    count_archive: str | None = None
     rules_file: Path | None = None
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
@@ -191,6 +193,14 @@ class Settings(BaseSettings):
             ]
             if lines:
                 raise ValueError("\n".join(lines))
+        return self
+
+    @model_validator(mode="after")
+    def _count_archive_can_be_asked(self) -> Self:
+        if self.count_archive is not None and self.count_archive not in {
+            one.name for one in self.pacs if one.ae_title is not None
+        }:
+            raise ValueError(f"{PREFIX}COUNT_ARCHIVE: expected the name of a DICOM node in {PREFIX}PACS")
         return self
 
     @model_validator(mode="after")

@@ -9,10 +9,14 @@ from datetime import timedelta
 
 from clinical.uids import random_uid
 from consilium import __version__, metrics
+from consilium.closing import Closing
 from consilium.committing import Committing, answers_of
+from consilium.completing import Completing
+from consilium.counting import POLL_S, Counting
 from consilium.delivering import Delivering
 from consilium.holding import Holding
 from consilium.lanes import Lanes
+from consilium.rules.completion import Waits
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.vouching import vouching_of
@@ -21,13 +25,13 @@ from consilium.worker import (
     CLOSER_POLL_S,
     DELIVERY_POLL_S,
     RECONCILE_S,
-    Closing,
     Loop,
     image_models,
     models_problem,
 )
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.commitment import ask
+from dicom_node.expected_count import ExpectedCount
 from dicom_node.pixels import Decoder
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
@@ -177,19 +181,33 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         db=house.db,
         jobs=jobs,
         models=lambda: image_models(models, settings.required_models),
-        quiet_s=settings.study_quiet_s,
+        completing=Completing(
+            Waits(settings.study_quiet_s, settings.release_grace_s),
+            settings.rules().complete,
+            counted=settings.count_archive is not None,
+        ),
         now=house.now,
         hold=Holding(house.db, house.selecting, settings.rules().hold).reason,
-        rules=settings.rules().complete,
     )
     return (
         Loop("close", closing.once, CLOSER_POLL_S),
+        *(
+            [Loop("count", _counting(house, settings.count_archive).once, POLL_S)]
+            if settings.count_archive
+            else []
+        ),
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
+
+
+def _counting(house: House, archive: str) -> Counting:
+    settings = house.settings
+    count = ExpectedCount(house.destinations[archive], settings.ae_title)
+    return Counting(house.db, archive, count, settings.study_quiet_s, house.now)
 
 
 def _deliveries(house: House, stopping: threading.Event) -> Lanes:

@@ -3,13 +3,8 @@
 A study is complete when we hold what the archive holds; the quiet time is for those that do not say.
 """
 
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
@@ -21,10 +16,7 @@ from dicom_node.destinations import Destination, SendTimeouts
 _FIND = StudyRootQueryRetrieveInformationModelFind
 _PENDING = (0xFF00, 0xFF01)  # PS3.4 C.4.1.1.4
 _MOST_ANSWERS = 8  # one is right; an archive that answers with everything it has is not read to its end
-FAILURES, PAUSE_S = 3, 60.0
-_QUICK = SendTimeouts(connect_s=2.0, acse_s=3.0, dimse_s=5.0, network_s=5.0)
-
-log = structlog.get_logger()
+QUICK = SendTimeouts(connect_s=2.0, acse_s=3.0, dimse_s=5.0, network_s=5.0)
 
 
 class Unanswered(Exception):
@@ -32,7 +24,7 @@ class Unanswered(Exception):
 
 
 def instances_of_study(
-    archive: Destination, calling_ae: str, study_uid: str, *, timeouts: SendTimeouts = _QUICK
+    archive: Destination, calling_ae: str, study_uid: str, *, timeouts: SendTimeouts = QUICK
 ) -> int | None:
     """Return Number of Study Related Instances (0020,1208); None when the archive does not know or does not say.
 
@@ -43,44 +35,6 @@ def instances_of_study(
         if association is None:
             raise Unanswered(problem)
         return _count(association, study_uid)
-
-
-@dataclass(slots=True)
-class ExpectedCount:
-    """instances_of_study as a port that never raises and never waits for an archive that is away.
-
-    After FAILURES failures in a row nobody is asked for PAUSE_S seconds: None means "unknown", and the quiet time
-    decides. clock: seconds, monotonic.
-    """
-
-    archive: Destination
-    calling_ae: str
-    clock: Callable[[], float] = time.monotonic
-    timeouts: SendTimeouts = _QUICK
-    _failures: int = 0
-    _closed_until: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(self, study_uid: str) -> int | None:
-        """Return how many instances the archive knows of, None when that is not known."""
-        with self._lock:
-            if self.clock() < self._closed_until:
-                return None
-        try:
-            count = instances_of_study(self.archive, self.calling_ae, study_uid, timeouts=self.timeouts)
-        except Unanswered as reason:
-            log.warning("archive not asked", destination=self.archive.name, problem=str(reason))
-            self._failed()
-            return None
-        with self._lock:
-            self._failures = 0
-        return count
-
-    def _failed(self) -> None:
-        with self._lock:
-            self._failures += 1
-            if self._failures >= FAILURES:
-                self._closed_until = self.clock() + PAUSE_S
 
 
 def _count(association: Association, study_uid: str) -> int | None:

@@ -189,6 +189,22 @@ def release_study(conn: Connection, study_uid: str) -> bool:
     return conn.execute(statement).rowcount == 1
 
 
+def reopen_study(conn: Connection, study_uid: str) -> bool:
+    """Open a closed study as a new revision, as a new object does; False when it is not closed."""
+    table = study_table.c
+    statement = (
+        update(study_table)
+        .where(table.study_uid == study_uid, table.state == CLOSED)
+        .values(state=OPEN, revision=table.revision + 1)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def set_revision(conn: Connection, study_uid: str, revision: int) -> None:
+    """Let a study stand at a revision again: what came after it is ignored."""
+    conn.execute(update(study_table).where(study_table.c.study_uid == study_uid).values(revision=revision))
+
+
 def content_digest(instances: list[InstanceRow]) -> str:
     """Return the sha256 that names a study's content (see `ClosedStudy`)."""
     lines = sorted(f"{row.sop_instance_uid} {row.sha256}\n" for row in instances)

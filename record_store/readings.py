@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from clinical.finding import Reading
 from clinical.identity import PatientKey
 from record_store.reading_json import from_json, to_json
 from record_store.sql import insert_once
+from record_store.tables import instance as instance_table
 from record_store.tables import reading as reading_table
 from record_store.tables import result_object as result_table
 from record_store.tables import study_job as job_table
@@ -77,6 +78,25 @@ def add_job(conn: Connection, row: JobRow) -> bool:
     """Add a job; False when it is known already, which changes nothing."""
     times = {"created_at": to_text(row.created_at), "finished_at": _optional_text(row.finished_at)}
     return insert_once(conn, job_table, asdict(row) | times, ["job_key"])
+
+
+def adopt_job(conn: Connection, job_key: str, revision: int) -> str:
+    """Make a job that is known already the job of this revision, whose content is the same; return its state."""
+    conn.execute(update(job_table).where(job_table.c.job_key == job_key).values(revision=revision))
+    return str(conn.execute(select(job_table.c.state).where(job_table.c.job_key == job_key)).scalar_one())
+
+
+def last_job(conn: Connection, study_uid: str) -> JobRow | None:
+    """Return a job of the last revision of a study that was given to a model, or None."""
+    query = select(job_table).where(job_table.c.study_uid == study_uid).order_by(job_table.c.revision.desc())
+    row = conn.execute(query.limit(1)).first()
+    return None if row is None else _job_row(row)
+
+
+def objects_after(conn: Connection, job: JobRow) -> int:
+    """Return how many objects of a job's study came after it was made."""
+    later = (instance_table.c.study_uid == job.study_uid, instance_table.c.received_at > to_text(job.created_at))
+    return int(conn.execute(select(func.count()).where(*later)).scalar_one())
 
 
 def finish_job(conn: Connection, job_key: str, state: str, reason: str | None, now: datetime) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, func, select
 
+from record_store.announcements import Announced, announced_to
 from record_store.audit import digest
+from record_store.evidence import NONE as NO_EVIDENCE
+from record_store.evidence import Evidence, evidence_of
 from record_store.instances import InstanceRow, StudyRow, instances_of, study_row
 from record_store.readings import JobRow, jobs_of_study
 from record_store.tables import audit, delivery, reading, result_object, study
@@ -50,11 +53,16 @@ class Sent:
     next_attempt_at: datetime
     last_status: int | None
     last_problem: str | None
+    commitment: str | None = None
+    commitment_asks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StudyHistory:
-    """findings: job key -> (images read by it for the first time, findings in them)."""
+    """findings: job key -> (images read by it for the first time, findings in them).
+
+    evidence, announced: what else than its objects says whether the study is complete.
+    """
 
     study: StudyRow
     instances: tuple[InstanceRow, ...]
@@ -63,6 +71,8 @@ class StudyHistory:
     findings: Mapping[str, tuple[int, int]]
     made: tuple[Made, ...]
     sent: tuple[Sent, ...]
+    evidence: Evidence = NO_EVIDENCE
+    announced: tuple[Announced, ...] = ()
 
 
 def find_study(conn: Connection, named: str) -> str | None:
@@ -97,7 +107,15 @@ def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
         findings={str(key): (int(images), int(found or 0)) for key, images, found in counted},
         made=tuple(Made(*one) for one in objects),
         sent=_sent(conn, keys),
+        evidence=evidence_of(conn, [study_uid]).get(study_uid, NO_EVIDENCE),
+        announced=announced_to(conn, [study_uid]).get(study_uid, ()),
     )
+
+
+def late_ignored(conn: Connection, study_uid: str) -> bool:
+    """Tell whether objects that came after a study was closed have been left unread by rule."""
+    closed = [act for act in _acts(conn, study_uid) if act.action == "study-closed"]
+    return bool(closed) and "ignored" in closed[-1].detail
 
 
 def _acts(conn: Connection, study_uid: str) -> tuple[Act, ...]:
@@ -122,9 +140,13 @@ def _sent(conn: Connection, job_keys: list[str]) -> tuple[Sent, ...]:
             delivery.c.next_attempt_at,
             delivery.c.last_status,
             delivery.c.last_problem,
+            delivery.c.commitment,
+            delivery.c.commitment_asks,
         )
         .join(result_object, result_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
         .where(result_object.c.job_key.in_(job_keys))
         .order_by(delivery.c.delivery_id)
     )
-    return tuple(Sent(*row[:5], from_text(row[5]), *row[6:]) for row in rows)
+    return tuple(
+        Sent(**dict(row) | {"next_attempt_at": from_text(row["next_attempt_at"])}) for row in rows.mappings()
+    )

@@ -1,5 +1,6 @@
 """`consilium study`: what an operator asks of one study, named by its UID or by the digest of lists and logs."""
 
+import getpass
 import json
 import sys
 from pathlib import Path
@@ -7,21 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Explain one study, complete it, or try rules on it.")
+app = typer.Typer(no_args_is_help=True, help="Explain one study, complete or release it, or try rules on it.")
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, or its digest.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+Why = Annotated[str, typer.Option(help="Why, for the audit and 'explain'; do not name the patient.")]
+By = Annotated[str | None, typer.Option(help="Who says so, for the audit; by default who runs the command.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.callback()
 def study() -> None:
-    """Explain one study, complete it, or try rules on it."""
+    """Explain one study, complete or release it, or try rules on it."""
 
 
 @app.command()
 def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Say for every stage what happened to a study: received, complete, matched, inferred, encoded, delivered."""
+    """Say for every stage what happened to a study: from received to committed."""
     from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
     from consilium.explain.reader import explainer_of  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
@@ -36,13 +39,23 @@ def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> 
 
 
 @app.command()
-def complete(named: Named, data_dir: DataDir = None) -> None:
-    """Say that an open study is complete as it is, so that a worker reads it now and not after the quiet time."""
+def complete(named: Named, why: Why, by: By = None, data_dir: DataDir = None) -> None:
+    """Say that a study is complete as it is: a worker reads it now, with late objects that a rule had ignored."""
     from consilium.cli import settings_of_a_store  # noqa: PLC0415
     from consilium.operator import force_study  # noqa: PLC0415
 
-    force_study(settings_of_a_store(data_dir), named)
+    force_study(settings_of_a_store(data_dir), named, by=by or getpass.getuser(), why=why)
     typer.echo("A worker will close the study at once.", err=True)
+
+
+@app.command()
+def release(named: Named, why: Why, by: By = None, data_dir: DataDir = None) -> None:
+    """Let a held study go on, after a person has looked at it: it is read as it is, as a new revision."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.operator import release_held_study  # noqa: PLC0415
+
+    release_held_study(settings_of_a_store(data_dir), named, by=by or getpass.getuser(), why=why)
+    typer.echo("The study goes on as a new revision.", err=True)
 
 
 @app.command("dry-run")

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from consilium.explain.completeness import evidence_in_words
 from dicom_node.status import in_words
 from record_store.audit import digest
+from record_store.commitments import ASKED, COMMITTED, UNCONFIRMED, WANTED
 from record_store.deliveries import DEAD, SENT
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
@@ -57,11 +59,12 @@ def explain(history: StudyHistory, matches: Sequence[Match], quiet_s: float) -> 
     last = [job for job in history.jobs if job.revision == history.study.revision]
     return (
         _received(history),
-        _complete(history.study, history.acts, quiet_s),
+        _complete(history, quiet_s),
         _matched(history.study, matches),
         _inferred(history, last),
         _encoded(history),
         _delivered(history),
+        _committed(history),
     )
 
 
@@ -91,14 +94,15 @@ def _received(history: StudyHistory) -> Stage:
     return Stage("received", State.DONE, words, lines)
 
 
-def _complete(study: StudyRow, acts: Sequence[Act], quiet_s: float) -> Stage:
-    lines = tuple(_act_in_words(act) for act in acts)
+def _complete(history: StudyHistory, quiet_s: float) -> Stage:
+    study, acts = history.study, history.acts
+    lines = (*evidence_in_words(history), *(_act_in_words(act) for act in acts))
     if study.state == HELD:
         words = f"held until a person releases it: {study.hold_reason or 'no reason is recorded'}"
         return Stage("complete", State.STOPPED, words, lines)
     if study.state == CLOSED:
         closed = [act for act in acts if act.action == "study-closed"]
-        why = str(closed[-1].detail.get("why", "it was quiet")) if closed else "no reason is recorded"
+        why = _closing_in_words(closed[-1]) if closed else "no reason is recorded"
         return Stage("complete", State.DONE, f"closed as revision {study.revision}: {why}", lines)
     words = (
         f"still open: its last object came {study.last_received_at:%H:%M:%S} UTC, the quiet time is {quiet_s:g} s"
@@ -115,7 +119,17 @@ def _act_in_words(act: Act) -> str:
     }[act.action]
     detail = ", ".join(str(act.detail[key]) for key in ("why", "reason") if act.detail.get(key))
     revision = f" as revision {act.detail['revision']}" if "revision" in act.detail else ""
-    return f"{act.at:%Y-%m-%d %H:%M:%S} UTC {what}{revision} by {act.actor}" + (f": {detail}" if detail else "")
+    who = act.actor.replace(":", " ", 1)
+    return f"{act.at:%Y-%m-%d %H:%M:%S} UTC {what}{revision} by {who}" + (f": {detail}" if detail else "")
+
+
+def _closing_in_words(act: Act) -> str:
+    why = str(act.detail.get("why", "it was quiet"))
+    ignored = int(act.detail.get("ignored", 0))
+    if not ignored:
+        return why
+    verb = "is" if ignored == 1 else "are"
+    return f"{_count(ignored, 'late object')} {verb} ignored: {why}; 'consilium study complete' has them read"
 
 
 def _matched(study: StudyRow, matches: Sequence[Match]) -> Stage:
@@ -194,6 +208,30 @@ def _sent_in_words(sent: Sent) -> str:
     if sent.state not in {SENT, DEAD}:
         parts.append(f"next at {sent.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC")
     return ", ".join(parts)
+
+
+def _committed(history: StudyHistory) -> Stage:
+    asked = [sent for sent in history.sent if sent.commitment is not None]
+    if not asked:
+        some = any(sent.state == SENT for sent in history.sent)
+        words = "no archive is asked to confirm that it keeps a result" if some else "nothing yet"
+        return Stage("committed", State.NOTHING if some else State.NOT_YET, words)
+    counted = Counter(str(sent.commitment) for sent in asked)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
+    lines = tuple(_commitment_in_words(sent) for sent in asked)
+    if counted[UNCONFIRMED]:
+        return Stage("committed", State.STOPPED, words, lines)
+    return Stage("committed", State.DONE if set(counted) == {COMMITTED} else State.WAITING, words, lines)
+
+
+def _commitment_in_words(sent: Sent) -> str:
+    said = {
+        WANTED: "it is to be asked whether it keeps the object",
+        ASKED: f"asked {_count(sent.commitment_asks, 'time')} and not answered yet",
+        COMMITTED: "it has confirmed that it keeps the object",
+        UNCONFIRMED: f"it answered none of {_count(sent.commitment_asks, 'question')}",
+    }.get(str(sent.commitment), str(sent.commitment))
+    return f"{sent.kind} at {sent.destination}: {said}"
 
 
 def _count(number: int, what: str) -> str:

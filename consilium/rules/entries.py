@@ -68,6 +68,10 @@ class CompleteEntry(_Entry):
     quiet_s: Annotated[float, Field(ge=0.1, le=3600)] | None = None
     images: Annotated[int, Field(ge=1, le=100_000)] | None = None
     series: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    release_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    missing_s: Annotated[float, Field(ge=0.1, le=86_400)] | None = None
+    incomplete: Literal["read", "hold"] = "read"
+    late: Literal["new version", "ignore"] = "new version"
 
 
 class HoldEntry(_Entry):

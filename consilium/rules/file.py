@@ -123,7 +123,18 @@ def _rules(entry: RulesEntry) -> Rules:
         ),
         send=tuple(SendRule(one.name, one.kinds, one.models, one.to) for one in entry.send),
         complete=tuple(
-            CompleteRule(one.name, one.when.modality, one.when.calling_ae, one.quiet_s, one.images, one.series)
+            CompleteRule(
+                name=one.name,
+                modality=one.when.modality,
+                calling_ae=one.when.calling_ae,
+                quiet_s=one.quiet_s,
+                images=one.images,
+                series=one.series,
+                release_s=one.release_s,
+                missing_s=one.missing_s,
+                hold_incomplete=one.incomplete == "hold",
+                ignore_late=one.late == "ignore",
+            )
             for one in entry.complete
         ),
         hold=Interlocks(entry.hold.test_images, entry.hold.changed_identity, entry.hold.laterality),

@@ -12,10 +12,12 @@ from consilium.study import StudySteps
 from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.testing import write_dicom
+from record_store.database import open_database
 from record_store.instances import ReceivedInstance, close_study, record_instance
+from record_store.migrate import migrate
 from record_store.readings import JobRow, add_job, job, job_key_of
 from record_store.tables import delivery, reading, resource, result_object
-from record_store.testing import MemoryBlobs, database
+from record_store.testing import MemoryBlobs, database, empty_all_tables, postgres_absent, postgres_url
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
@@ -134,4 +136,28 @@ def make_study(tmp_path, decoder):
     """make_study(model, engine, image, **steps) -> a Study over a store of its own."""
     db = database(tmp_path)
     yield lambda model, engine, image, **steps: Study(tmp_path, db, decoder, model, engine, image, **steps)
+    db.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres():
+    if reason := postgres_absent():
+        pytest.skip(reason)
+    with postgres_url() as url:
+        db = open_database(url)
+        migrate(db)
+        yield db
+        db.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, tmp_path):
+    """An empty, migrated database: each test runs on both kinds."""
+    if request.param == "postgresql":
+        db = request.getfixturevalue("migrated_postgres")
+        empty_all_tables(db)
+        yield db
+        return
+    db = database(tmp_path)
+    yield db
     db.dispose()

@@ -20,7 +20,9 @@ from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
 from dicom_node.testing import CANARY_ID, CANARY_NAME, dx_dataset, radiograph_phantom
 from model_runtime.testing import CannedEngine, lesion_document, manifest_of, segmentation_document
+from record_store.announcements import Announced
 from record_store.audit import append, digest
+from record_store.evidence import Evidence
 from record_store.instances import InstanceRow, ReceivedInstance, StudyRow, record_instance
 from record_store.readings import DONE, FAILED, QUEUED, JobRow
 from record_store.study_history import Act, Made, Sent, StudyHistory, find_study
@@ -56,8 +58,13 @@ def test_a_study_that_went_well_is_done_at_every_stage() -> None:
         "inferred",
         "encoded",
         "delivered",
+        "committed",
     ]
-    assert {one.state for one in stages} == {State.DONE}
+    assert {one.state for one in stages[:6]} == {State.DONE}
+    assert (stages[6].state, stages[6].words) == (
+        State.NOTHING,
+        "no archive is asked to confirm that it keeps a result",
+    )
     assert stages[0].lines == ("1 of modality DX from XRAY to CONSILIUM",)
     assert stages[1].words == "closed as revision 1: quiet for 5 s"
     assert "1 image read, 2 findings" in stages[3].lines[0]
@@ -84,6 +91,33 @@ def test_a_dead_delivery_stops_and_names_the_command_that_mends_it() -> None:
     assert told.state is State.STOPPED
     assert "deliveries --resend" in told.words
     assert "no answer" in told.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("commitment", "asks", "state", "line"),
+    [
+        ("wanted", 0, State.WAITING, "it is to be asked whether it keeps the object"),
+        ("asked", 1, State.WAITING, "asked 1 time and not answered yet"),
+        ("committed", 1, State.DONE, "it has confirmed that it keeps the object"),
+        ("unconfirmed", 12, State.STOPPED, "it answered none of 12 questions"),
+    ],
+)
+def test_storage_commitment_is_told_for_each_object(commitment, asks, state, line) -> None:
+    told = stage("committed", sent=(replace(SENT, commitment=commitment, commitment_asks=asks),))
+    assert (told.state, told.words, told.lines) == (state, f"1 {commitment}", (f"SR at pacs: {line}",))
+
+
+def test_evidence_of_completeness_stands_beside_the_acts() -> None:
+    evidence = Evidence(NOW, NOW, None, NOW, "no connection")
+    announced = (Announced("MPPS", "completed", "CT1", 3, 1), Announced("IAN", "completed", "PACS", 1, 0))
+    told = stage("complete", evidence=evidence, announced=announced)
+    assert told.lines[:5] == (
+        "2026-11-22 09:00:00 UTC its sender released the association",
+        "2026-11-22 09:00:00 UTC a sender broke its association off",
+        "2026-11-22 09:00:00 UTC the archive did not say how many objects there are: no connection",
+        "MPPS of CT1, completed, lists 3 objects, 1 of them not here",
+        "IAN of PACS, completed, lists 1 objects, all of them here",
+    )
 
 
 def test_a_held_study_is_stopped_with_its_reason_and_nothing_after_it_looks_done() -> None:

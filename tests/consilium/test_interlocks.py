@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consilium.closing import Closing
+from consilium.completing import Completing
 from consilium.holding import Holding
 from consilium.interlocks import NO_SIDE, TEST_IMAGES, TWO_IDENTITIES, TWO_SIDES, Interlocks, why_held
+from consilium.rules.completion import Waits
 from consilium.selection import Selecting
-from consilium.worker import Closing, ImageModels
+from consilium.worker import ImageModels
 from dicom_node.header import Header
 from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
@@ -122,7 +125,7 @@ def test_a_held_study_has_no_job_until_a_person_releases_it(make_study) -> None:
         study.db,
         Enqueued(),
         lambda: ImageModels((manifest,), {}),
-        5.0,
+        Completing(Waits(5.0)),
         lambda: received + timedelta(seconds=60),
         holding.reason,
     )

@@ -1,12 +1,16 @@
 """What an operator can mend: a held study, a failed job."""
 
+import json
 import time
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
 
-from clinical.errors import Category, NotFound
+from clinical.errors import Category, IncorrectInput, NotFound
 from clinical.identity import PatientKey
+from consilium.cli import app
 from consilium.operator import list_jobs, list_studies, release_held_study, retry_failed
 from consilium.settings import load_settings
 from consilium.wiring import House
@@ -15,6 +19,7 @@ from record_store.job_steps import StepRetry
 from record_store.jobs import JobClient, JobEngine
 from record_store.migrate import migrate
 from record_store.readings import DONE, FAILED, JobRow, add_job, finish_job, job
+from record_store.tables import audit
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -45,10 +50,40 @@ def test_a_held_study_goes_on_when_a_person_says_so(house) -> None:
     (row,) = list_studies(house.settings)
     assert row["held because"] == "its images name different patients"
     with pytest.raises(NotFound):
-        release_held_study(house.settings, "000000000000")
-    release_held_study(house.settings, row["study"])
+        release_held_study(house.settings, "000000000000", by="dr-blue", why="looked at")
+    for by, why in (("", "looked at"), ("dr blue; drop", "looked at"), ("dr-blue", " "), ("dr-blue", "x" * 201)):
+        with pytest.raises(IncorrectInput):
+            release_held_study(house.settings, row["study"], by=by, why=why)
+    with house.db.read() as conn:
+        assert study_row(conn, "1.2").state == "held", "a release without who and why is none"
+    release_held_study(house.settings, row["study"], by="dr-blue", why="the second name is a misprint")
     with house.db.read() as conn:
         assert study_row(conn, "1.2").state == "open"
+        (act,) = conn.execute(select(audit).where(audit.c.action == "study-released")).all()
+    assert act.actor == "operator:dr-blue"
+    assert json.loads(act.detail) == {"revision": 2, "why": "the second name is a misprint"}
+
+
+def test_the_command_names_who_runs_it_unless_told_otherwise(house, monkeypatch, kept_logging) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "night-shift")
+    monkeypatch.setenv("CONSILIUM_LOW_WATER_MB", "0")
+    patient = PatientKey("urn:h", "1")
+    image = ReceivedInstance(
+        "1.2.1", "1.2", "1.2.840.10008.1.2", "1.2", "1.9", "DX", patient, "0" * 64, 9, "A", "B"
+    )
+    with house.db.write() as conn:
+        record_instance(conn, image, NOW)
+        hold_study(conn, "1.2", "a doubt")
+    command = ["study", "release", "1.2", "--data-dir", str(house.settings.data_dir)]
+    assert CliRunner().invoke(app, command).exit_code == 2, "it must say why"
+    assert CliRunner().invoke(app, [*command, "--why", "looked at it"]).exit_code == 0
+    assert (
+        CliRunner().invoke(app, ["study", "complete", *command[2:], "--by", "kim", "--why", "urgent"]).exit_code
+        == 0
+    )
+    with house.db.read() as conn:
+        actors = conn.execute(select(audit.c.actor).where(audit.c.action.like("study-%")).order_by(audit.c.row))
+        assert list(actors.scalars()) == ["operator:night-shift", "operator:kim"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,10 @@ import pytest
 
 from clinical.errors import Busy, Fault
 from clinical.identity import PatientKey
-from consilium.worker import Closing, Loop, image_models
+from consilium.closing import Closing
+from consilium.completing import Completing
+from consilium.rules.completion import Waits
+from consilium.worker import Loop, image_models
 from model_runtime.testing import (
     CannedEngine,
     lesion_document,
@@ -50,7 +53,9 @@ def db(tmp_path):
 def closing(db):
     def make(answers, required=()):
         engine = CannedEngine(answers, MANIFESTS)
-        return Closing(db, EnqueuedJobs(), lambda: image_models(engine, required), 5.0, lambda: NOW)
+        return Closing(
+            db, EnqueuedJobs(), lambda: image_models(engine, required), Completing(Waits(5.0)), lambda: NOW
+        )
 
     return make
 

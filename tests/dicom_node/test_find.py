@@ -9,7 +9,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dicom_node.destinations import Destination
-from dicom_node.find import FAILURES, PAUSE_S, ExpectedCount, Unanswered, instances_of_study
+from dicom_node.expected_count import FAILURES, LEFT_ALONE, NOT_KNOWN, PAUSE_S, Counted, ExpectedCount
+from dicom_node.find import Unanswered, instances_of_study
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.testing import listening_ae
 
@@ -82,10 +83,11 @@ def test_an_archive_that_is_away_is_left_alone_for_a_while_and_then_asked_again(
         unused.bind(("127.0.0.1", 0))
         away = to(unused.getsockname()[1])
         count = ExpectedCount(away, "CONSILIUM", clock=lambda: now[0])
-        assert [count(STUDY) for _ in range(FAILURES)] == [None] * FAILURES
+        assert [count(STUDY) for _ in range(FAILURES)] == [Counted(None, "no connection")] * FAILURES
     with archive(study(count=7)) as (peer, asked):
         count.archive = peer
-        assert count(STUDY) is None  # the circuit is open
+        assert count(STUDY) == Counted(None, LEFT_ALONE)
         assert asked == []
         now[0] = PAUSE_S
-        assert count(STUDY) == 7
+        assert count(STUDY) == Counted(7)
+        assert count("1.2.9") == Counted(None, NOT_KNOWN)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from consilium.closing import NO_PATIENT
 from consilium.interlocks import NO_SIDE, TEST_IMAGES, TWO_IDENTITIES, TWO_SIDES, Interlocks
 from consilium.rules import Rules, read_decision, read_rules, send_decision
 from consilium.rules.clauses import FIELDS, ImageFacts
-from consilium.rules.completion import Arrived, why_complete
+from consilium.rules.completion import Arrived, Waits, completeness
 from consilium.rules.entries import KINDS
-from consilium.worker import NO_PATIENT
 from record_store.instances import TWO_PATIENTS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -59,9 +59,9 @@ def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
 
 
 def test_the_completing_example_does_what_it_says(rules) -> None:
-    complete = rules(2).complete
+    complete, waits = rules(2).complete, Waits(5.0)
     pair = Arrived(2, 1, 0.0, frozenset({"DX"}), frozenset({"XRAY2"}))
-    assert "two views" in str(why_complete(pair, complete, 5.0))
+    assert "two views" in completeness(pair, complete, waits).why
     slow = Arrived(2, 1, 30.0, frozenset({"US"}), frozenset({"US1"}))
-    assert why_complete(slow, complete, 5.0) is None
-    assert why_complete(slow, (), 5.0) is not None
+    assert completeness(slow, complete, waits) is None
+    assert completeness(slow, (), waits) is not None

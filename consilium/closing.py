@@ -1,0 +1,152 @@
+"""Closes complete studies, adds their jobs in the same transaction, and then enqueues them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from clinical.clock import Clock
+from clinical.errors import Fault
+from consilium.completing import Completing, Due
+from consilium.rules.completion import Then
+from consilium.worker import ImageModels
+from model_runtime.manifest import Manifest
+from record_store import readings
+from record_store.audit import append as append_audit
+from record_store.audit import digest
+from record_store.database import Database
+from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of, set_revision
+from record_store.jobs import JobClient
+
+NO_PATIENT = "its images name no patient, so no result could be filed"
+INCOMPLETE = "it is incomplete"
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Which models read a study that is complete. models: raises while all studies must stay open.
+
+    hold: why a study must wait for a person, given its UID and the modalities that models read; None when not.
+    """
+
+    db: Database
+    jobs: JobClient
+    models: Callable[[], ImageModels]
+    completing: Completing
+    now: Clock
+    hold: Callable[[str, Collection[str]], str | None] = lambda _study_uid, _modalities: None
+
+    def once(self) -> int:
+        """Close what is complete and return how many studies were.
+
+        Raises Fault when studies stay open because a model of their modality is broken, after closing the others.
+        """
+        with self.db.read() as conn:
+            due = [(one, modalities_of(conn, one.study_uid)) for one in self.completing.due(conn, self.now())]
+        models = self.models() if due else ImageModels((), {})
+        waiting: set[str] = set()
+        for study, modalities in due:
+            problems = {models.broken[modality] for modality in modalities & models.broken.keys()}
+            if problems:
+                waiting |= problems
+                continue
+            read = {one for manifest in models.ready for one in manifest.modalities} & modalities
+            self._close(study, models.ready, read)
+        if waiting:
+            raise Fault("; ".join(sorted(waiting)))
+        return len(due)
+
+    def reconcile(self) -> int:
+        """Enqueue jobs whose row was committed and whose enqueueing a crash prevented; repeats are no-ops."""
+        with self.db.read() as conn:
+            queued = [job.job_key for job in readings.queued_jobs(conn)]
+        for key in queued:
+            self.jobs.enqueue(key, {})
+        return len(queued)
+
+    def _close(self, study: Due, manifests: Sequence[Manifest], read: Collection[str]) -> None:
+        # Asked before the transaction, as headers take time: an image that comes meanwhile keeps it open.
+        held = self.hold(study.study_uid, read) if read else None
+        if held is None and read and study.then is Then.HOLD:
+            held = f"{INCOMPLETE}: {study.why}"
+        keys: list[str] = []
+        failed: list[str] = []
+        with self.db.write() as conn:
+            closed = close_study(conn, study.study_uid, study.received_before)
+            if closed is None:
+                return
+            if closed.patient is None:
+                self._hold(conn, closed, NO_PATIENT, "no-patient")
+            elif held is not None:
+                self._hold(conn, closed, held, "interlock")
+            elif study.then is Then.IGNORE:
+                self._ignore(conn, closed, study.why)
+            else:
+                keys, failed = self._add_jobs(conn, closed, manifests, study.why)
+        for key in keys:
+            self.jobs.enqueue(key, {})
+        for key in failed:  # in this order: a worker may be done with it before its row says that it is queued
+            self.jobs.retry(key)
+            with self.db.write() as conn:
+                readings.requeue_job(conn, key)
+
+    def _hold(self, conn: Connection, closed: ClosedStudy, reason: str, outcome: str) -> None:
+        hold_study(conn, closed.study_uid, reason)
+        self._audit(conn, closed, "study-held", outcome, {"why": reason})
+        log.warning("study held", study=digest(closed.study_uid), reason=reason)
+
+    def _ignore(self, conn: Connection, closed: ClosedStudy, why: str) -> None:
+        """Leave the study at the revision that was read: what became of that one is still what is shown."""
+        last = readings.last_job(conn, closed.study_uid)
+        if last is not None:
+            set_revision(conn, closed.study_uid, last.revision)
+        late = readings.objects_after(conn, last) if last is not None else 0
+        self._audit(conn, closed, "study-closed", "late-ignored", {"why": why, "ignored": late})
+        log.warning("late objects ignored", study=digest(closed.study_uid), revision=closed.revision, count=late)
+
+    def _add_jobs(
+        self, conn: Connection, closed: ClosedStudy, manifests: Sequence[Manifest], why: str
+    ) -> tuple[list[str], list[str]]:
+        """Return the keys of the jobs that are new, and of those that had failed and are wanted again."""
+        modalities = modalities_of(conn, closed.study_uid)
+        new, failed = [], []
+        for manifest in manifests:
+            if not modalities & set(manifest.modalities):
+                continue
+            row = self._job(closed, manifest)
+            if readings.add_job(conn, row):
+                new.append(row.job_key)
+            elif readings.adopt_job(conn, row.job_key, closed.revision) == readings.FAILED:
+                failed.append(row.job_key)
+        jobs = len(new) + len(failed)
+        outcome = "queued" if jobs else "nothing-to-do"
+        self._audit(conn, closed, "study-closed", outcome, {"jobs": jobs, "why": why})
+        log.info("study closed", study=digest(closed.study_uid), revision=closed.revision, count=jobs)
+        return new, failed
+
+    def _job(self, closed: ClosedStudy, manifest: Manifest) -> readings.JobRow:
+        key = readings.job_key_of(closed.study_uid, closed.content_digest, manifest.name, manifest.version)
+        return readings.JobRow(
+            job_key=key,
+            study_uid=closed.study_uid,
+            revision=closed.revision,
+            content_digest=closed.content_digest,
+            model=manifest.name,
+            model_version=manifest.version,
+            created_at=self.now(),
+        )
+
+    def _audit(
+        self, conn: Connection, closed: ClosedStudy, action: str, outcome: str, detail: Mapping[str, str | int]
+    ) -> None:
+        append_audit(
+            conn,
+            at=self.now(),
+            action=action,
+            outcome=outcome,
+            actor="worker",
+            subject=digest(closed.study_uid),
+            detail={"revision": closed.revision, **detail},
+        )
