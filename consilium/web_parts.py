@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flask import g
+from flask import g, request
 
 import cds.services
 from cds.links import LinkSigner
@@ -22,6 +22,7 @@ from consilium.wiring import House
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
+from record_store.exchanges import Party
 
 if TYPE_CHECKING:
     from consilium.explain.reader import Explainer
@@ -75,7 +76,16 @@ def _archive(house: House) -> "Archive":
         low_water_bytes=house.low_water_bytes,
         max_body_bytes=MAX_BODY_BYTES,
         decoder=lambda: house.decoder,
+        note=house.trail.note,
+        us=Party(house.settings.ae_title),
+        caller=_caller,
     )
+
+
+def _caller() -> Party:
+    """Return who calls: the bearer of the token, of a card's link, or nobody known (development)."""
+    name = "link" if g.get("dicom_study") else "bearer" if request.headers.get("Authorization") else "unknown"
+    return Party(name, request.remote_addr or "", application=False)
 
 
 def _pages(

@@ -4,7 +4,7 @@ A `Door` answers whatever comes below its address, also what no resource takes, 
 errors only. It has a map of its own and stands behind one route of the application, which builds it at first use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from flask import Response, request
@@ -15,6 +15,7 @@ from clinical.errors import ClinicalError, Fault
 from dicom_node.web import bulkdata, frames, instances, metadata, rendered, search, store
 from dicom_node.web.archive import Archive, Resource
 from dicom_node.web.problems import http_report, report
+from dicom_node.web.trail import noted
 
 __all__ = ["RESOURCES", "Archive", "Door"]
 
@@ -45,7 +46,21 @@ class Door:
     def answer(self) -> Response:
         """Return the answer to the present request of Flask."""
         try:
-            return self._answer()
+            rule, where = self._map.match(request.path, return_rule=True)
+        except HTTPException as error:
+            return http_report(error.code or 500)
+        request.url_rule = rule  # metrics and logs name the resource, not the door
+        taken = self._taken[rule.endpoint]
+        resource = taken.get("GET" if request.method == "HEAD" else request.method)
+        if resource is None:
+            allowed = ", ".join(sorted({*taken, *(["HEAD"] if "GET" in taken else [])}))
+            return http_report(405, {"Allow": allowed})
+        return noted(self._archive, resource, self._answer(resource, where))
+
+    def _answer(self, resource: Resource, where: Mapping[str, str]) -> Response:
+        answer: Callable[..., Response] = resource.answer
+        try:
+            return answer(self._archive, **where)
         except ClinicalError as error:
             return report(error)
         except HTTPException as error:
@@ -54,15 +69,3 @@ class Door:
             # Its text may quote a data set.
             log.error("request failed", kind=type(error).__name__, route=str(request.url_rule))  # noqa: TRY400
             return report(Fault("the server failed; its log says where"))
-
-    def _answer(self) -> Response:
-        rule, where = self._map.match(request.path, return_rule=True)
-        request.url_rule = rule  # metrics and logs name the resource, not the door
-        taken = self._taken[rule.endpoint]
-        method = "GET" if request.method == "HEAD" else request.method
-        resource = taken.get(method)
-        if resource is None:
-            allowed = ", ".join(sorted({*taken, *(["HEAD"] if "GET" in taken else [])}))
-            return http_report(405, {"Allow": allowed})
-        answer: Callable[..., Response] = resource.answer
-        return answer(self._archive, **where)

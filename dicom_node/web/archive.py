@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import Response
+from flask import Response, g
 
 from clinical.clock import Clock, utc_now
 from clinical.errors import Busy, NotFound, Unsupported
@@ -14,6 +14,7 @@ from dicom_node.uids import checked_uid
 from dicom_node.web.headers import HeaderCache
 from record_store.blobs import Blobs
 from record_store.database import Database
+from record_store.exchanges import Kind, Note, Party, unnoted
 from record_store.holdings import HeldObject, object_by_uid, objects_of
 
 if TYPE_CHECKING:
@@ -25,13 +26,23 @@ MAX_DECODINGS = 8  # that may wait for the decoder, a thread each
 MAX_DOWNLOADS = 8  # of one process at a time: each may keep a thread while its client reads
 
 
+def touched(study_uid: str, instances: int) -> None:
+    """Remember which study the present request is about, for its audit row."""
+    g.setdefault("dicom_touched", {})[study_uid] = instances
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource: method ("GET" answers HEAD too), path below the root in Flask's words, what answers it."""
+    """One resource: method ("GET" answers HEAD too), path below the root in Flask's words, what answers it.
+
+    kind, service: what the audit calls it.
+    """
 
     method: str
     rule: str
     answer: Callable[..., Response]
+    kind: Kind = Kind.ACCESSED
+    service: str = "WADO-RS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Archive:
     max_body_bytes: of one store request.
     intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
     all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
+    note: told of every request (PS3.15 A.5.3), with us and the caller as its parties.
     """
 
     db: Database
@@ -54,6 +66,9 @@ class Archive:
     max_body_bytes: int = 48 << 20
     decoder: Callable[[], "Decoder"] | None = None
     now: Clock = utc_now
+    note: Note = unnoted
+    us: Party = field(default_factory=lambda: Party("DICOMweb"))
+    caller: Callable[[], Party] = lambda: Party("", application=False)
     headers: HeaderCache = field(default_factory=HeaderCache)
     downloads: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
@@ -97,6 +112,7 @@ class Archive:
             found = [one for one in found if self.series_of(one) == series]
         if not found:
             raise NotFound("there is no such object")
+        touched(study, len(found))
         return found
 
     def address(self, one: HeldObject) -> str:

@@ -18,6 +18,7 @@ from dicom_node.web.conditional import ranged, tag_of, tagged, unchanged
 from dicom_node.web.decoding import EXPLICIT, can_transcode, transcoded
 from dicom_node.web.media import Part, accepted, multipart
 from dicom_node.web.reading import stored_syntax
+from record_store.exchanges import Kind
 from record_store.holdings import HeldObject
 
 DICOM = "application/dicom"
@@ -135,8 +136,11 @@ def _without_preamble(file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-RESOURCES = (
-    Resource("GET", "/studies/<study>", retrieve),
-    Resource("GET", "/studies/<study>/series/<series>", retrieve),
-    Resource("GET", "/studies/<study>/series/<series>/instances/<instance>", retrieve),
+RESOURCES = tuple(
+    Resource("GET", rule, retrieve, Kind.TRANSFERRED)
+    for rule in (
+        "/studies/<study>",
+        "/studies/<study>/series/<series>",
+        "/studies/<study>/series/<series>/instances/<instance>",
+    )
 )

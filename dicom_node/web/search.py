@@ -11,6 +11,7 @@ from dicom_node.web.archive import MAX_OBJECTS, Archive, Resource
 from dicom_node.web.json_model import Json
 from dicom_node.web.matching import Query, matches, read_query
 from dicom_node.web.media import require_json
+from record_store.exchanges import Kind
 from record_store.holdings import HeldObject, HeldStudy, newest_studies, objects_of
 
 SCANNED = 2000  # studies that one search looks at; who asks more widely is told so
@@ -188,10 +189,10 @@ def _shown(row: Json, query: Query, usual: tuple[str, ...]) -> Json:
 
 
 RESOURCES = (
-    Resource("GET", "/studies", studies),
-    Resource("GET", "/series", series),
-    Resource("GET", "/instances", instances),
-    Resource("GET", "/studies/<study>/series", series),
-    Resource("GET", "/studies/<study>/instances", instances),
-    Resource("GET", "/studies/<study>/series/<series>/instances", instances),
+    Resource("GET", "/studies", studies, Kind.QUERY, "QIDO-RS"),
+    Resource("GET", "/series", series, Kind.QUERY, "QIDO-RS"),
+    Resource("GET", "/instances", instances, Kind.QUERY, "QIDO-RS"),
+    Resource("GET", "/studies/<study>/series", series, Kind.QUERY, "QIDO-RS"),
+    Resource("GET", "/studies/<study>/instances", instances, Kind.QUERY, "QIDO-RS"),
+    Resource("GET", "/studies/<study>/series/<series>/instances", instances, Kind.QUERY, "QIDO-RS"),
 )

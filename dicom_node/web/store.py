@@ -5,6 +5,7 @@ us, so an object that comes both ways is one object. What became of each is in t
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,13 +19,14 @@ from clinical.errors import Busy, ClinicalError, Denied, IncorrectInput, Unsuppo
 from dicom_node.header import Header, read_header
 from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
 from dicom_node.uids import checked_uid
-from dicom_node.web.archive import Archive, Resource
+from dicom_node.web.archive import Archive, Resource, touched
 from dicom_node.web.decoder_errors import DECODER_ERRORS
 from dicom_node.web.json_objects import JSON, objects_of
 from dicom_node.web.media import MULTIPART, parameters, require_json
 from dicom_node.web.multipart import ReceivedPart, read_parts
 from dicom_node.web.problems import http_report
 from dicom_node.web.store_response import Different, Fate, UnknownSyntax, response
+from record_store.exchanges import Kind
 from record_store.instances import Taken
 
 DICOM = "application/dicom"
@@ -52,6 +54,9 @@ def store(archive: Archive, study: str = "") -> Response:
     busy = next((error for _, error in fates if isinstance(error, Busy)), None)
     if busy is not None and all(error is not None for _, error in fates):
         raise busy
+    taken = Counter(header.study_uid for header, error in fates if error is None)
+    for uid, count in taken.items():
+        touched(uid, count)
     return response(archive, fates, media_type)
 
 
@@ -143,4 +148,6 @@ def _write(path: Path, syntax: UID, named: _Named, data_set: memoryview) -> int:
     return offset
 
 
-RESOURCES = (Resource("POST", "/studies", store), Resource("POST", "/studies/<study>", store))
+RESOURCES = tuple(
+    Resource("POST", rule, store, Kind.TRANSFERRED, "STOW-RS") for rule in ("/studies", "/studies/<study>")
+)

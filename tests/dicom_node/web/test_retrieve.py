@@ -1,5 +1,6 @@
 """WADO-RS: stored bytes come back as they are, in the forms of PS3.18 and only to whom they are meant."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+
+from dicom_node.web.testing import app_of
+from record_store.exchanges import Kind, Outcome, Party
 
 PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 OCTETS = "multipart/related; type=application/octet-stream; transfer-syntax=*"
@@ -210,3 +214,29 @@ def test_no_more_objects_are_retrieved_at_once_than_may_be(held, radiograph, pat
     for _ in range(3):  # each answer gives its place back
         with held.get(path_to(ds)) as answer:
             assert answer.status_code == 200
+
+
+def test_every_request_is_noted_with_its_parties_and_no_value(held, radiograph, path_to):
+    notes = []
+    held.client = app_of(
+        replace(held.archive, note=notes.append, us=Party("US"), caller=lambda: Party("someone", "192.0.2.1"))
+    ).test_client()
+    ds = radiograph(PatientID="SECRET-1")
+    held.put(ds)
+    held.get("/studies", PatientID="SECRET-1")
+    held.get(path_to(ds))
+    held.get(path_to(ds, "metadata"))
+    held.get("/studies/1.2.3")
+    held.scope = "1.2.3"
+    held.client.post("/dicom-web/studies", data=b"x")
+    assert [(one.what, one.kind, one.outcome) for one in notes] == [
+        ("QIDO-RS", Kind.QUERY, Outcome.SUCCESS),
+        ("WADO-RS", Kind.TRANSFERRED, Outcome.SUCCESS),
+        ("WADO-RS", Kind.ACCESSED, Outcome.SUCCESS),
+        ("WADO-RS", Kind.TRANSFERRED, Outcome.SERIOUS),
+        ("STOW-RS", Kind.REFUSED, Outcome.SERIOUS),
+    ]
+    assert (notes[0].source.name, notes[0].destination.name, notes[0].note) == ("someone", "US", "200 PatientID")
+    assert (notes[1].source.name, notes[1].asked_by_destination) == ("US", True)
+    assert notes[1].studies == {ds.StudyInstanceUID: 1}
+    assert "SECRET" not in str(notes)
