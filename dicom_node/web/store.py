@@ -31,7 +31,6 @@ from record_store.instances import Taken
 
 DICOM = "application/dicom"
 SENDER = "STOW-RS"
-_META_STARTS = 132
 _Named = tuple[str, str]  # SOP Class UID, SOP Instance UID
 
 
@@ -100,10 +99,15 @@ def _take(
 def _from_file(part: memoryview) -> tuple[UID, _Named, memoryview]:
     """Return (transfer syntax, what the file meta group names, the data set) of a Part 10 file."""
     try:
-        head = pydicom.filereader.read_partial(BytesIO(part[:65536]), lambda *_: True).file_meta
+        file = BytesIO(part[:65536])
+        pydicom.filereader.read_preamble(file, force=False)
+        # To the first element of another group: dicomweb-client leaves out the group's length where pydicom does.
+        head = pydicom.filereader.read_dataset(
+            file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2
+        )
         syntax = UID(head.TransferSyntaxUID)
         named = (str(head.MediaStorageSOPClassUID), str(head.MediaStorageSOPInstanceUID))
-        start = _META_STARTS + 12 + int(head.FileMetaInformationGroupLength)
+        start = file.tell()
     except DECODER_ERRORS:
         raise IncorrectInput("it is not a DICOM file") from None
     return syntax, named, part[start:]
