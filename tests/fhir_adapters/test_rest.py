@@ -220,6 +220,8 @@ def test_head_answers_as_get_without_the_body(client):
         ("/fhir/Observation/x", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("/fhir/Observation/_search", "OPTIONS, POST"),
         ("/fhir/metadata", "GET, HEAD, OPTIONS"),
+        ("/fhir", "OPTIONS, POST"),
+        ("/fhir/", "OPTIONS, POST"),
     ],
 )
 def test_options_and_405_name_the_methods_that_work(client, path, allow):
@@ -340,7 +342,7 @@ def test_only_json_is_answered(client, accept, query, status):
 
 @pytest.mark.parametrize(
     "path",
-    ["/fhir", "/fhir/", "/fhir/Nonsense", "/fhir/Nonsense/1", "/fhir/Patient/absent", "/fhir/Patient/a_b",
+    ["/fhir/Nonsense", "/fhir/Nonsense/1", "/fhir/Patient/absent", "/fhir/Patient/a_b",
      "/fhir/Patient/x/y", "/fhir/Patient/x/_history/1", "/fhir/Patient/x/_history/-1", "/fhir/patient/x"],
 )  # fmt: skip
 def test_what_is_not_here_is_an_outcome(client, path):
