@@ -21,7 +21,7 @@ Handler = Callable[[evt.Event], Any]  # answers as pynetdicom's handlers of that
 class Service:
     """One service. contexts: what is offered to callers. handlers: by pynetdicom's intervention events.
 
-    name, statuses: for the conformance statement; a status is one that callers get, with when.
+    name, statuses, remark: for the conformance statement; a status is one that callers get, with when.
     requested: told of an association that is asked for, before it is negotiated and after it was let in.
     """
 
@@ -29,6 +29,7 @@ class Service:
     handlers: Mapping[evt.InterventionEvent, Handler]
     name: str = ""
     statuses: Mapping[int, str] = field(default_factory=dict)
+    remark: str = ""
     requested: Callable[[evt.Event], None] | None = None
 
 

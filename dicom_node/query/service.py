@@ -29,9 +29,17 @@ def query_retrieve_services(archive: Archive) -> list[Service]:
             {evt.EVT_C_FIND: lambda event: find_scp.answer_find(event, archive)},
             name="Query (C-FIND)",
             statuses=find_scp.STATUSES,
+            remark="Query and retrieve are offered to the callers that a setting names, and to nobody else.",
             requested=partial(_prepare, archive=archive, serving=serving),
         ),
-        Service(retrieve, {}, name="Retrieve (C-MOVE, C-GET)", statuses=retrieve_scp.STATUSES),
+        Service(
+            retrieve,
+            {},
+            name="Retrieve (C-MOVE, C-GET)",
+            statuses=retrieve_scp.STATUSES,
+            remark="Where C-GET is proposed the caller may be the SCP of any storage class, by role selection "
+            "(PS3.7 D.3.3.4), in the transfer syntaxes that it proposes. C-MOVE sends to AEs that a setting names.",
+        ),
     ]
 
 

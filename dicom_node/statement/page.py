@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from dicom_node.statement import contexts, objects, statuses
+from pydicom.datadict import dictionary_description
+
+from dicom_node.query.attributes import ATTRIBUTES, UNIQUE
+from dicom_node.statement import contexts, entity, objects, statuses
 from dicom_node.statement.node import Node
 from dicom_node.statement.text import first_sentence, table
 from dicom_node.syntaxes import IMAGE_SYNTAXES
@@ -59,37 +61,7 @@ def _entity(node: Node) -> list[str]:
         "",
         "One application entity, with this title on both sides of an association.",
         "",
-        *table(("policy", "value"), _policies(node)),
-    ]
-
-
-def _policies(node: Node) -> list[tuple[str, object]]:
-    scp, bounds = node.scp, node.scp.bounds
-    callers = (
-        "must be in the table of callers, where there is one (in production always): else A-ASSOCIATE-RJ 1/1/3"
-    )
-    slow = f"{bounds.stall_s:g} s, and {bounds.slowest:g} bytes a second at least"
-    return [
-        ("AE title", f"`{scp.ae_title}` (a setting)"),
-        ("port", scp.port),
-        ("application context", "1.2.840.10008.3.1.1.1"),
-        ("implementation class UID", IMPLEMENTATION_UID),
-        ("implementation version name", IMPLEMENTATION_VERSION),
-        ("version of the program", node.version),
-        ("called AE title", "must be ours: else A-ASSOCIATE-RJ 1/1/7"),
-        ("calling AE title and address", callers),
-        ("associations at once", f"{bounds.associations}"),
-        ("connections at once", f"{bounds.connections}, and {bounds.connections_per_host} of one address"),
-        ("maximum PDU length announced", "0: no limit, as P-DATA is streamed to the disk and never kept"),
-        ("PDUs of other types", f"at most {bounds.control_pdu} bytes: else A-ABORT"),
-        ("command sets", f"at most {bounds.command_set} bytes: else A-ABORT"),
-        ("data sets of objects", f"at most {bounds.object_bytes} bytes"),
-        ("asynchronous operations window", "not negotiated: one operation at a time (PS3.7 D.3.3.3)"),
-        ("SOP class extended negotiation, user identity", "not negotiated"),
-        ("A-ASSOCIATE-RQ expected within", f"{scp.acse_timeout_s:g} s"),
-        ("silence between messages at most", f"{scp.network_timeout_s:g} s"),
-        ("silence within a PDU at most", slow),
-        ("transfer syntax chosen", "the first that the caller proposes and that is offered"),
+        *table(("policy", "value"), entity.policies(node)),
     ]
 
 
@@ -100,6 +72,7 @@ def _accepted(node: Node) -> list[str]:
         "Role is the node's. Objects are stored bit for bit as they come; what of it models read is said below.",
         "",
         *contexts.as_tables(contexts.offers_of(node.accepted)),
+        *(line for service in node.services if service.remark for line in ("", service.remark)),
     ]
 
 
@@ -146,6 +119,31 @@ def _security(node: Node) -> list[str]:
     return ["## Security", "", *(f"- {one}" for one in node.security)]
 
 
+def _query(node: Node) -> list[str]:
+    if not any("FIND" in contexts.name(one.sop_class) for one in contexts.offers_of(node.accepted)):
+        return ["## Queries", "", "Not offered."]
+    return [
+        "## Queries",
+        "",
+        "Keys that are matched and returned, at their level and below it; others are returned empty. Matching is",
+        "that of PS3.4 C.2.2.2: single value, list of UIDs, wild cards, ranges, universal.",
+        "",
+        *table(
+            ("level", "tag", "attribute", "VR", ""),
+            (
+                (
+                    one.level.name,
+                    f"({one.tag >> 16:04X},{one.tag & 0xFFFF:04X})",
+                    dictionary_description(one.tag),
+                    one.vr,
+                    "unique key" if UNIQUE[one.level] is one else "counted" if one.counted else "",
+                )
+                for one in ATTRIBUTES
+            ),
+        ),
+    ]
+
+
 def _web(node: Node) -> list[str]:
     return [
         "## DICOMweb (PS3.18)",
@@ -188,6 +186,7 @@ _SECTIONS: tuple[Callable[[Node], list[str]], ...] = (
     _statuses,
     _read,
     _objects,
+    _query,
     _web,
     _characters,
     _security,

@@ -116,6 +116,14 @@ def test_nothing_that_is_not_listed_is_accepted(stated, port):
     assert accepted(port, elsewhere + unknown + private) == set()
 
 
+def test_a_caller_of_c_get_may_be_the_scp_of_any_storage_class_and_nobody_else(port):
+    get = (sop_class.StudyRootQueryRetrieveInformationModelGet, [ImplicitVRLittleEndian], "")
+    held = (sop_class.SegmentationStorage, [ExplicitVRLittleEndian], "SCP")
+    assert accepted(port, [get, held]) == {(uid, *syntaxes, role) for uid, syntaxes, role in (get, held)}
+    # Without C-GET the other role is nobody's: the node stores there, and sends nothing.
+    assert accepted(port, [held]) == set()
+
+
 def test_association_policies_are_the_stated_ones(port):
     window = AsynchronousOperationsWindowNegotiation()
     window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 5
