@@ -38,7 +38,7 @@ def query_retrieve_services(archive: Archive) -> list[Service]:
             name="Retrieve (C-MOVE, C-GET)",
             statuses=retrieve_scp.STATUSES,
             remark="Where C-GET is proposed the caller may be the SCP of any storage class, by role selection "
-            "(PS3.7 D.3.3.4), in the transfer syntaxes that it proposes. C-MOVE sends to AEs that a setting names.",
+            "(PS3.7 D.3.3.4), in the transfer syntaxes that it proposes. C-MOVE sends to AEs of a setting.",
         ),
     ]
 
