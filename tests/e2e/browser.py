@@ -48,6 +48,11 @@ class Page:
                 return answer.get("result", {})
             self._heard(answer)
 
+    def text(self) -> str:
+        """Return what the page says."""
+        found = self.call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
+        return str(found["result"]["value"])
+
     def until(self, shows: Callable[[np.ndarray], bool], seconds: float) -> np.ndarray:
         """Return the picture that shows what is awaited, or the last one."""
         deadline = time.monotonic() + seconds
