@@ -1,18 +1,17 @@
 """What a received data set says about itself, read without trusting a byte of it.
 
-A walk over element headers up to the pixel data: no recursion, no value read but the few that are wanted, no
-allocation from a declared length. So 50,000 nested sequences, a 4 GiB length or a deflate bomb end in
-IncorrectInput, and a whole header is known to hang together before a C-STORE is answered with Success.
+A walk over all elements (element_walk.py) that reads no value but the few that are wanted. So a deflate bomb ends
+in IncorrectInput, and a data set is known to hang together to its end before a C-STORE is answered with Success.
 """
 
 import mmap
 import struct
 import warnings
 import zlib
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.errors import InvalidDicomError
@@ -20,6 +19,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from clinical.errors import IncorrectInput
+from dicom_node.element_walk import LONG, MALFORMED, SHORT, UNDEFINED, Walk
 
 _WANTED = {
     0x00080005: "character_set",
@@ -41,20 +41,15 @@ _WANTED = {
     0x00200062: "image_laterality",
     0x00280300: "quality_control",
 }
-_PIXELS = {0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010}
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
-     b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
-)  # fmt: skip
-_UNDEFINED = 0xFFFFFFFF
-MAXIMUM_DEPTH = 2 * 64  # a sequence and its item are a level each
+_PIXELS = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010))
 _MAXIMUM_VALUE = 4096
-_INFLATED = 4 * 1024 * 1024
+_INFLATED = 4 * 1024 * 1024  # of a deflated data set are walked over; the rest is counted
+_INFLATED_IN_ALL = 1024 * 1024 * 1024
+_CHUNK = 256 * 1024
+_TRAILER = 8  # a NUL for an even length (PS3.5 A.5), or the checksum and size that some writers leave there
+_UNKNOWN = 1 << 62  # an end that is not here
 _PREAMBLE = 128 + 4
 _SYNTAX = 0x00020010
-_MALFORMED = "the data set is malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +87,24 @@ class Header:
 def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
     """Read the header of the data set that begins at `offset` of a file in a transfer syntax.
 
-    Raises IncorrectInput when the data set does not hang together, or nests deeper than 64 sequences.
+    Raises IncorrectInput when the data set does not hang together to its last byte, nests deeper than 64
+    sequences, or says twice what identifies it.
     """
-    with _bytes_of(path, offset, transfer_syntax == DeflatedExplicitVRLittleEndian) as (data, start, cut):
-        found: dict[str, bytes] = {}
-        walk = _Walk(
-            data, start, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
-        )
-        for tag, position, length in walk.top_level(cut=cut):
-            name = _WANTED.get(tag)
-            if name and length <= _MAXIMUM_VALUE:
-                found.setdefault(name, bytes(data[position : position + length]))
-    texts = _texts(found)
-    return Header(**texts)
+    return _read(path, offset, transfer_syntax, whole=True)
 
 
 def read_stored_header(path: Path) -> Header:
-    """Read the header of a Part 10 file, such as the blobs that the SCP has stored; errors as read_header."""
+    """Read the header of a Part 10 file, such as the blobs that the SCP has stored.
+
+    Raises IncorrectInput when it is none up to its pixels; what follows was looked at when it came.
+    """
     try:
         meta = read_file_meta_info(path)
         syntax, length = meta.TransferSyntaxUID, int(meta.FileMetaInformationGroupLength)
     except (AttributeError, InvalidDicomError, EOFError, ValueError):
         raise IncorrectInput("it is not a DICOM file") from None
     # Preamble, prefix, and the group length element itself (PS3.10 7.1).
-    return read_header(path, 128 + 4 + 12 + length, syntax)
+    return _read(path, 128 + 4 + 12 + length, syntax, whole=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +142,13 @@ def read_elements(data: bytes, wanted: Container[int], last: int, *, whole: bool
         start, end = _run_through(data, start, wanted, last, found)
         if end:
             return Elements(found, big_endian=False, end=True)
-    walk = _Walk(data, start, syntax == ImplicitVRLittleEndian, big)
-    for tag, at, length in walk.top_level(cut=not whole):
+    walk = Walk(data, start, len(data) if whole else _UNKNOWN, syntax)
+    for tag, at, length in walk.top_level(before=_PIXELS):
         if tag > last:
             return Elements(found, big, end=True)
         if tag in wanted and length <= _MAXIMUM_VALUE:
             found.setdefault(tag, bytes(data[at : at + length]))
-    return Elements(found, big, end=whole or walk.at_pixels)
+    return Elements(found, big, end=whole or walk.is_before)
 
 
 def _run_through(
@@ -173,13 +162,13 @@ def _run_through(
     while position + 12 <= size:
         group, element, vr, length = head(data, position)
         tag, start = group << 16 | element, position + 8
-        if vr in _LONG:
+        if vr in LONG:
             length, start = long(data, start)[0], position + 12
-        elif vr not in _SHORT:
+        elif vr not in SHORT:
             break
         if tag > last:
             return position, True
-        if tag in _PIXELS or length == _UNDEFINED or start + length > size:
+        if tag in _PIXELS or length == UNDEFINED or start + length > size:
             break
         if tag in wanted and length <= _MAXIMUM_VALUE:
             found.setdefault(tag, data[start : start + length])
@@ -204,87 +193,58 @@ def encodings_of(character_set: bytes) -> list[str]:
             return ["iso8859"]
 
 
-@contextmanager
-def _bytes_of(path: Path, offset: int, deflated: bool) -> Iterator[tuple[bytes | mmap.mmap, int, bool]]:
-    """Yield (bytes, where the data set begins, whether the end may be missing)."""
+def _read(path: Path, offset: int, transfer_syntax: str, *, whole: bool) -> Header:
     with path.open("rb") as file:
-        if deflated:
-            file.seek(offset)
-            try:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_INFLATED), _INFLATED)
-            except zlib.error:
-                raise IncorrectInput("the deflated data set is damaged") from None
-            yield data, 0, len(data) == _INFLATED or path.stat().st_size - offset > _INFLATED
-            return
         if path.stat().st_size <= offset:
             raise IncorrectInput("the data set is empty")
+        if transfer_syntax == DeflatedExplicitVRLittleEndian:
+            return _read_deflated(file, offset, whole=whole)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            yield mapped, offset, False
+            return _header(mapped, Walk(mapped, offset, len(mapped), transfer_syntax), whole=whole)
 
 
-class _Walk:
-    """Goes from element to element; sequences of undefined length are entered, defined ones stepped over."""
+def _read_deflated(file: BinaryIO, offset: int, *, whole: bool) -> Header:
+    """Walk over what the first megabytes give, then inflate the rest into nothing: its end must be there."""
+    file.seek(offset)
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        head = stream.decompress(file.read(_INFLATED), _INFLATED)
+        walk = Walk(head, 0, len(head) if stream.eof else _UNKNOWN, DeflatedExplicitVRLittleEndian)
+        header = _header(head, walk, whole=whole)
+        if whole and walk.reaches > len(head) + _inflate_rest(stream, file):
+            raise IncorrectInput(MALFORMED)
+    except zlib.error:
+        raise IncorrectInput("the deflated data set is damaged") from None
+    return header
 
-    def __init__(self, data: bytes | mmap.mmap, start: int, implicit: bool, big: bool) -> None:
-        self._data, self._position, self._size = data, start, len(data)
-        self._tag = struct.Struct(">HH" if big else "<HH")
-        self._short = struct.Struct(">H" if big else "<H")
-        self._long = struct.Struct(">L" if big else "<L")
-        self._implicit = [implicit]  # one entry for each open level
-        self.at_pixels = False
 
-    def top_level(self, *, cut: bool) -> Iterator[tuple[int, int, int]]:
-        """Yield (tag, position of the value, length) of each top-level element before the pixel data."""
-        while self._position < self._size:
-            if cut and self._size - self._position < _MAXIMUM_VALUE:
-                return
-            tag, vr, length = self._element()
-            if len(self._implicit) == 1:
-                if tag in _PIXELS:
-                    self.at_pixels = True
-                    return
-                if tag >> 16 == 0xFFFE:
-                    raise IncorrectInput(_MALFORMED)
-            if tag in {_ITEM_END, _SEQUENCE_END}:
-                self._implicit.pop()
-            elif length == _UNDEFINED:
-                self._open(vr)
-            elif self._position + length > self._size:
-                if cut:
-                    return
-                raise IncorrectInput(_MALFORMED)
-            else:
-                if len(self._implicit) == 1:
-                    yield tag, self._position, length
-                self._position += length
-        if len(self._implicit) > 1:
-            raise IncorrectInput(_MALFORMED)
+def _inflate_rest(stream: Any, file: BinaryIO) -> int:  # noqa: ANN401 - zlib does not name its type
+    """Return how many bytes the rest of a deflated stream gives, in bounded memory."""
+    count = 0
+    while not stream.eof:
+        packed = stream.unconsumed_tail or file.read(_CHUNK)
+        if not packed:
+            raise IncorrectInput("the deflated data set is cut")
+        count += len(stream.decompress(packed, _CHUNK))
+        if count > _INFLATED_IN_ALL:
+            raise IncorrectInput("the deflated data set inflates to too much")
+    if len(stream.unused_data + file.read(_TRAILER)) > _TRAILER:
+        raise IncorrectInput(MALFORMED)
+    return count
 
-    def _element(self) -> tuple[int, bytes, int]:
-        """Return tag, VR and length of the element here and step to its value."""
-        data, position = self._data, self._position
-        try:
-            group, element = self._tag.unpack_from(data, position)
-            tag = group << 16 | element
-            if self._implicit[-1] or group == 0xFFFE:
-                self._position = position + 8
-                return tag, b"", self._long.unpack_from(data, position + 4)[0]
-            vr = bytes(data[position + 4 : position + 6])
-            if not vr.isalpha() or not vr.isupper():
-                raise IncorrectInput(_MALFORMED)
-            if vr in _LONG:
-                self._position = position + 12
-                return tag, vr, self._long.unpack_from(data, position + 8)[0]
-            self._position = position + 8
-            return tag, vr, self._short.unpack_from(data, position + 6)[0]
-        except struct.error:
-            raise IncorrectInput(_MALFORMED) from None
 
-    def _open(self, vr: bytes) -> None:
-        if len(self._implicit) > MAXIMUM_DEPTH:
-            raise IncorrectInput("the data set nests too deeply")
-        # UN of undefined length holds implicit VR items whatever the transfer syntax (PS3.5 6.2.2).
-        self._implicit.append(self._implicit[-1] or vr == b"UN")
+def _header(data: bytes | mmap.mmap, walk: Walk, *, whole: bool) -> Header:
+    found: dict[str, bytes] = {}
+    highest = -1
+    for tag, position, length in walk.top_level(before=frozenset() if whole else _PIXELS):
+        name = _WANTED.get(tag)
+        if name and length <= _MAXIMUM_VALUE:
+            value = bytes(data[position : position + length])
+            # A second reader of the object may find another one (PS3.5 7.1: once, and in order).
+            if tag < highest or found.setdefault(name, value) != value:
+                raise IncorrectInput(MALFORMED)
+        highest = max(highest, tag)
+    return Header(**_texts(found))
 
 
 def _texts(found: dict[str, bytes]) -> dict[str, str]:
