@@ -20,6 +20,7 @@ from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.deliveries import Delivery, RetryPolicy
+from record_store.instances import instance_sha256
 
 LEASE_S = 120.0
 GO_ON_S = 50.0  # no object is begun later in a lease: an answer may take 60 s (SendTimeouts)
@@ -96,9 +97,11 @@ class Delivering:
     def _file_of(self, delivery: Delivery) -> AbstractContextManager[Path]:
         with self.db.read() as conn:
             found = readings.result_object(conn, delivery.sop_instance_uid)
-        if found is None:
-            raise NotFound("this object is not one that we made")
-        return self.blobs.local_path(found.sha256)
+            received = instance_sha256(conn, delivery.sop_instance_uid) if found is None else None
+        sha256 = found.sha256 if found else received
+        if sha256 is None:
+            raise NotFound("this object is not here")
+        return self.blobs.local_path(sha256)
 
     def _record(self, delivery: Delivery, outcome: SendOutcome) -> None:
         with self.db.write() as conn:

@@ -12,7 +12,7 @@ from dicom_node.status import in_words
 from record_store import commitment_requests, deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
-from record_store.instances import OPEN, release_study, reopen_study, study_row
+from record_store.instances import HELD, OPEN, instances_of, release_study, reopen_study, study_row
 from record_store.jobs import JobClient
 from record_store.study_history import find_study, late_ignored
 from record_store.tables import study, study_job
@@ -85,6 +85,37 @@ def _audit_act(conn: Connection, house: House, uid: str, action: str, by: str, w
         subject=digest(uid),
         detail={"revision": row.revision if row else 0, "why": why.strip()},
     )
+
+
+def send_study(settings: Settings, named: str, destination: str) -> int:
+    """Have a study's received objects sent to a destination, and return how many that adds.
+
+    named: its UID or digest. Raises NotFound when either is unknown, PreconditionMissing when the study is held.
+    """
+    house = House(settings)
+    if destination not in {one.name for one in settings.pacs}:
+        raise NotFound("CONSILIUM_PACS has no destination of this name")
+    with house.db.write() as conn:
+        uid = find_study(conn, named)
+        row = None if uid is None else study_row(conn, uid)
+        if row is None:
+            raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+        if row.state == HELD:
+            raise PreconditionMissing("the study is held: its patient is in doubt")
+        added = [
+            deliveries.enqueue(conn, one.sop_instance_uid, destination, house.now())
+            for one in instances_of(conn, row.study_uid)
+        ]
+        append_audit(
+            conn,
+            at=house.now(),
+            action="study-sent",
+            outcome="queued",
+            actor="operator",
+            subject=digest(row.study_uid),
+            detail={"destination": destination, "objects": sum(added)},
+        )
+    return sum(added)
 
 
 def list_jobs(settings: Settings) -> list[Row]:

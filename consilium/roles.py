@@ -88,6 +88,7 @@ def run_dicom(settings: Settings) -> int:
         observe=DicomMetrics(settings.calling_aes),
         tls=tls,
         note=house.trail.note,
+        restore=house.homecoming,
         services=services_of(house, delivered),
         ended=Witness(house.db, house.now).ended,
     )

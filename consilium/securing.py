@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from consilium.keys import derived_key
 from dicom_node.tls import Credentials, Profile, TlsContexts
 
 if TYPE_CHECKING:
+    from consilium.egress import Disguise
     from consilium.setting_values import PacsDestination
     from consilium.settings import Settings
     from dicom_node.tls_client import ClientTls
@@ -36,6 +38,26 @@ def destination_tls(settings: "Settings", one: "PacsDestination") -> "ClientTls 
     credentials = Credentials(ours.cert, ours.key, peer.ca_file or ours.ca, None)
     contexts = TlsContexts(credentials, server=False, profile=_profile(settings), check_name=peer.check_name)
     return ClientTls(contexts, name, peer.sha256)
+
+
+def disguise_of(settings: "Settings", one: "PacsDestination") -> "Disguise | None":
+    """Return how a destination sees patients, None where it sees them as they are."""
+    from consilium.egress import Disguise  # noqa: PLC0415 - who sends no pseudonyms need not load it
+    from dicom_node.confidentiality.actions import Options  # noqa: PLC0415
+    from dicom_node.confidentiality.pseudonyms import Pseudonyms  # noqa: PLC0415
+
+    wanted, secret = one.disguised, settings.pseudonym_key
+    if wanted is None or secret is None:
+        return None
+    key = derived_key(secret.get_secret_value().encode(), f"pseudonyms\x1f{one.name}")
+    options = Options(
+        dates=wanted.dates,
+        descriptions=wanted.descriptions,
+        device=wanted.device,
+        characteristics=wanted.characteristics,
+    )
+    titles = {*wanted.returns_as, *([one.ae_title] if one.ae_title else [])}
+    return Disguise(Pseudonyms(key), options, frozenset(titles))
 
 
 def _credentials(settings: "Settings") -> Credentials:

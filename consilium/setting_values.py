@@ -134,11 +134,27 @@ class TlsPeer(BaseModel):
         return self
 
 
+class Deidentify(BaseModel):
+    """What a destination that gets pseudonyms sees; fields as in dicom_node.confidentiality.actions.Options.
+
+    returns_as: AE titles under which it sends results back, beside its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dates: Literal["shifted", "removed"] = "shifted"
+    descriptions: Literal["cleaned", "removed"] = "cleaned"
+    device: bool = False
+    characteristics: bool = True
+    returns_as: tuple[AeTitle, ...] = ()
+
+
 class PacsDestination(BaseModel):
     """A node that results are sent to: by C-STORE, or by STOW-RS when it has a stow_url.
 
     results: the kinds that it gets, of those that CONSILIUM_RESULTS makes; all of them when it does not say.
     tls: true, or what it has to prove; false for a plain connection.
+    deidentify: true, or what it sees of a patient; false where it sees patients as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,11 +168,25 @@ class PacsDestination(BaseModel):
     results: tuple[ResultKind, ...] | None = None
     commitment: bool = False
     tls: bool | TlsPeer = False
+    deidentify: bool | Deidentify = False
 
     @property
     def secured(self) -> TlsPeer | None:
         """What it has to prove; None where it is called without TLS."""
         return self.tls if isinstance(self.tls, TlsPeer) else TlsPeer() if self.tls else None
+
+    @property
+    def disguised(self) -> Deidentify | None:
+        """What it sees of a patient; None where it sees patients as they are."""
+        if isinstance(self.deidentify, Deidentify):
+            return self.deidentify
+        return Deidentify() if self.deidentify else None
+
+    @model_validator(mode="after")
+    def _knows_what_it_keeps(self) -> Self:
+        if self.commitment and self.deidentify:
+            raise ValueError("expected commitment or deidentify, not both: it knows none of our objects by name")
+        return self
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -28,6 +28,7 @@ from consilium.setting_values import (
     BlobUrl,
     BodyPart,
     DatabaseUrl,
+    Deidentify,
     DicomNode,
     ModelKey,
     PacsDestination,
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     nodes: Annotated[tuple[DicomNode, ...], BeforeValidator(from_json)] = ()
+    pseudonym_key: SecretStr | None = Field(default=None, min_length=32)
     results: Annotated[tuple[ResultKind, ...], BeforeValidator(from_json)] = ("SEG", "SR")
     delivery_attempts: int = Field(default=18, ge=1, le=100)
     delivery_slots: int = Field(default=8, ge=1, le=256)
@@ -180,6 +182,12 @@ class Settings(BaseSettings):
     def _rules_can_be_used(self) -> Self:
         if self.rules_file is not None:
             self.rules()
+        return self
+
+    @model_validator(mode="after")
+    def _pseudonyms_have_a_key(self) -> Self:
+        if self.pseudonym_key is None and any(one.disguised for one in self.pacs):
+            raise ValueError(f"{PREFIX}PSEUDONYM_KEY: expected where a destination of {PREFIX}PACS has deidentify")
         return self
 
     @model_validator(mode="after")
@@ -368,7 +376,7 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        parts = (PacsDestination, QueryCaller, DicomNode, TlsPeer, BodyPart, AlertHygiene)
+        parts = (PacsDestination, QueryCaller, DicomNode, TlsPeer, Deidentify, BodyPart, AlertHygiene)
         known = {name for part in parts for name in part.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]

@@ -71,7 +71,7 @@ def _archive(house: House) -> "Archive":
         blobs=house.blobs,
         root=f"{house.base_url}{ROOT}",
         scope=lambda: g.get("dicom_study"),
-        intake=Intake(house.db, house.blobs, house.issuers, house.now),
+        intake=Intake(house.db, house.blobs, house.issuers, house.now, restore=house.homecoming),
         classes=classes,
         low_water_bytes=house.low_water_bytes,
         max_body_bytes=MAX_BODY_BYTES,

@@ -20,8 +20,11 @@ from record_store.deliveries import RetryPolicy
 from record_store.migrate import migrate_if_needed
 
 if TYPE_CHECKING:
+    from consilium.delivering import Send
+    from consilium.egress import Disguise
     from consilium.selection import Selecting
     from dicom_node.destinations import Destination
+    from dicom_node.intake import Restore
     from dicom_node.pixels import DecodeLimits, Decoder
     from dicom_node.query.access import Access
     from dicom_node.query.indexing import HeaderIndex
@@ -121,6 +124,36 @@ class House:
             one.ae_title: Destination(one.ae_title, one.host, one.port, one.ae_title)
             for one in self.settings.nodes
         }
+
+    @cached_property
+    def disguises(self) -> "dict[str, Disguise]":
+        """How those archives see patients that get pseudonyms, by name."""
+        from consilium.securing import disguise_of  # noqa: PLC0415
+
+        found = {one.name: disguise_of(self.settings, one) for one in self.settings.pacs if one.disguised}
+        return {name: one for name, one in found.items() if one is not None}
+
+    @cached_property
+    def homecoming(self) -> "Restore":
+        """What gives objects that come back from there their own names."""
+        from dicom_node.intake import as_it_came  # noqa: PLC0415
+
+        if not self.disguises:
+            return as_it_came
+        from consilium.egress import Homecoming  # noqa: PLC0415
+        from dicom_node.web.store import SENDER  # noqa: PLC0415
+
+        return Homecoming(self.db, self.blobs, self.disguises, SENDER)
+
+    def egress(self, send: "Send") -> "Send":
+        """Return a way to send that disguises what goes there."""
+        if not self.disguises:
+            return send
+        from consilium.egress import Egress, sweep  # noqa: PLC0415
+
+        folder = self.settings.data_dir.resolve() / "egress"
+        sweep(folder, STALE_PART_S)
+        return Egress(self.db, folder, self.disguises, send)
 
     @property
     def delivery_retry(self) -> RetryPolicy:

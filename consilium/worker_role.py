@@ -219,7 +219,7 @@ def _deliveries(house: House, stopping: threading.Event) -> Lanes:
         calling_ae=settings.ae_title,
         retry=retry,
         now=house.now,
-        send=send_anyhow,
+        send=house.egress(send_anyhow),
         observe=_delivered,
         stopping=stopping.is_set,
     )

@@ -45,7 +45,7 @@ from dicom_node.callers import Callers
 from dicom_node.gate import Gate, calling
 from dicom_node.header import Header, read_header
 from dicom_node.incoming import Bounds, ReceivedDataSet
-from dicom_node.intake import Intake, NotCommitted, Sender, check_uids
+from dicom_node.intake import Intake, NotCommitted, Restore, Sender, as_it_came, check_uids
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.service import Service, bound, offered, preparing
 from dicom_node.status import CANNOT_UNDERSTAND, DIMSE_STATUS, DUPLICATE_SOP_INSTANCE, SUCCESS
@@ -152,7 +152,7 @@ class StorageScp:
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
     services: what is offered besides storage; nothing else is negotiated. tls: how the secured port is secured.
     note: told of every association, transfer and refusal (audit). ended: told when no association brings some
-    studies any more, and how the last one ended.
+    studies any more, and how the last one ended. restore: see `Intake`.
     """
 
     def __init__(
@@ -168,11 +168,12 @@ class StorageScp:
         services: Sequence[Service] = (),
         tls: TlsContexts | None = None,
         note: Note = unnoted,
+        restore: Restore = as_it_came,
         ended: Callable[[BearersEnd], None] = lambda _end: None,
     ) -> None:
         self._settings, self._services = settings, tuple(services)
         self._blobs = blobs
-        self._intake = Intake(db, blobs, issuers, now, fault)
+        self._intake = Intake(db, blobs, issuers, now, fault, restore)
         self._observe, self._fault = observe, fault
         callers = Callers(settings.calling, closed=settings.closed)
         self._gate = Gate(settings.ae_title, callers, note, lambda why: observe(RefusalSeen(why)))

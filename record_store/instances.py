@@ -221,6 +221,12 @@ def instances_of(conn: Connection, study_uid: str) -> list[InstanceRow]:
     return [_instance_row(row) for row in conn.execute(query)]
 
 
+def instance_sha256(conn: Connection, sop_instance_uid: str) -> str | None:
+    """Return the blob of an object that we received, or None."""
+    sha256: str | None = conn.execute(_FIRST_BYTES, {"uid": sop_instance_uid}).scalar()
+    return sha256
+
+
 def modalities_of(conn: Connection, study_uid: str) -> set[str]:
     """Return the modalities of a study's instances."""
     query = select(instance_table.c.modality).where(instance_table.c.study_uid == study_uid).distinct()

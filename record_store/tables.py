@@ -414,6 +414,17 @@ card_outcome = Table(
     Index("card_outcome_time", "recorded_at"),
 )
 
+# ---------------------------------------------------------------- de-identified egress
+# UIDs as a destination knows them, and ours.
+pseudonym = Table(
+    "pseudonym",
+    metadata,
+    Column("destination", String(64), primary_key=True),
+    Column("pseudonym", String(64), primary_key=True),
+    Column("original", String(64), nullable=False),
+    Index("pseudonym_made", "pseudonym"),
+)
+
 # ---------------------------------------------------------------- audit
 # Who did what to what: identifiers that we made, or keyed digests; never a patient's name or number.
 audit = Table(

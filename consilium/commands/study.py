@@ -58,6 +58,20 @@ def release(named: Named, why: Why, by: By = None, data_dir: DataDir = None) -> 
     typer.echo("The study goes on as a new revision.", err=True)
 
 
+@app.command()
+def send(
+    named: Named,
+    to: Annotated[str, typer.Option(help="Name of a destination of CONSILIUM_PACS.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Send the received images of a study to a destination: under a pseudonym, where that has "deidentify"."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.operator import send_study  # noqa: PLC0415
+
+    count = send_study(settings_of_a_store(data_dir), named, to)
+    typer.echo(f"{count} objects will be sent; 'consilium deliveries' shows how that goes.", err=True)
+
+
 @app.command("dry-run")
 def dry_run(
     named: Named,

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from consilium.settings import Settings, SettingsError, load_settings
+from consilium.wiring import House
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -249,3 +250,23 @@ def test_pages_are_let_in_by_origin_and_never_all_of_them(monkeypatch, origins) 
     with pytest.raises(SettingsError, match="CONSILIUM_CORS_ORIGINS") as stopped:
         load_settings()
     assert "hunter2" not in str(stopped.value)
+
+
+FAR = {"name": "far", "host": "far", "port": 104, "ae_title": "FAR", "deidentify": True}
+
+
+def test_pseudonyms_need_a_key() -> None:
+    with pytest.raises(SettingsError, match="CONSILIUM_PSEUDONYM_KEY: expected"):
+        load_settings(pacs=[FAR])
+    assert load_settings(pacs=[FAR], pseudonym_key=SECRET).pacs[0].disguised is not None
+
+
+def test_a_destination_that_knows_no_object_by_name_cannot_commit() -> None:
+    with pytest.raises(SettingsError, match="commitment or deidentify"):
+        load_settings(pacs=[{**FAR, "commitment": True}], pseudonym_key=SECRET)
+
+
+def test_destinations_have_pseudonyms_of_their_own() -> None:
+    pacs = [FAR, {**FAR, "name": "further"}]
+    first, second = House(load_settings(pacs=pacs, pseudonym_key=SECRET)).disguises.values()
+    assert first.names.patient_id("1") != second.names.patient_id("1")

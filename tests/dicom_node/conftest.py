@@ -26,7 +26,6 @@ from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, dx_dataset, radiograph_phantom
 from record_store.blobs import open_blobs
 from record_store.database import Database, open_database
-from record_store.exchanges import unnoted
 from record_store.testing import database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -78,7 +77,10 @@ class Node:
         if point in self.faults:
             raise self.faults.pop(point)
 
-    def start(self, *, services: Any = (), tls: Any = None, note: Any = unnoted, **settings: Any) -> "Node":
+    def start(self, *, services: Any = (), **more: Any) -> "Node":
+        """Run with collaborators of StorageScp and fields of ScpSettings."""
+        given = {name: more.pop(name) for name in ("tls", "note", "restore") if name in more}
+        settings = more
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
         self.scp = StorageScp(
@@ -90,9 +92,8 @@ class Node:
             observe=self.seen.append,
             fault=self.fault,
             services=services,
-            tls=tls,
-            note=note,
             ended=self.ends.append,
+            **given,
         )
         self.port = self.scp.start()
         return self
