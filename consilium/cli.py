@@ -18,6 +18,7 @@ from rich.console import Console
 from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import cds as cds_commands
 from consilium.commands import dicom as dicom_commands
+from consilium.commands import dicom_query
 from consilium.commands import study as study_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
 )
 app.add_typer(cds_commands.app, name="cds")
+dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
 app.add_typer(study_commands.app, name="study")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)

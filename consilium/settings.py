@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     count_archive: str | None = None
     rules_file: Path | None = None
 
+    worklist: Annotated[DicomNode, BeforeValidator(from_json)] | None = None
+
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     nodes: Annotated[tuple[DicomNode, ...], BeforeValidator(from_json)] = ()
     pseudonym_key: SecretStr | None = Field(default=None, min_length=32)

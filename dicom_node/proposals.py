@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import (
+    ModalityWorklistInformationFind,
+    PatientRootQueryRetrieveInformationModelFind,
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
@@ -39,5 +43,9 @@ PROPOSALS: tuple[Proposal, ...] = (
     ),
     Proposal("C-ECHO of the same question", (Verification,)),
     Proposal("ask for storage commitment", (StorageCommitmentPushModel,)),
-    Proposal("ask how many instances a study has", (StudyRootQueryRetrieveInformationModelFind,)),
+    Proposal("ask how many instances a study has, and for priors", (StudyRootQueryRetrieveInformationModelFind,)),
+    Proposal("ask for patients (`consilium dicom find`)", (PatientRootQueryRetrieveInformationModelFind,)),
+    Proposal("have an archive send objects (C-MOVE)", (StudyRootQueryRetrieveInformationModelMove,)),
+    Proposal("fetch objects (C-GET), with the SCP role for images", (StudyRootQueryRetrieveInformationModelGet,)),
+    Proposal("ask what was ordered", (ModalityWorklistInformationFind,)),
 )

@@ -1,0 +1,201 @@
+"""`consilium dicom find|move|get|worklist`: try what a peer answers, with every status in plain words."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clinical.errors import Busy, IncorrectInput, NotFound, PreconditionMissing, Unsupported
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from consilium.settings import Settings
+    from consilium.wiring import House
+    from dicom_node.destinations import Destination
+    from dicom_node.query.scu import Retrieved
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+Archive = Annotated[str, typer.Argument(help="Name of an archive of CONSILIUM_PACS.")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", "-k", help="KEYWORD=VALUE, or KEYWORD to ask for it. Repeatable.")
+]
+Level = Annotated[str, typer.Option(help="PATIENT, STUDY, SERIES or IMAGE.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of lines.")]
+_SHOWN = {
+    "PATIENT": ("PatientID", "PatientName", "PatientBirthDate"),
+    "STUDY": ("StudyInstanceUID", "StudyDate", "ModalitiesInStudy", "StudyDescription",
+              "NumberOfStudyRelatedInstances"),
+    "SERIES": ("SeriesInstanceUID", "SeriesNumber", "Modality", "BodyPartExamined", "SeriesDescription"),
+    "IMAGE": ("SOPInstanceUID", "SOPClassUID", "InstanceNumber"),
+}  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to `consilium dicom`."""
+    for command in (find, move, get, worklist):
+        app.command()(command)
+
+
+def find(
+    archive: Archive, key: Keys = None, level: Level = "STUDY", data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """Ask an archive what it holds (C-FIND). Shows patients' data: it goes to this terminal and to no log."""
+    from dicom_node.query import scu  # noqa: PLC0415
+
+    settings, peer = _peer(archive, data_dir)
+    level = _level(level)
+    keys = dict.fromkeys(_SHOWN[level], "") | _keys(key)
+    found = _asked(lambda: scu.find(peer, settings.ae_title, _query(level, keys), patient_root=level == "PATIENT"))
+    _show([{keyword: _text(one, keyword) for keyword in keys} for one in found], as_json)
+    typer.echo(f"{len(found)} found.", err=True)
+
+
+def move(
+    archive: Archive,
+    key: Keys = None,
+    level: Level = "STUDY",
+    to: Annotated[str | None, typer.Option(help="AE title that gets the objects; ours without it.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Have an archive send objects (C-MOVE), to this server or to another AE that it knows."""
+    from dicom_node.query import scu  # noqa: PLC0415
+
+    settings, peer = _peer(archive, data_dir)
+    wanted = _query(_level(level), _keys(key))
+    _ended(_asked(lambda: scu.move(peer, settings.ae_title, wanted, to or settings.ae_title)))
+
+
+def get(
+    archive: Archive,
+    key: Keys = None,
+    level: Level = "STUDY",
+    folder: Annotated[
+        Path | None, typer.Option(help="Write the objects here as files instead of storing them.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch objects from an archive over one association (C-GET), into the store or a folder."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from dicom_node.query.get_scu import get as get_objects  # noqa: PLC0415
+    from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415
+
+    settings, peer = _peer(archive, data_dir)
+    wanted = _query(_level(level), _keys(key))
+    house = House(settings if folder is not None else settings_of_a_store(data_dir))
+    try:
+        take = _into(folder) if folder is not None else _store(house, peer)
+        staging = folder if folder is not None else house.blobs.staging
+        _ended(_asked(lambda: get_objects(peer, settings.ae_title, wanted, IMAGE_CLASSES, staging, take)))
+    finally:
+        house.db.dispose()
+
+
+def worklist(
+    accession: Annotated[str, typer.Option(help="Accession Number.")] = "",
+    patient: Annotated[str, typer.Option(help="Patient ID.")] = "",
+    study: Annotated[str, typer.Option(help="Study Instance UID.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the Modality Worklist of CONSILIUM_WORKLIST what was ordered."""
+    from consilium.cli import settings_of  # noqa: PLC0415
+    from dicom_node.destinations import Destination  # noqa: PLC0415
+    from dicom_node.query.worklist import orders_of  # noqa: PLC0415
+
+    settings = settings_of(data_dir=data_dir)
+    if settings.worklist is None:
+        raise PreconditionMissing("no worklist is set (CONSILIUM_WORKLIST)")
+    if not (accession or patient or study):
+        raise IncorrectInput("name the order: --accession, --patient or --study")
+    node = settings.worklist
+    peer = Destination("worklist", node.host, node.port, node.ae_title)
+    orders = _asked(
+        lambda: orders_of(peer, settings.ae_title, accession_number=accession, patient_id=patient, study_uid=study)
+    )
+    _show([asdict(one) for one in orders], as_json)
+    typer.echo(f"{len(orders)} found.", err=True)
+
+
+def _peer(name: str, data_dir: Path | None) -> "tuple[Settings, Destination]":
+    from consilium.cli import settings_of  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+
+    settings = settings_of(data_dir=data_dir)
+    found = House(settings).destinations.get(name)
+    if found is None:
+        raise NotFound("no archive of CONSILIUM_PACS has this name")
+    if not found.ae_title:
+        raise Unsupported(
+            "this archive is reached by STOW-RS, which has no queries; use an entry with an AE title"
+        )
+    return settings, found
+
+
+def _asked(ask: "Callable[[], Any]") -> Any:  # noqa: ANN401 - what was asked for
+    from dicom_node.query.scu import Unanswered  # noqa: PLC0415
+
+    try:
+        return ask()
+    except Unanswered as why:
+        raise Busy(str(why)) from None
+
+
+def _level(text: str) -> str:
+    if text.upper() not in _SHOWN:
+        raise IncorrectInput("a level is PATIENT, STUDY, SERIES or IMAGE")
+    return text.upper()
+
+
+def _keys(given: list[str] | None) -> dict[str, str]:
+    return {name.strip(): value for name, _, value in (one.partition("=") for one in given or ())}
+
+
+def _query(level: str, keys: dict[str, str]) -> "Dataset":
+    from dicom_node.query import scu  # noqa: PLC0415
+
+    try:
+        return scu.query(level, keys)
+    except KeyError:
+        raise IncorrectInput("a key is no keyword of PS3.6, as PatientID is") from None
+
+
+def _ended(retrieved: "Retrieved") -> None:
+    counts = f"{retrieved.completed} taken, {retrieved.warning} with a remark, {retrieved.failed} not"
+    typer.echo(f"{retrieved.words}: {counts}.", err=True)
+    raise typer.Exit(0 if retrieved.status == 0 else 1)
+
+
+def _into(folder: Path) -> "Callable[[Path, str], None]":
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = iter(range(1, 1_000_000))
+
+    def take(part: Path, _syntax: str) -> None:
+        part.replace(folder / f"{next(numbers):06}.dcm")
+
+    return take
+
+
+def _store(house: "House", peer: "Destination") -> "Callable[[Path, str], None]":
+    from consilium.fetching import taker_of  # noqa: PLC0415
+
+    return taker_of(house, peer)
+
+
+def _text(ds: "Dataset", keyword: str) -> str:
+    value = ds.get(keyword)
+    many = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
+    return "\\".join("" if one is None else str(one) for one in many)
+
+
+def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    for row in rows:
+        if as_json:
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.write("  ".join(f"{name}={value}" for name, value in row.items() if value) + "\n")
