@@ -45,6 +45,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     DEAD = "dead"
+    SUPERSEDED = "superseded"
 
 
 def settings_of(**overrides: object) -> Settings:

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from clinical.display import for_display
+from clinical.errors import ClinicalError
 from clinical.finding import Reading, ReadingMask
 from clinical.uids import derived_uid, tracking_uid
 from dicom_node.pixels import Decoder
@@ -31,6 +32,18 @@ PICTURE_PX = 2048  # the longer side of the image in a picture with outlines: to
 Json = dict[str, Any]
 
 
+# How the libraries that write objects say that an image lacks something; their texts may quote it.
+_NOT_WRITTEN = (AttributeError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What became of one reading. refused: kind and why, of those that could not be made."""
+
+    objects: list[Json]
+    refused: list[Json]
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """Writes readings as objects of these kinds (names of `dicom_node.results.ENCODERS`)."""
@@ -42,8 +55,12 @@ class Encoding:
     software_version: str
     device_serial: str
 
-    def run(self, job: JobRow, item: Json) -> list[Json]:
-        """Write the objects of one reading to the blobs; return what `Publishing` needs to know of each."""
+    def run(self, job: JobRow, item: Json) -> Encoded:
+        """Write the objects of one reading to the blobs; return what `Publishing` needs to know of each.
+
+        A kind beside the usual ones that cannot be made of this image is left out, with the reason: the others are
+        not lost with it. Raises what SEG and SR raise.
+        """
         reading = from_json(item["reading"].encode())
         mask = _unpacked(self.blobs.get(item["mask"]))
         with self.blobs.local_path(item["image"]) as path:
@@ -54,15 +71,21 @@ class Encoding:
         encoders = encoders_of(self.kinds)
         picture = self._picture(item["image"]) if any(one.needs_picture for one in encoders) else None
         earlier = self._earlier(job, reading, item["reading_id"])
-        objects = []
+        encoded = Encoded([], [])
         for encoder in encoders:
             context = self._context(job, reading, item["reading_id"], encoder, earlier)
             if encoder.needs_picture:
                 context = replace(context, picture=picture)
-            made = encoder.encode(reading, mask, source, context)
+            try:
+                made = encoder.encode(reading, mask, source, context)
+            except (ClinicalError, *_NOT_WRITTEN) as problem:
+                if encoder.kind in USUAL_RESULTS:
+                    raise
+                encoded.refused.append({"kind": encoder.kind, "why": _why(problem)})
+                continue
             if made is not None:
-                objects.append(self._stored(encoder.kind, item["reading_id"], made))
-        return objects
+                encoded.objects.append(self._stored(encoder.kind, item["reading_id"], made))
+        return encoded
 
     def _stored(self, kind: str, reading_id: str, made: Dataset) -> Json:
         return {
@@ -120,6 +143,12 @@ class Encoding:
 def _uids(kind: str, reading_id: str) -> tuple[str, str]:
     """Return the SOP and series instance UID that a reading's result of this kind always has."""
     return derived_uid(kind, reading_id), derived_uid(kind, "series", reading_id)
+
+
+def _why(problem: Exception) -> str:
+    if isinstance(problem, ClinicalError):
+        return problem.message
+    return f"it cannot be written for this image ({type(problem).__name__})"
 
 
 def _unpacked(data: bytes) -> ReadingMask:

@@ -1,6 +1,6 @@
 """One reading, all its results, in one transaction: the store, the FHIR API and the way to the archives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,18 +10,20 @@ from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
-from clinical.uids import tracking_uid
+from clinical.uids import derived_uid, tracking_uid
 from consilium.rules import NO_RULES, Rules, send_decision
+from dicom_node.preflight import CLASSES_OF_KIND
 from fhir_adapters.publish import find_or_add_patient, publish
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.patient import GENDER, Demographics
-from fhir_adapters.resources.reading import result_ids, results_of
+from fhir_adapters.resources.reading import ResultIds, result_ids, results_of
+from fhir_adapters.supersede import supersede
 from record_store import deliveries, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, study_row
 from record_store.reading_json import from_json
-from record_store.readings import JobRow, ResultObject
+from record_store.readings import JobRow, ResultObject, StoredReading
 
 Json = dict[str, Any]
 
@@ -64,17 +66,24 @@ class Publishing:
             self._reading(item, headers[item["image"]], evidence, patient)
         for item in made["objects"]:
             self._object(item)
+        for refused in made.get("refused", ()):
+            self._audit("result-refused", str(refused["kind"]), {**refused, "model": self.job.model})
         readings.finish_job(self.conn, self.job.job_key, readings.DONE, _unread(made), self.now)
+        self._audit(
+            "results-published", "done", {"readings": len(made["readings"]), "objects": len(made["objects"])}
+        )
+        return sum(len(from_json(item["reading"].encode()).findings) for item in made["readings"])
+
+    def _audit(self, action: str, outcome: str, detail: Json) -> None:
         append_audit(
             self.conn,
             at=self.now,
-            action="results-published",
-            outcome="done",
+            action=action,
+            outcome=outcome,
             actor=f"model:{self.job.model}/{self.job.model_version}",
             subject=digest(self.job.study_uid),
-            detail={"readings": len(made["readings"]), "objects": len(made["objects"])},
+            detail=detail,
         )
-        return sum(len(from_json(item["reading"].encode()).findings) for item in made["readings"])
 
     def _patient(self) -> PatientKey:
         row = study_row(self.conn, self.job.study_uid)
@@ -96,6 +105,8 @@ class Publishing:
         subject = find_or_add_patient(
             self.conn, patient, self.patient_id(patient), self.now, demographics_of(header)
         )
+        known = readings.readings_of_image(self.conn, patient, reading.image.sop_instance_uid, reading.model.name)
+        before = known[: [one.reading_id for one in known].index(reading_id)]
         resources = results_of(
             reading,
             ids=result_ids(reading, reading_id=reading_id),
@@ -104,8 +115,16 @@ class Publishing:
             issued=self.job.created_at,
             study=study_facts_of(header),
             evidence=evidence,
+            replaces=_ids(before[-1]).report if before else None,
         )
         publish(self.conn, resources, self.now)
+        self._supersede(known[:-1], known[-1])
+
+    def _supersede(self, older: Sequence[StoredReading], current: StoredReading) -> None:
+        """Leave one current result of this image by this model, whichever job was published first."""
+        supersede(self.conn, [_ids(one) for one in older], _ids(current).report, self.now)
+        objects = [derived_uid(kind, one.reading_id) for one in older for kind in CLASSES_OF_KIND]
+        deliveries.supersede(self.conn, objects, self.now)
 
     def _object(self, item: Json) -> None:
         row = ResultObject(
@@ -122,6 +141,10 @@ class Publishing:
             if item["kind"] not in self.kinds_for.get(destination, (item["kind"],)):
                 continue
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)
+
+
+def _ids(stored: StoredReading) -> ResultIds:
+    return result_ids(stored.reading, reading_id=stored.reading_id)
 
 
 def _unread(made: Json) -> str | None:

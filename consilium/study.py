@@ -147,8 +147,9 @@ class StudySteps:
         encoding = Encoding(
             self.db, self.blobs, self.decoder, self.results, self.software_version, self.device_serial
         )
-        objects = [made for item in before["readings"] for made in encoding.run(job, item)]
-        return before | {"objects": objects}
+        encoded = [encoding.run(job, item) for item in before["readings"]]
+        objects = [made for one in encoded for made in one.objects]
+        return before | {"objects": objects, "refused": [kind for one in encoded for kind in one.refused]}
 
     def publish(self, job_key: str, before: Json) -> Json:
         """Make everything visible in one transaction: readings, objects, FHIR, deliveries, the job's end."""

@@ -17,7 +17,8 @@ from record_store.sql import insert_once
 from record_store.tables import delivery as table
 from record_store.times import from_text, to_text
 
-PENDING, SENT, DEAD = "pending", "sent", "dead"
+PENDING, SENT, DEAD, SUPERSEDED = "pending", "sent", "dead", "superseded"
+NEWER = "a newer reading of the image replaces it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,8 @@ def record_outcome(
         raise NotFound("no such delivery")
     before = _delivery(row)
     taken = problem is None and status is not None
-    if before.state == SENT and not taken:
-        return SENT  # an attempt whose lease ran out reports late
+    if before.state in (SENT, SUPERSEDED) and not taken:
+        return before.state  # an attempt whose lease ran out, or whose object is of no more interest, reports late
     state = SENT if taken else DEAD if final or before.attempts >= retry.max_attempts else PENDING
     pause = timedelta(seconds=retry.delay_s(max(before.attempts, 1)) if state == PENDING else 0)
     conn.execute(
@@ -177,6 +178,13 @@ def resend(conn: Connection, sop_instance_uid: str, destination: str, now: datet
     )
     if conn.execute(statement).rowcount != 1:
         raise NotFound("no such delivery")
+
+
+def supersede(conn: Connection, sop_instance_uids: Collection[str], now: datetime) -> int:
+    """Send no more of these objects, because newer ones say it; what was sent stays sent. Return how many."""
+    waiting = (table.c.sop_instance_uid.in_(sop_instance_uids), table.c.state.in_((PENDING, DEAD)))
+    values = {"state": SUPERSEDED, "last_problem": NEWER, "updated_at": to_text(now), "commitment": None}
+    return conn.execute(update(table).where(*waiting).values(**values)).rowcount
 
 
 def deliveries(conn: Connection, state: str | None = None) -> list[Delivery]:

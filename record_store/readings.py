@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, or_, select, update
 
 from clinical.finding import Reading
 from clinical.identity import PatientKey
@@ -196,16 +196,29 @@ def readings_of_image(
 
 
 def readings_of_patient(conn: Connection, keys: Sequence[PatientKey], limit: int) -> list[StoredReading]:
-    """Return the newest readings of the patient that all these keys name, newest first.
+    """Return the newest readings of the patient that all these keys name, newest first; of each image the last.
 
-    Matches issuer and value together; no key, no reading.
+    A model that has read an image again, in another version, speaks once. Matches issuer and value together; no
+    key, no reading.
     """
     table = reading_table.c
     same = [and_(table.patient_system == key.system, table.patient_value == key.value) for key in keys]
     if not same:
         return []
+    again = reading_table.alias().c
+    later = or_(
+        again.created_at > table.created_at,
+        and_(again.created_at == table.created_at, again.reading_id > table.reading_id),
+    )
+    replaced = exists().where(
+        again.patient_system == table.patient_system,
+        again.patient_value == table.patient_value,
+        again.sop_instance_uid == table.sop_instance_uid,
+        again.model == table.model,
+        later,
+    )
     newest = (table.created_at.desc(), table.reading_id)
-    query = select(reading_table).where(or_(*same)).order_by(*newest).limit(limit)
+    query = select(reading_table).where(or_(*same), ~replaced).order_by(*newest).limit(limit)
     return [_stored_reading(row) for row in conn.execute(query)]
 
 

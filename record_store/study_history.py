@@ -1,6 +1,6 @@
 """Everything the store knows of one study, in one read: what `explain` tells from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,8 @@ from record_store.times import from_text
 
 # The acts upon a study as a whole; their subject is the digest of its UID.
 STUDY_ACTS = ("study-closed", "study-forced", "study-held", "study-released")
+
+REFUSED = ("result-refused",)  # a kind of result that could not be made of an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class StudyHistory:
     """findings: job key -> (images read by it for the first time, findings in them).
 
     evidence, announced: what else than its objects says whether the study is complete.
+    refused: kinds of results that could not be made.
     """
 
     study: StudyRow
@@ -73,6 +76,7 @@ class StudyHistory:
     sent: tuple[Sent, ...]
     evidence: Evidence = NO_EVIDENCE
     announced: tuple[Announced, ...] = ()
+    refused: tuple[Act, ...] = ()
 
 
 def find_study(conn: Connection, named: str) -> str | None:
@@ -109,6 +113,7 @@ def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
         sent=_sent(conn, keys),
         evidence=evidence_of(conn, [study_uid]).get(study_uid, NO_EVIDENCE),
         announced=announced_to(conn, [study_uid]).get(study_uid, ()),
+        refused=_acts(conn, study_uid, REFUSED),
     )
 
 
@@ -118,10 +123,10 @@ def late_ignored(conn: Connection, study_uid: str) -> bool:
     return bool(closed) and "ignored" in closed[-1].detail
 
 
-def _acts(conn: Connection, study_uid: str) -> tuple[Act, ...]:
+def _acts(conn: Connection, study_uid: str, actions: Sequence[str] = STUDY_ACTS) -> tuple[Act, ...]:
     rows = conn.execute(
         select(audit.c.at, audit.c.action, audit.c.outcome, audit.c.actor, audit.c.detail)
-        .where(audit.c.action.in_(STUDY_ACTS), audit.c.subject == digest(study_uid))
+        .where(audit.c.action.in_(actions), audit.c.subject == digest(study_uid))
         .order_by(audit.c.row)
     )
     return tuple(

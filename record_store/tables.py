@@ -273,7 +273,7 @@ delivery = Table(
     Column("delivery_id", _auto, primary_key=True, autoincrement=True),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("destination", String(64), nullable=False),
-    Column("state", String(16), nullable=False),  # pending, sent, dead
+    Column("state", String(16), nullable=False),  # pending, sent, dead, superseded
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", String(32), nullable=False),
     Column("last_status", Integer),  # DIMSE status of the last answer, NULL when there was none

@@ -13,7 +13,7 @@ from consilium.explain.completeness import evidence_in_words
 from dicom_node.status import in_words
 from record_store.audit import digest
 from record_store.commitments import ASKED, COMMITTED, UNCONFIRMED, WANTED
-from record_store.deliveries import DEAD, SENT
+from record_store.deliveries import DEAD, SENT, SUPERSEDED
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
 from record_store.study_history import Act, Sent, StudyHistory
@@ -179,7 +179,11 @@ def _encoded(history: StudyHistory) -> Stage:
         finished = bool(history.jobs) and all(job.state == DONE for job in history.jobs)
         return Stage("encoded", State.NOTHING if finished else State.NOT_YET, "no result object was made")
     kinds = Counter(made.kind for made in history.made)
-    return Stage("encoded", State.DONE, ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
+    lines = tuple(
+        f"{act.detail['model']}: no {act.detail['kind']} was made: {act.detail['why']}" for act in history.refused
+    )
+    words = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return Stage("encoded", State.DONE, words, lines)
 
 
 def _delivered(history: StudyHistory) -> Stage:
@@ -194,7 +198,8 @@ def _delivered(history: StudyHistory) -> Stage:
     if counted[DEAD]:
         words += "; 'consilium deliveries --resend' tries the dead ones again"
         return Stage("delivered", State.STOPPED, words, lines)
-    return Stage("delivered", State.DONE if set(counted) == {SENT} else State.WAITING, words, lines)
+    done = set(counted) <= {SENT, SUPERSEDED}
+    return Stage("delivered", State.DONE if done else State.WAITING, words, lines)
 
 
 def _sent_in_words(sent: Sent) -> str:
@@ -205,7 +210,7 @@ def _sent_in_words(sent: Sent) -> str:
         parts.append(sent.last_problem)
     if sent.state != SENT and sent.attempts:
         parts.append(f"{_count(sent.attempts, 'attempt')} so far")
-    if sent.state not in {SENT, DEAD}:
+    if sent.state not in {SENT, DEAD, SUPERSEDED}:
         parts.append(f"next at {sent.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC")
     return ", ".join(parts)
 

@@ -8,6 +8,7 @@ from clinical.finding import LENGTH_DECIMALS, PROBABILITY_DECIMALS, Finding, Rea
 from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
 from fhir_adapters.resources.observation import size_origin
 
+REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
 RADIOLOGY = Coding(LOINC, "LP29684-5", "Radiology")
 RADIOLOGY_SECTION = Coding("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")
 
@@ -21,11 +22,12 @@ def diagnostic_report(
     imaging_study_id: str,
     issued: datetime,
     effective: str | None = None,
+    replaces: str | None = None,
 ) -> Json:
     """Return the report of one reading.
 
     observation_ids: of its findings, in their order; empty when there is none. resultsInterpreter stays
-    empty until a person has looked at it.
+    empty until a person has looked at it. replaces: id of the report of the reading that this one replaces.
     """
     resource: Json = {
         "resourceType": "DiagnosticReport",
@@ -41,6 +43,8 @@ def diagnostic_report(
     }
     if effective:
         resource["effectiveDateTime"] = effective
+    if replaces:
+        resource["extension"] = [{"url": REPLACES, "valueReference": reference("DiagnosticReport", replaces)}]
     if observation_ids:
         resource["result"] = [reference("Observation", each) for each in observation_ids]
         resource["conclusionCode"] = [concept(reading.terms.observation)]

@@ -66,11 +66,13 @@ def results_of(
     issued: datetime,
     study: StudyFacts,
     evidence: Sequence[Instance],
+    replaces: str | None = None,
 ) -> list[Json]:
     """Return Device, ImagingStudy, an Observation a finding, DiagnosticReport and Provenance, in that order.
 
     Before the Provenance stands a RiskAssessment for each lesion that the model assesses: how probable malignancy
     is, never a Condition. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR made of it.
+    replaces: id of the DiagnosticReport of the reading that this one replaces.
 
     Raises Fault when ids or tracking UIDs are not one a finding.
     """
@@ -102,6 +104,7 @@ def results_of(
         imaging_study_id=ids.imaging_study,
         issued=issued,
         effective=study.started,
+        replaces=replaces,
     )
     of_finding = {finding.number: one for finding, one in zip(reading.findings, ids.observations, strict=True)}
     risks = [

@@ -55,13 +55,14 @@ class Study:
 
     def __init__(self, folder, db, decoder, model, engine, image, **steps) -> None:
         self.folder, self.db, self.model, self.engine, self.image = folder, db, model, engine, image
+        self.now = NOW
         self.blobs = MemoryBlobs(folder)
         self.steps = StudySteps(
             db=db,
             blobs=self.blobs,
             engine=engine,
             decoder=decoder,
-            now=lambda: NOW,
+            now=lambda: self.now,
             issuers=ISSUERS,
             destinations=("pacs",),
             patient_id=lambda key: "p1",
@@ -91,15 +92,16 @@ class Study:
                     calling_ae="A",
                     called_ae="B",
                 ),
-                NOW,
+                self.now,
             )
 
     def closes(self) -> str:
         version = self.engine.manifest(self.model).version
         with self.db.write() as conn:
-            closed = close_study(conn, self.uid, NOW + timedelta(seconds=1))
+            closed = close_study(conn, self.uid, self.now + timedelta(seconds=1))
             key = job_key_of(self.uid, closed.content_digest, self.model, version)
-            add_job(conn, JobRow(key, self.uid, closed.revision, closed.content_digest, self.model, version, NOW))
+            row = JobRow(key, self.uid, closed.revision, closed.content_digest, self.model, version, self.now)
+            add_job(conn, row)
         return key
 
     def run(self, key) -> None:

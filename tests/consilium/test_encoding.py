@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from datetime import timedelta
 from typing import get_args
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from pydicom import dcmread
 from sqlalchemy import select
 
+from clinical.errors import Unsupported
+from consilium.explain.stages import explain
 from consilium.setting_values import ResultKind
 from dicom_node.results import ENCODERS
 from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
-from record_store.readings import result_objects
+from record_store.readings import readings_of_job, readings_of_patient, result_objects
+from record_store.study_history import history_of
 from record_store.tables import delivery
 
 pytestmark = pytest.mark.slow
@@ -131,3 +135,92 @@ def test_nothing_is_said_to_be_replaced_that_was_never_made(study):
     study.arrives("late")
     again = objects_of(study, study.is_read(), revision=2)
     assert "PredecessorDocumentsSequence" not in again["SR"]
+
+
+def read_again(study):
+    """Have a new version of the model read the one image an hour later; the second job's key."""
+    study.arrives("one")
+    study.is_read()
+    study.now += timedelta(hours=1)
+    with_model(study, "0.2.0")
+    study.arrives("late", ViewPosition="LL")  # opens the study, and is not read
+    return study.is_read()
+
+
+def test_of_two_readings_of_an_image_the_older_one_is_current_nowhere(study):
+    study = study()
+    key = read_again(study)
+    reports = {one["status"]: one for one in study.resources("DiagnosticReport")}
+    assert set(reports) == {"cancelled", "preliminary"}
+    old, new = reports["cancelled"], reports["preliminary"]
+    assert old["conclusion"].startswith(f"Replaced by DiagnosticReport/{new['id']}: ")
+    (extension,) = new["extension"]
+    assert extension["valueReference"]["reference"] == f"DiagnosticReport/{old['id']}"
+    states = {one["id"]: one["status"] for one in study.resources("Observation")}
+    for report, status in ((old, "cancelled"), (new, "preliminary")):
+        assert {states[one["reference"].split("/")[1]] for one in report["result"]} == {status}
+    with study.db.read() as conn:
+        patient = readings_of_job(conn, key)[0].patient
+        (shown,) = readings_of_patient(conn, [patient], 10)
+    assert (shown.job_key, shown.reading.model.version) == (key, "0.2.0")
+
+
+def test_what_an_archive_has_not_taken_yet_of_an_older_reading_is_not_sent_any_more(study):
+    study = study()
+    key = read_again(study)
+    with study.db.read() as conn:
+        new = {one.sop_instance_uid for one in result_objects(conn, key)}
+        rows = conn.execute(select(delivery.c.sop_instance_uid, delivery.c.state)).all()
+    assert len(rows) == 4
+    assert {state for uid, state in rows if uid in new} == {"pending"}
+    assert {state for uid, state in rows if uid not in new} == {"superseded"}
+
+
+def test_the_older_job_published_last_is_still_the_older_one(study):
+    study = study()
+    study.arrives("one")
+    late = study.closes()
+    steps, study.now = study.steps, study.now + timedelta(hours=1)
+    with_model(study, "0.2.0")
+    study.arrives("late", ViewPosition="LL")
+    study.is_read()
+    study.steps = steps
+    study.run(late)
+    texts = {one["status"]: one["conclusion"] for one in study.resources("DiagnosticReport")}
+    assert "lung-nodule 0.2.0" in texts["preliminary"]
+    assert "lung-nodule 0.1.0" in texts["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (Unsupported("the image's header cannot be referred to"), "the image's header cannot be referred to"),
+        (ValueError("Zzcanary"), "it cannot be written for this image (ValueError)"),
+    ],
+)
+def test_a_kind_that_cannot_be_made_of_an_image_costs_nobody_the_others(study, monkeypatch, error, why):
+    study = study(results=("SEG", "SR", "PM"))
+    study.arrives("one")
+    failing(monkeypatch, "PM", error)
+    assert set(objects_of(study, study.is_read())) == {"SEG", "SR"}
+    with study.db.read() as conn:
+        history = history_of(conn, study.uid)
+    (act,) = history.refused
+    assert (act.detail["kind"], act.detail["why"]) == ("PM", why)
+    assert explain(history, (), 5.0)[4].lines == (f"lung-nodule: no PM was made: {why}",)
+
+
+def test_a_report_that_cannot_be_made_fails_the_job(study, monkeypatch):
+    study = study(results=("SEG", "SR", "PM"))
+    study.arrives("one")
+    failing(monkeypatch, "SR", Unsupported("the image's header cannot be referred to"))
+    with pytest.raises(Unsupported):
+        study.is_read()
+
+
+def failing(monkeypatch, kind, error):
+    def encode(*_):
+        raise error
+
+    made = tuple(replace(one, encode=encode) if one.kind == kind else one for one in ENCODERS)
+    monkeypatch.setattr("dicom_node.results.ENCODERS", made)

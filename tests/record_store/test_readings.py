@@ -34,6 +34,7 @@ from record_store.readings import (
     put_reading,
     queued_jobs,
     reading_by_id,
+    readings_of_image,
     readings_of_job,
     readings_of_patient,
     requeue_job,
@@ -195,7 +196,7 @@ def test_a_reading_is_stored_once_and_the_first_is_kept(db, now):
 
 
 def test_readings_of_a_patient_are_the_newest_first_and_nobody_elses(db, now):
-    put(db, now, "old")
+    put(db, now, "old", reading=of_image("1.2.3.2"))
     now.advance(1)
     put(db, now, "new")
     put(db, now, "same number, other hospital", PatientKey("urn:elsewhere", PATIENT.value))
@@ -210,6 +211,23 @@ def test_readings_of_a_patient_are_the_newest_first_and_nobody_elses(db, now):
         assert ids(PatientKey("urn:second-number", "1"), PATIENT) == ["new", "old"]
         assert ids(PatientKey("urn:hospital", "1")) == []
         assert ids() == []
+
+
+def of_image(uid, model="lung-nodule", version="0.1.0"):
+    return replace(
+        READING, image=replace(READING.image, sop_instance_uid=uid), model=ModelRef(model, version, "ab" * 32)
+    )
+
+
+def test_a_model_that_read_an_image_again_speaks_once_and_another_model_beside_it(db, now):
+    put(db, now, "first")
+    put(db, now, "other model", reading=of_image("1.2.3.1", "breast-lesion"))
+    now.advance(1)
+    put(db, now, "again", reading=of_image("1.2.3.1", version="0.2.0"))
+    with db.read() as conn:
+        shown = [one.reading_id for one in readings_of_patient(conn, [PATIENT], 10)]
+        every = [one.reading_id for one in readings_of_image(conn, PATIENT, "1.2.3.1", "lung-nodule")]
+    assert (shown, every) == (["again", "other model"], ["first", "again"])
 
 
 def a_job(now, model="lung-nodule"):
