@@ -1,6 +1,7 @@
 """The three processes: what each opens, and how each ends."""
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -63,6 +64,7 @@ def run_dicom(settings: Settings) -> int:
     def delivered(destination: str, state: str) -> None:
         metrics.DELIVERIES.labels(destination, state).inc()
 
+    _more_descriptors()
     _sweep(house)
     try:
         tls = listener_tls(settings)
@@ -103,6 +105,13 @@ def run_dicom(settings: Settings) -> int:
     house.trail.close()
     house.db.dispose()
     return 0
+
+
+def _more_descriptors() -> None:
+    """Take as many file descriptors as we may have: silent connections cost one each, and nothing else."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _sweep(house: House) -> None:

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     dicom_tls_client_certificate: Literal["required", "none"] = "required"
     query_aes: Annotated[dict[AeTitle, QueryCaller], BeforeValidator(from_json)] = {}
     storage_classes: Literal["images", "all"] = "images"
-    max_associations: int = Field(default=100, ge=1, le=1000)
+    max_associations: int = Field(default=512, ge=1, le=4096)
     low_water_mb: int = Field(default=512, ge=0)
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()

@@ -21,6 +21,7 @@ class Refusal(StrEnum):
 
     APPLICATION_CONTEXT = "another application context than DICOM's"
     CALLED_AE = "called AE title is not ours"
+    NO_CALLING_AE = "no calling AE title"
     CALLING_AE = "calling AE title is not in the table"
     ADDRESS = "the address is not one of this calling AE"
     NO_CERTIFICATE = "this calling AE has to show its certificate"

@@ -46,7 +46,7 @@ class Walk:
     data set does not hang together.
     """
 
-    def __init__(self, data: bytes | mmap.mmap, start: int, size: int, transfer_syntax: str) -> None:
+    def __init__(self, data: bytes | mmap.mmap | memoryview, start: int, size: int, transfer_syntax: str) -> None:
         self._data, self._position = data, start
         order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
         self._tag, self._short = struct.Struct(f"{order}HH"), struct.Struct(f"{order}H")

@@ -93,6 +93,46 @@ def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
     return _read(path, offset, transfer_syntax, whole=True)
 
 
+def header_of_beginning(data: memoryview, size: int, transfer_syntax: str) -> Header | None:
+    """Return the header of a data set of `size` bytes that begins so, or None when only all of it can tell.
+
+    It can when only the value of its last element, or pixel data that is followed by nothing, is missing.
+    Raises IncorrectInput as `read_header`.
+    """
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    found: dict[str, bytes] = {}
+    start, highest = 0, -1
+    if transfer_syntax not in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
+        start, highest = _run_ahead(data, size, found)
+    walk = Walk(data, start, size, transfer_syntax)
+    header = _header(data, walk, whole=True, found=found, highest=highest)
+    return header if walk.is_whole else None
+
+
+def _run_ahead(data: memoryview, size: int, found: dict[str, bytes]) -> tuple[int, int]:
+    """Take wanted values of explicit VR little endian; return where the walk has to go on, and the last tag.
+
+    The walk's usual steps without its questions: it is asked at whatever is not the next plain element.
+    """
+    head, long = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
+    position, highest, here = 0, 0x0007FFFF, len(data)  # what is below group 8 is unusual
+    while position + 12 <= here:
+        group, element, vr, length = head(data, position)
+        tag, start = group << 16 | element, position + 8
+        if vr in LONG and vr != b"SQ":
+            length, start = long(data, start)[0], position + 12
+        elif vr not in SHORT:
+            break
+        name = _WANTED.get(tag)
+        if tag <= highest or length == UNDEFINED or start + length > (here if name else size):
+            break
+        if name and length <= _MAXIMUM_VALUE:
+            found[name] = bytes(data[start : start + length])
+        position, highest = start + length, tag
+    return position, highest
+
+
 def read_stored_header(path: Path) -> Header:
     """Read the header of a Part 10 file, such as the blobs that the SCP has stored.
 
@@ -233,9 +273,16 @@ def _inflate_rest(stream: Any, file: BinaryIO) -> int:  # noqa: ANN401 - zlib do
     return count
 
 
-def _header(data: bytes | mmap.mmap, walk: Walk, *, whole: bool) -> Header:
-    found: dict[str, bytes] = {}
-    highest = -1
+def _header(
+    data: bytes | mmap.mmap | memoryview,
+    walk: Walk,
+    *,
+    whole: bool,
+    found: dict[str, bytes] | None = None,
+    highest: int = -1,
+) -> Header:
+    """Walk, and take the values. found, highest: what was run through before, and its last tag."""
+    found = {} if found is None else found
     for tag, position, length in walk.top_level(before=frozenset() if whole else _PIXELS):
         name = _WANTED.get(tag)
         if name and length <= _MAXIMUM_VALUE:

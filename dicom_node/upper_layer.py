@@ -12,14 +12,12 @@ import select
 import socket
 import ssl
 import struct
-import threading
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from socketserver import BaseServer
 from typing import Any
 
 from pynetdicom import Association, evt
@@ -27,20 +25,16 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dicom_node.incoming import (
-    BUFFER,
-    DECODER_ERRORS,
-    IMPLEMENTATION_UID,
-    IMPLEMENTATION_VERSION,
-    Bounds,
-    Incoming,
-    ProtocolError,
-)
+from dicom_node.bounds import Bounds
+from dicom_node.incoming import BUFFER, DECODER_ERRORS, Incoming
+from dicom_node.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from dicom_node.protocol_error import ProtocolError
 from dicom_node.request_pdu import read_request
-from dicom_node.tls import TlsContexts, handshake, why_failed
+from dicom_node.session import Session
 
 _A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"  # PS3.8 9.2
@@ -64,10 +58,10 @@ class _WakingQueue(queue.Queue[Any]):
 class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
     """The upper layer provider of one acceptor: bounded, streaming, sleeping until something happens."""
 
-    def __init__(self, association: Association, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
+    def __init__(self, association: Association, beside: "Beside", first: bytes) -> None:
         super().__init__(association)
-        self._bounds = bounds
-        self._incoming = Incoming(association, bounds, accepts, folder, self._deliver)
+        self._bounds, self._first = beside.bounds, memoryview(first)
+        self._incoming = Incoming(association, beside.bounds, beside.accepts, beside.folder, self._deliver)
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self.to_provider_queue = _WakingQueue(self._wake)
@@ -130,6 +124,8 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         connection = self.socket.socket if self.socket else None
         if connection is None:
             return False
+        if self._first:
+            return True  # read before this association was made
         poller = select.poll()  # select.select() cannot watch descriptors beyond 1023
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True  # OpenSSL has read further than we have: the descriptor knows nothing of these bytes
@@ -173,6 +169,8 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
 
     def _read_p_data(self, length: int, deadline: float) -> None:
         """Read presentation data values (PS3.8 9.3.5, annex E.2) without keeping the PDU."""
+        if length > self._bounds.data_pdu:
+            raise ProtocolError
         left = length
         while left:
             if left < 6:
@@ -214,7 +212,11 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
         """Fill some of the view; OSError when the peer has gone, is silent or too slow."""
         if time.monotonic() > deadline or self.socket is None or self.socket.socket is None:
             raise TimeoutError
-        count: int = self.socket.socket.recv_into(view)
+        if self._first:
+            count = min(len(view), len(self._first))
+            view[:count], self._first = self._first[:count], self._first[count:]
+            return count
+        count = int(self.socket.socket.recv_into(view))
         if count == 0:
             raise ConnectionResetError
         return count
@@ -227,12 +229,20 @@ class StorageAssociation(Association):  # type: ignore[misc]
     True while it is established, with False when it is over.
     """
 
-    def __init__(self, ae: ApplicationEntity, bounds: Bounds, accepts: Callable[[], str], folder: Path) -> None:
-        super().__init__(ae, "acceptor")
+    def __init__(self, beside: "Beside", session: Session, first: bytes, over: Callable[[], None]) -> None:
+        super().__init__(beside.ae, "acceptor")
         # As Association.__init__ makes them, over our provider; the time-outs are set on the provider.
-        self.dul = StreamingProvider(self, bounds, accepts, folder)
-        self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout
+        self.dul = StreamingProvider(self, beside, first)
+        self.acse_timeout, self.network_timeout = beside.ae.acse_timeout, beside.ae.network_timeout
+        self.session, self._over_now = session, over
         self.later: deque[Callable[[bool], None]] = deque()
+
+    def run(self) -> None:
+        """Serve, and say so when it is over."""
+        try:
+            super().run()
+        finally:
+            self._over_now()
 
     def _run_reactor(self) -> None:
         while not self._kill:
@@ -266,121 +276,45 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.kill()
 
 
-class StorageServer(ThreadedAssociationServer):  # type: ignore[misc]
-    """Accepts connections within the bounds, and makes a StorageAssociation of each."""
-
-    request_queue_size = 128
-    daemon_threads = True
-
-    def __init__(
-        self,
-        ae: ApplicationEntity,
-        address: tuple[str, int],
-        ae_title: str,
-        contexts: Any,  # noqa: ANN401
-        ssl_context: Any = None,  # noqa: ANN401
-        evt_handlers: Any = None,  # noqa: ANN401
-        *,
-        bounds: Bounds,
-        accepts: Callable[[], str],
-        folder: Path,
-        tls: TlsContexts | None = None,
-        not_secured: Callable[[str, str], None] = lambda _address, _why: None,
-    ) -> None:
-        self.bounds, self.accepts, self.folder = bounds, accepts, folder
-        self.tls, self.not_secured = tls, not_secured
-        self._handshaking: Counter[str] = Counter()
-        self._shaking = threading.Lock()
-        super().__init__(ae, address, ae_title, contexts, ssl_context, evt_handlers, _Handler)
-
-    def shutdown(self) -> None:
-        """Stop accepting and close the listening socket."""
-        BaseServer.shutdown(self)
-        self.server_close()
-
-    def verify_request(self, request: socket.socket, client_address: tuple[str, int]) -> bool:
-        """Close a connection at once when too many are open, in all or from this host."""
-        del request
-        hosts = Counter(one.requestor.address for one in self.active_associations)
-        with self._shaking:
-            hosts.update(self._handshaking)
-        return (
-            hosts.total() < self.bounds.connections and hosts[client_address[0]] < self.bounds.connections_per_host
-        )
-
-    @contextmanager
-    def handshaking(self, address: str) -> Iterator[None]:
-        """Count a connection that is not an association yet."""
-        with self._shaking:
-            self._handshaking[address] += 1
-        try:
-            yield
-        finally:
-            with self._shaking:
-                self._handshaking[address] -= 1
-                self._handshaking += Counter()  # drop what is zero: an address is not kept for ever
-
-
-class _Handler(RequestHandler):  # type: ignore[misc]
-    """In a thread of its own, so that a handshake keeps nobody waiting."""
-
-    server: StorageServer
-    request: socket.socket
-
-    def handle(self) -> None:
-        """Secure the connection where the port is secured, then begin the association."""
-        if self.server.tls is not None:
-            address = str(self.client_address[0])
-            try:
-                with self.server.handshaking(address):
-                    self.request = handshake(self.request, self.server.tls)
-            except OSError as error:
-                self.server.not_secured(address, why_failed(error))
-                return
-        super().handle()
-
-    def _create_association(self) -> StorageAssociation:
-        server = self.server
-        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request.settimeout(server.bounds.stall_s)
-        association = StorageAssociation(server.ae, server.bounds, server.accepts, server.folder)
-        association._server = server  # noqa: SLF001 - as RequestHandler does
-        association.name = f"AcceptorThread@{uuid.uuid4().hex}"
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
-        association.acceptor.maximum_length = server.ae.maximum_pdu_size
-        association.acceptor.ae_title = server.ae_title
-        association.acceptor.address_info = self.local
-        association.acceptor.implementation_class_uid = IMPLEMENTATION_UID
-        association.acceptor.implementation_version_name = IMPLEMENTATION_VERSION
-        association.acceptor.supported_contexts = server.contexts
-        association.requestor.address_info = self.remote
-        for event, bound in server._handlers.items():  # noqa: SLF001
-            for handler in [bound] if event.is_intervention else bound:
-                if handler:
-                    association.bind(event, *handler)
-        return association
-
-
 class BoundedEntity(ApplicationEntity):  # type: ignore[misc]
-    """An AE whose association limit counts peers that have asked for an association, and no others."""
+    """Our AE as pynetdicom's associations see it. How many there may be is decided before they are made."""
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations that have been asked for and are not over.
-
-        Not judged by the state machine: it moves on after it has handed over the request, and a second
-        association that is negotiated meanwhile would not be counted.
-        """
-        return [
-            one
-            for one in super().active_associations
-            if one.requestor.primitive is not None and not (one.is_rejected or one.is_aborted or one.is_released)
-        ]
+        """None: pynetdicom would count them against a limit of its own."""
+        return []
 
 
-def serve_in_background(server: StorageServer) -> threading.Thread:
-    """Run the accept loop in a thread of its own and return the thread."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="dicom-accept")
-    thread.daemon = True
-    thread.start()
-    return thread
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Makes associations of pynetdicom's: those that have a context which is neither storage nor verification.
+
+    contexts: all that is offered. handlers: of its events. accepts: says why no object can be taken now.
+    """
+
+    ae: ApplicationEntity
+    contexts: Sequence[PresentationContext]
+    handlers: Sequence[Sequence[Any]]
+    bounds: Bounds
+    accepts: Callable[[], str]
+    folder: Path
+
+    def begin(
+        self, connection: socket.socket, session: Session, first: bytes, over: Callable[[], None]
+    ) -> "StorageAssociation":
+        """Start one in threads of its own. first: the bytes that were read from it. over: called at its end."""
+        connection.settimeout(self.bounds.stall_s)
+        association = StorageAssociation(self, session, first, over)
+        association.name = f"AcceptorThread@{uuid.uuid4().hex}"
+        association.set_socket(AssociationSocket(association, client_socket=connection))
+        association.acceptor.maximum_length = self.ae.maximum_pdu_size
+        association.acceptor.ae_title = self.ae.ae_title
+        association.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
+        association.acceptor.implementation_class_uid = IMPLEMENTATION_UID
+        association.acceptor.implementation_version_name = IMPLEMENTATION_VERSION
+        association.acceptor.supported_contexts = list(self.contexts)
+        association.requestor.address_info = AddressInformation.from_tuple(connection.getpeername())
+        for handler in self.handlers:
+            association.bind(*handler)
+        association.start()
+        return association

@@ -22,7 +22,7 @@ def policies(node: Node) -> list[tuple[str, object]]:
         ("calling AE title and address", callers),
         ("associations at once", f"{bounds.associations}"),
         ("connections at once", f"{bounds.connections}, and {bounds.connections_per_host} of one address"),
-        ("maximum PDU length announced", "0: no limit, as P-DATA is streamed to the disk and never kept"),
+        ("maximum PDU length announced", f"{bounds.data_pdu}: a longer P-DATA-TF is answered with A-ABORT"),
         ("PDUs of other types", f"at most {bounds.control_pdu} bytes: else A-ABORT"),
         ("command sets", f"at most {bounds.command_set} bytes: else A-ABORT"),
         ("data sets of objects", f"at most {bounds.object_bytes} bytes"),

@@ -14,6 +14,7 @@ from consilium.node_services import services_of
 from consilium.settings import load_settings
 from consilium.statement import EVERY_SERVICE, node_of
 from consilium.wiring import House
+from dicom_node.bounds import Bounds
 from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from dicom_node.results import ENCODERS
 from dicom_node.scp import ScpSettings, StorageScp
@@ -130,7 +131,7 @@ def test_association_policies_are_the_stated_ones(port):
     echo = [(sop_class.Verification, [ImplicitVRLittleEndian], "")]
     with association(port, echo, more=[window]) as one:
         said = one.acceptor.user_information
-        assert one.acceptor.maximum_length == 0
+        assert one.acceptor.maximum_length == Bounds().data_pdu
         assert not [item for item in said if isinstance(item, AsynchronousOperationsWindowNegotiation)]
         assert one.acceptor.implementation_class_uid == IMPLEMENTATION_UID
         assert one.acceptor.implementation_version_name == IMPLEMENTATION_VERSION

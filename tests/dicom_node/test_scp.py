@@ -419,11 +419,12 @@ def test_associations_and_connections_have_a_limit_that_is_told(node):
     node.start(bounds=Bounds(associations=1, connections_per_host=3))
     first = associate(node)
     assert associate(node).is_rejected
-    others = [connect(node) for _ in range(2)]
-    with connect(node) as refused:
-        assert refused.recv(1) == b""
-    for one in others:
-        one.close()
+    longest_silent, other = [connect(node) for _ in range(2)]
+    with connect(node) as newest:
+        assert longest_silent.recv(1) == b""
+        assert first.send_c_echo().Status == 0x0000
+        for one in (longest_silent, other, newest):
+            one.close()
     first.release()
 
 
@@ -436,7 +437,9 @@ def test_a_transfer_that_is_cut_leaves_no_file(node):
     )
     with established(node) as peer:
         values = struct.pack(">LBB", len(command) + 2, 1, 3) + command
-        values += struct.pack(">LBB", 1002, 1, 0) + b"\0" * 1000
+        values += (
+            struct.pack(">LBB", 700_002, 1, 0) + b"\0" * 700_000
+        )  # more than is gathered before it is written
         peer.sendall(struct.pack(">BBL", 4, 0, len(values)) + values)
         until = time.monotonic() + 3
         while not node.parts() and time.monotonic() < until:
