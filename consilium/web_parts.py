@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from consilium.explain.reader import Explainer
     from dicom_node.web import Archive
 
+SEARCH_WAITS_S = 2.0  # for the index of headers; a search after that is a 503
+
 
 def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     """Return the web process's collaborators. supervised: a `consilium serve` is our parent."""
@@ -76,6 +78,7 @@ def _archive(house: House) -> "Archive":
         low_water_bytes=house.low_water_bytes,
         max_body_bytes=MAX_BODY_BYTES,
         decoder=lambda: house.decoder,
+        catch_up=lambda: house.header_index.catch_up(within_s=SEARCH_WAITS_S),
         note=house.trail.note,
         us=Party(house.settings.ae_title),
         caller=_caller,

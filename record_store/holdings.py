@@ -1,15 +1,14 @@
 """What we hold of a study: the objects that were received and the results that we made, as archives list them."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, select
 
-from record_store.tables import instance, result_object, study
+from record_store.tables import instance, result_object
 
+PAGE = 100  # objects looked at with one query
 _MADE_IN = "1.2.840.10008.1.2.1"  # results are written in explicit VR little endian
-PAGE = 100  # studies looked at with one query
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +21,6 @@ class HeldObject:
     series_uid: str
     modality: str
     sha256: str
-
-
-@dataclass(slots=True)
-class HeldStudy:
-    """One study without its many objects.
-
-    first: the received object whose header speaks for the study. series: UID -> modality of received ones.
-    received: how many objects. made: results of ours.
-    """
-
-    study_uid: str
-    first: HeldObject | None = None
-    series: dict[str, str] = field(default_factory=dict)
-    received: int = 0
-    made: list[HeldObject] = field(default_factory=list)
 
 
 def objects_of(conn: Connection, study_uid: str, series_uid: str = "") -> list[HeldObject]:
@@ -77,50 +61,6 @@ def stored_objects(conn: Connection, uids: Sequence[str]) -> list[tuple[str, str
         for row in conn.execute(received.where(theirs.sop_instance_uid.in_(some))):
             found[row[0]] = (row[0], row[1], row[2], row[3], row[4])
     return [found[uid] for uid in uids if uid in found]
-
-
-def newest_studies(conn: Connection, uids: Sequence[str] = (), patient_id: str = "") -> Iterator[HeldStudy]:
-    """Yield studies, the one that got an object last first.
-
-    uids: of these only. patient_id: only studies of whom it may be; those that name no patient stay in.
-    """
-    query = select(study.c.study_uid).order_by(study.c.last_received_at.desc(), study.c.study_uid)
-    if uids:
-        query = query.where(study.c.study_uid.in_(uids))
-    if patient_id:
-        query = query.where(or_(study.c.patient_value == patient_id, study.c.patient_value.is_(None)))
-    skipped = 0
-    while page := list(conn.execute(query.offset(skipped).limit(PAGE)).scalars()):
-        skipped += len(page)
-        held = _summaries(conn, page)
-        yield from (held[uid] for uid in page)
-
-
-def _summaries(conn: Connection, uids: Sequence[str]) -> dict[str, HeldStudy]:
-    table = instance.c
-    held = {uid: HeldStudy(uid) for uid in uids}
-    groups = (
-        select(table.study_uid, table.series_uid, table.modality, func.count(), func.min(table.sop_instance_uid))
-        .where(table.study_uid.in_(uids))
-        .group_by(table.study_uid, table.series_uid, table.modality)
-        .order_by(table.study_uid, table.series_uid)
-    )
-    first: dict[str, str] = {}
-    for study_uid, series_uid, modality, count, lowest in conn.execute(groups):
-        one = held[study_uid]
-        one.series.setdefault(series_uid, modality)
-        one.received += count
-        first.setdefault(study_uid, lowest)
-    speaking = select(*_RECEIVED).where(table.sop_instance_uid.in_(list(first.values())))
-    for row in conn.execute(speaking):
-        spoken = HeldObject(*row)
-        held[spoken.study_uid].first = spoken
-    by_study = defaultdict(list)
-    for made in _made(conn, uids):
-        by_study[made.study_uid].append(made)
-    for uid, results in by_study.items():
-        held[uid].made = results
-    return held
 
 
 def _made(conn: Connection, study_uids: Sequence[str]) -> list[HeldObject]:

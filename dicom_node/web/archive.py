@@ -53,6 +53,7 @@ class Archive:
     max_body_bytes: of one store request.
     intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
     all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
+    catch_up: brings the index of headers up to what is stored; Busy where that takes too long.
     note: told of every request (PS3.15 A.5.3), with us and the caller as its parties.
     """
 
@@ -66,6 +67,7 @@ class Archive:
     max_body_bytes: int = 48 << 20
     decoder: Callable[[], "Decoder"] | None = None
     now: Clock = utc_now
+    catch_up: Callable[[], object] = lambda: None
     note: Note = unnoted
     us: Party = field(default_factory=lambda: Party("DICOMweb"))
     caller: Callable[[], Party] = lambda: Party("", application=False)

@@ -1,5 +1,6 @@
 """A data set as DICOM JSON (PS3.18 annex F), with large binary values as BulkDataURI (F.2.2)."""
 
+import re
 import warnings
 from typing import Any
 
@@ -15,6 +16,7 @@ Json = dict[str, Any]
 INLINE_BYTES = 1024  # a binary value that is longer is asked for by its address
 BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _NUMBERS = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
+_WHOLE = re.compile(r"[+-]?[0-9]{1,12}")
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
@@ -25,6 +27,19 @@ def element_json(element: DataElement) -> Json | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return element.to_json_dict(None, INLINE_BYTES)
+
+
+def value_json(vr: str, text: str) -> Json:
+    """Return an element of decoded text, several values joined by a backslash (F.2.3), numbers as such."""
+    values: list[Any] = [one.strip() for one in text.split("\\")] if text else []
+    if vr == "PN":
+        groups = ("Alphabetic", "Ideographic", "Phonetic")
+        values = [
+            {group: part for group, part in zip(groups, one.split("="), strict=False) if part} for one in values
+        ]
+    elif vr in _NUMBERS:
+        values = [int(one) for one in values if _WHOLE.fullmatch(one)]
+    return {"vr": vr, "Value": values} if values else {"vr": vr}
 
 
 def dataset_json(ds: Dataset, bulk: str) -> Json:

@@ -1,198 +1,120 @@
-"""Search transactions, QIDO-RS (PS3.18 10.6): studies, series, instances, at each level and across all studies."""
+"""Search transactions, QIDO-RS (PS3.18 10.6): studies, series, instances, at each level and across all studies.
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+Answered from the index of headers, as C-FIND is (`dicom_node.query.search`). What a client wants included and the
+index does not hold is read from the header of one object of each row that is shown.
+"""
+
+from collections.abc import Iterator
+from functools import partial
 
 import orjson
 from flask import Response, request
 
+from dicom_node.query.attributes import ATTRIBUTES, BY_TAG, Level
+from dicom_node.query.search import EVERYTHING, Found, Question, Scope, search
 from dicom_node.uids import checked_uid
-from dicom_node.web.archive import MAX_OBJECTS, Archive, Resource
-from dicom_node.web.json_model import Json
-from dicom_node.web.matching import Query, matches, read_query
+from dicom_node.web.archive import Archive, Resource
+from dicom_node.web.json_model import Json, value_json
 from dicom_node.web.media import require_json
+from dicom_node.web.search_query import SearchQuery, read_query
 from record_store.exchanges import Kind
-from record_store.holdings import HeldObject, HeldStudy, newest_studies, objects_of
+from record_store.holdings import object_by_uid, objects_of
 
-SCANNED = 2000  # studies that one search looks at; who asks more widely is told so
-
-STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
-_PATIENT = "00100020"
-_CHARACTER_SET = "00080005"
-# PS3.18 tables 10.6.3-3, 10.6.3-4 and 10.6.3-5.
+STUDY, SERIES, INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
+# PS3.18 tables 10.6.3-3, 10.6.3-4 and 10.6.3-5, as far as the index has them.
 _STUDY_TAGS = (
-    "00080020", "00080030", "00080050", "00080061", "00080090", "00081030", "00100010", _PATIENT, "00100021",
-    "00100030", "00100040", STUDY, "00200010", "00201206", "00201208",
+    0x00080020, 0x00080030, 0x00080050, 0x00080061, 0x00080090, 0x00081030, 0x00100010, 0x00100020, 0x00100021,
+    0x00100030, 0x00100040, STUDY, 0x00200010, 0x00201206, 0x00201208,
 )  # fmt: skip
 _SERIES_TAGS = (
-    "00080060", "0008103E", SERIES, "00200011", "00080021", "00080031", "00080070", "00180015", "00201209",
+    0x00080060, 0x0008103E, SERIES, 0x00200011, 0x00080021, 0x00080031, 0x00080070, 0x00180015, 0x00201209,
+    0x00400244, 0x00400245,
 )  # fmt: skip
-_INSTANCE_TAGS = ("00080016", INSTANCE, "00200013", "00280008", "00280010", "00280011", "00280100")
-_RETRIEVE_URL = "00081190"
+_INSTANCE_TAGS = (0x00080016, INSTANCE, 0x00200013, 0x00280008, 0x00280010, 0x00280011, 0x00280100)
+# Required of every study even where the object has none (type 2).
+_EVEN_EMPTY = {0x00080020, 0x00080030, 0x00080050, 0x00080090, *range(0x00100010, 0x00100041), 0x00200010}
 
 
-def studies(archive: Archive) -> Response:
-    """GET /studies."""
-    query = read_query(request.args, _STUDY_TAGS)
-    return _answer(archive, query, _study_rows(archive, query, "", query.keys))
-
-
-def series(archive: Archive, study: str = "") -> Response:
-    """GET /series and GET /studies/{study}/series."""
-    query = read_query(request.args, _STUDY_TAGS + _SERIES_TAGS)
-    return _answer(archive, query, _series_rows(archive, query, study))
-
-
-def instances(archive: Archive, study: str = "", series: str = "") -> Response:
-    """GET /instances and below a study or a series of it."""
-    query = read_query(request.args, _STUDY_TAGS + _SERIES_TAGS + _INSTANCE_TAGS)
-    return _answer(archive, query, _instance_rows(archive, query, study, series))
-
-
-def _answer(archive: Archive, query: Query, rows: Iterator[Json | None]) -> Response:
+def find(archive: Archive, study: str = "", series: str = "", *, level: Level) -> Response:
+    """GET /studies, /series, /instances, and the same below a study or a series. 204 when nothing matches."""
     media_type = require_json()
-    found: list[Json] = []
-    remarks = list(query.remarks)
-    skipped = 0
-    for row in rows:
-        if row is None:  # the scan has ended before the store has
-            remarks.append("the search was ended before it had looked at everything; narrow it")
-            break
-        if skipped < query.offset:
-            skipped += 1
-        elif len(found) < query.limit:
-            found.append(row)
-        else:
-            remarks.append("there are more results; ask on with offset")
-            break
+    query = read_query(request.args, {f"{one.tag:08X}" for one in ATTRIBUTES if one.level <= level})
+    keys = {int(tag, 16): text for tag, text in query.keys.items()}
+    for uid, tag, what in ((study, STUDY, "the study"), (series, SERIES, "the series")):
+        if uid:
+            keys[tag] = checked_uid(uid, what)
+    only = archive.scope()
+    scope = EVERYTHING if only is None else Scope(studies=frozenset([only]))
+    archive.catch_up()
+    rows = search(archive.db, Question(level, keys, scope))
+    shown, remarks = _page(rows, query)
+    found = [_row(archive, row, query, level, study, series) for row in shown]
     warning = {"Warning": ", ".join(f'299 {archive.root} "{text}"' for text in remarks)} if remarks else {}
     if not found:
         return Response(status=204, headers=warning)
     return Response(orjson.dumps(found), content_type=media_type, headers=warning)
 
 
-def _study_rows(archive: Archive, query: Query, study: str, keys: Mapping[str, str]) -> Iterator[Json | None]:
-    for held, row in _held_studies(archive, query, study):
-        if row is None or held is None:
-            yield None
-        elif matches(row, keys):
-            yield _shown(row, query, _STUDY_TAGS)
-
-
-def _series_rows(archive: Archive, query: Query, study: str) -> Iterator[Json | None]:
-    of_study = query.without(_SERIES_TAGS)
-    for held, row in _held_studies(archive, query, study):
-        if row is None or held is None:
-            yield None
-        elif matches(row, of_study):
-            for uid, objects in _by_series(archive, held.study_uid).items():
-                made = _series_row(archive, objects, uid)
-                if matches(made, query.without(_STUDY_TAGS)):
-                    yield _shown(row | made, query, (*(() if study else _STUDY_TAGS), STUDY, *_SERIES_TAGS))
-
-
-def _instance_rows(archive: Archive, query: Query, study: str, series: str) -> Iterator[Json | None]:
-    of_study = query.without(_SERIES_TAGS + _INSTANCE_TAGS)
-    of_series = query.without(_STUDY_TAGS + _INSTANCE_TAGS)
-    named = (*(() if study else _STUDY_TAGS), STUDY, *(() if series else _SERIES_TAGS), SERIES, *_INSTANCE_TAGS)
-    for held, row in _held_studies(archive, query, study):
-        if row is None or held is None:
-            yield None
+def _page(rows: Iterator[Found], query: SearchQuery) -> tuple[list[Found], list[str]]:
+    found: list[Found] = []
+    for place, row in enumerate(rows):
+        if place < query.offset:
             continue
-        if not matches(row, of_study):
-            continue
-        for uid, objects in _by_series(archive, held.study_uid).items():
-            about = _series_row(archive, objects, uid) if not series or of_series else {}
-            if series not in {"", uid} or (of_series and not matches(about, of_series)):
-                continue
-            for one in objects:
-                made = _instance_row(archive, one, uid)
-                if matches(made, query.without(_STUDY_TAGS + _SERIES_TAGS)):
-                    yield _shown(row | about | made, query, named)
+        if len(found) == query.limit:
+            return found, [*query.remarks, "there are more results; ask on with offset"]
+        found.append(row)
+    return found, list(query.remarks)
 
 
-def _held_studies(archive: Archive, query: Query, study: str) -> Iterator[tuple[HeldStudy | None, Json | None]]:
-    """Yield studies with their rows; (None, None) where the scan ends early."""
-    if study:
-        checked_uid(study, "the study")
-    uids = [study] if study else query.uids(STUDY)
-    scope = archive.scope()
-    if scope is not None:
-        uids = [scope] if scope in uids or not uids else []
-        if not uids:
-            return
-    asked = query.keys.get(_PATIENT, "").strip()
-    patient = "" if {"*", "?"} & set(asked) else asked
-    with archive.db.read() as conn:
-        for number, held in enumerate(newest_studies(conn, uids, patient)):
-            if number == SCANNED:
-                yield None, None
-                return
-            yield held, _study_row(archive, held)
-
-
-def _study_row(archive: Archive, held: HeldStudy) -> Json:
-    headers = archive.headers
-    speaking = held.first or (held.made[0] if held.made else None)
-    row: Json = dict(headers.of(archive.blobs, speaking.sha256)) if speaking else {}
-    made = [(archive.series_of(one), headers.text(archive.blobs, one.sha256, "00080060")) for one in held.made]
-    modalities = sorted({*held.series.values(), *(modality for _, modality in made)} - {""})
-    row[STUDY] = {"vr": "UI", "Value": [held.study_uid]}
-    row["00080061"] = {"vr": "CS", "Value": modalities} if modalities else {"vr": "CS"}
-    row["00201206"] = {"vr": "IS", "Value": [len({*held.series, *(uid for uid, _ in made)})]}
-    row["00201208"] = {"vr": "IS", "Value": [held.received + len(made)]}
-    row[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{archive.root}/studies/{held.study_uid}"]}
-    return row
-
-
-def _by_series(archive: Archive, study: str) -> dict[str, list[HeldObject]]:
-    with archive.db.read() as conn:
-        objects = objects_of(conn, study)
-    found: dict[str, list[HeldObject]] = {}
-    for one in objects[:MAX_OBJECTS]:
-        found.setdefault(archive.series_of(one), []).append(one)
-    return found
-
-
-def _series_row(archive: Archive, objects: list[HeldObject], uid: str) -> Json:
-    header = archive.headers.of(archive.blobs, objects[0].sha256)
-    row: Json = {tag: header[tag] for tag in header if tag not in _STUDY_TAGS}
-    row[SERIES] = {"vr": "UI", "Value": [uid]}
-    row["00201209"] = {"vr": "IS", "Value": [len(objects)]}
-    row[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{archive.root}/studies/{objects[0].study_uid}/series/{uid}"]}
-    return row
-
-
-def _instance_row(archive: Archive, one: HeldObject, series: str) -> Json:
-    row: Json = dict(archive.headers.of(archive.blobs, one.sha256))
-    for tag in (*_STUDY_TAGS, "00201209"):
-        row.pop(tag, None)  # the study's own row says these once for all
-    row |= {
-        "00080016": {"vr": "UI", "Value": [one.sop_class_uid]},
-        INSTANCE: {"vr": "UI", "Value": [one.sop_instance_uid]},
-        SERIES: {"vr": "UI", "Value": [series]},
-        _RETRIEVE_URL: {"vr": "UR", "Value": [archive.address(one)]},
+def _row(archive: Archive, found: Found, query: SearchQuery, level: Level, study: str, series: str) -> Json:
+    """Return a row in DICOM JSON: what is usual at its level and, unless the path says it, of those above."""
+    usual = {
+        *(() if study else _STUDY_TAGS),
+        *(_SERIES_TAGS if level >= Level.SERIES and not series else ()),
+        *(_INSTANCE_TAGS if level is Level.IMAGE else ()),
+        STUDY,
+        *((SERIES,) if level >= Level.SERIES else ()),
     }
-    return row
+    asked = {int(tag, 16) for tag in (*query.fields, *query.keys)}
+    row: Json = {}
+    if query.all_fields or asked - set(found):
+        header = _header(archive, found, level)
+        row = {tag: header[tag] for tag in header if query.all_fields or int(tag, 16) in asked}
+    for tag, text in found.items():
+        wanted = tag in usual or tag in asked or query.all_fields
+        if wanted and (text or (tag in _EVEN_EMPTY and tag in usual)):
+            row[f"{tag:08X}"] = value_json(BY_TAG[tag].vr, text)
+    row["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # JSON is UTF-8 (F.2)
+    row["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
+    row["00081190"] = {"vr": "UR", "Value": [_address(archive, found, level)]}
+    return dict(sorted(row.items()))
 
 
-def _shown(row: Json, query: Query, usual: tuple[str, ...]) -> Json:
-    wanted = {*usual, *query.fields, *query.keys, _CHARACTER_SET, _RETRIEVE_URL, "00080056"}
-    shown: dict[str, Any] = {tag: row[tag] for tag in row if query.all_fields or tag in wanted}
-    if _CHARACTER_SET in shown:
-        shown[_CHARACTER_SET] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # JSON is UTF-8 (F.2)
-    shown["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-    # Required of every study even where the object has none (table 10.6.3-3, type 2).
-    for tag, vr in (("00100010", "PN"), (_PATIENT, "LO"), ("00200010", "SH")) if _PATIENT in usual else ():
-        shown.setdefault(tag, {"vr": vr})
-    return dict(sorted(shown.items()))
+def _header(archive: Archive, found: Found, level: Level) -> Json:
+    """Return the header of one object of a row: its own, or the first of the study or series."""
+    with archive.db.read() as conn:
+        if level is Level.IMAGE:
+            one = object_by_uid(conn, found[INSTANCE])
+        else:
+            one = next(iter(objects_of(conn, found[STUDY], found.get(SERIES, ""))), None)
+    return {} if one is None else archive.headers.of(archive.blobs, one.sha256)
 
 
-RESOURCES = (
-    Resource("GET", "/studies", studies, Kind.QUERY, "QIDO-RS"),
-    Resource("GET", "/series", series, Kind.QUERY, "QIDO-RS"),
-    Resource("GET", "/instances", instances, Kind.QUERY, "QIDO-RS"),
-    Resource("GET", "/studies/<study>/series", series, Kind.QUERY, "QIDO-RS"),
-    Resource("GET", "/studies/<study>/instances", instances, Kind.QUERY, "QIDO-RS"),
-    Resource("GET", "/studies/<study>/series/<series>/instances", instances, Kind.QUERY, "QIDO-RS"),
+def _address(archive: Archive, found: Found, level: Level) -> str:
+    url = f"{archive.root}/studies/{found[STUDY]}"
+    if level >= Level.SERIES:
+        url += f"/series/{found[SERIES]}"
+    return url if level < Level.IMAGE else f"{url}/instances/{found[INSTANCE]}"
+
+
+_LEVELS = (
+    ("/studies", Level.STUDY),
+    ("/series", Level.SERIES),
+    ("/instances", Level.IMAGE),
+    ("/studies/<study>/series", Level.SERIES),
+    ("/studies/<study>/instances", Level.IMAGE),
+    ("/studies/<study>/series/<series>/instances", Level.IMAGE),
+)
+RESOURCES = tuple(
+    Resource("GET", rule, partial(find, level=level), Kind.QUERY, "QIDO-RS") for rule, level in _LEVELS
 )

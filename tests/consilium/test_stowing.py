@@ -19,6 +19,7 @@ from consilium.setting_values import PacsDestination
 from consilium.stowing import send_anyhow, stow
 from dicom_node.destinations import Destination
 from dicom_node.intake import Intake
+from dicom_node.query.indexing import HeaderIndex
 from dicom_node.testing import cr_dataset, dx_dataset, listening_ae, write_dicom
 from dicom_node.web import Archive
 from dicom_node.web.testing import app_of
@@ -154,6 +155,7 @@ def test_our_own_dicomweb_takes_what_we_send_and_refuses_a_class_in_words(files,
         "http://127.0.0.1/dicom-web",
         intake=Intake(db, blobs, issuers, lambda: datetime(2026, 1, 2, tzinfo=UTC)),
         classes=lambda: frozenset([ComputedRadiographyImageStorage]),
+        catch_up=HeaderIndex(db, blobs, lambda: datetime(2026, 1, 2, tzinfo=UTC)).catch_up,
     )
     server = make_server("127.0.0.1", 0, app_of(web), threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -14,6 +14,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRBigEndian
 from clinical.identity import IssuerTable
 from dicom_node.intake import Intake
 from dicom_node.pixels import DecodeLimits, Decoder
+from dicom_node.query.indexing import HeaderIndex
 from dicom_node.testing import cr_dataset
 from dicom_node.web import Archive
 from dicom_node.web.testing import app_of
@@ -30,6 +31,7 @@ class Held:
     def __init__(self, folder) -> None:
         self.db, self.blobs = database(folder), MemoryBlobs(folder)
         self.scope = None
+        index = HeaderIndex(self.db, self.blobs, lambda: NOW)
         intake = Intake(self.db, self.blobs, IssuerTable({"": "urn:h"}), lambda: NOW)
         self.archive = Archive(
             self.db,
@@ -39,6 +41,7 @@ class Held:
             intake=intake,
             classes=lambda: frozenset([ComputedRadiographyImageStorage]),
             low_water_bytes=1000,
+            catch_up=lambda: index.catch_up(within_s=5),
         )
         self.client = app_of(self.archive).test_client()
 

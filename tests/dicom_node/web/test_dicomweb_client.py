@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 from clinical.identity import IssuerTable
 from dicom_node.intake import Intake
 from dicom_node.pixels import Decoder
+from dicom_node.query.indexing import HeaderIndex
 from dicom_node.testing import cr_dataset
 from dicom_node.web import Archive
 from dicom_node.web.testing import app_of
@@ -48,6 +49,7 @@ def client(tmp_path_factory):
             "",
             intake=Intake(db, blobs, IssuerTable({"": "urn:h"}), lambda: NOW),
             decoder=lambda: decoder,
+            catch_up=HeaderIndex(db, blobs, lambda: NOW).catch_up,
         )
         server = make_server("127.0.0.1", 0, None, threaded=True)
         root = f"http://127.0.0.1:{server.server_port}/dicom-web"
@@ -133,9 +135,7 @@ def test_it_retrieves_frames_native_and_encoded(client):
 def test_it_retrieves_pictures_of_instances_and_frames(client, media_type, kind):
     whole = client.retrieve_instance_rendered(*PATH, media_types=(media_type,))
     small = {"window": "2000,4000,linear", "viewport": "24,32"}
-    frame = client.retrieve_instance_frames_rendered(
-        *PATH, [2], media_types=(media_type,), additional_params=small
-    )
+    frame = client.retrieve_instance_frames_rendered(*PATH, [2], media_types=(media_type,), params=small)
     for data, size in ((whole, (48, 64)), (frame, (24, 32))):
         with Image.open(BytesIO(data)) as picture:
             assert (picture.format, picture.size) == (kind, size)
