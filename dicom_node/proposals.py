@@ -1,6 +1,7 @@
-"""What the node proposes where it is the one that opens an association: one line a service.
+"""What the node proposes where it is the one that opens an association: one line a purpose.
 
-Each is what the module that sends it proposes; a test listens and compares.
+Each is what the module that sends it proposes. A test listens to them, and finds no module that associates and has
+no line here.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.sop_class import (
     ModalityWorklistInformationFind,
     PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelMove,
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -24,28 +26,60 @@ _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """purpose: in words. classes: SOP classes. syntaxes: proposed for each of them. The node is SCU of all."""
+    """purpose: in words. module: who associates for it, within this package. classes: SOP classes.
+
+    syntaxes: proposed for each of them. role: the node's. remark: what depends on the objects.
+    """
 
     purpose: str
-    classes: Sequence[UID]
+    module: str
+    classes: Sequence[UID] = ()
     syntaxes: Sequence[UID] = _PLAIN
+    role: str = "SCU"
+    remark: str = ""
 
 
 PROPOSALS: tuple[Proposal, ...] = (
     Proposal(
-        "send results (an object in another transfer syntax than these two with its own)",
+        "send results",
+        "scu",
         tuple(dict.fromkeys(one[0] for one in CLASSES_OF_KIND.values())),
+        remark="An object in another transfer syntax is proposed with its own.",
     ),
     Proposal(
         "ask what an archive takes: each transfer syntax in a context of its own (`consilium dicom check`)",
+        "preflight",
         tuple(dict.fromkeys(one for kind in CLASSES_OF_KIND.values() for one in kind)),
         SYNTAXES,
     ),
-    Proposal("C-ECHO of the same question", (Verification,)),
-    Proposal("ask for storage commitment", (StorageCommitmentPushModel,)),
-    Proposal("ask how many instances a study has, and for priors", (StudyRootQueryRetrieveInformationModelFind,)),
-    Proposal("ask for patients (`consilium dicom find`)", (PatientRootQueryRetrieveInformationModelFind,)),
-    Proposal("have an archive send objects (C-MOVE)", (StudyRootQueryRetrieveInformationModelMove,)),
-    Proposal("fetch objects (C-GET), with the SCP role for images", (StudyRootQueryRetrieveInformationModelGet,)),
-    Proposal("ask what was ordered", (ModalityWorklistInformationFind,)),
+    Proposal("see that it answers, and commits", "preflight", (Verification, StorageCommitmentPushModel)),
+    Proposal("ask for storage commitment", "commitment", (StorageCommitmentPushModel,)),
+    Proposal(
+        "report what is kept, where the sender has hung up",
+        "commitment_scp",
+        (StorageCommitmentPushModel,),
+        role="SCP",
+    ),
+    Proposal("ask how many instances a study has", "find", (StudyRootQueryRetrieveInformationModelFind,)),
+    Proposal("ask for priors", "query/scu", (StudyRootQueryRetrieveInformationModelFind,)),
+    Proposal(
+        "ask for patients (`consilium dicom find`)", "query/scu", (PatientRootQueryRetrieveInformationModelFind,)
+    ),
+    Proposal("ask what was ordered", "query/scu", (ModalityWorklistInformationFind,)),
+    Proposal(
+        "have an archive send objects (C-MOVE)",
+        "query/scu",
+        (StudyRootQueryRetrieveInformationModelMove, PatientRootQueryRetrieveInformationModelMove),
+    ),
+    Proposal(
+        "fetch objects (C-GET)",
+        "query/get_scu",
+        (StudyRootQueryRetrieveInformationModelGet,),
+        remark="And Storage as SCP, of the images that are taken, uncompressed and compressed.",
+    ),
+    Proposal(
+        "send what a C-MOVE asks for",
+        "query/retrieve_scp",
+        remark="Storage of the classes of the objects, each in the transfer syntax in which it is held.",
+    ),
 )

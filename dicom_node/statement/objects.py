@@ -60,6 +60,11 @@ def kinds() -> Iterator[tuple[Encoder, UID, list[Attribute]]]:
         ]  # fmt: skip
 
 
+def example(encoder: Encoder) -> Dataset:
+    """Return an object of a kind, of an image that was made up."""
+    return _made(encoder, "1").result
+
+
 def as_tables() -> list[str]:
     """Return a table for each kind of result."""
     lines: list[str] = []

@@ -79,9 +79,11 @@ def _accepted(node: Node) -> list[str]:
 def _proposed(node: Node) -> list[str]:
     lines = ["## Presentation contexts that are proposed", ""]
     for one in node.proposals:
-        lines += [f"**To {one.purpose}**", ""]
-        lines += table(("SOP class", "UID"), ((contexts.name(str(uid)), uid) for uid in one.classes))
-        lines += ["", f"in {', '.join(contexts.name(str(uid)) for uid in one.syntaxes)}.", ""]
+        lines += [f"**To {one.purpose}**, as {one.role}", ""]
+        if one.classes:
+            lines += table(("SOP class", "UID"), ((contexts.name(str(uid)), uid) for uid in one.classes))
+            lines += ["", f"in {', '.join(contexts.name(str(uid)) for uid in one.syntaxes)}.", ""]
+        lines += [one.remark, ""] if one.remark else []
     return lines[:-1]
 
 

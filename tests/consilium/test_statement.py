@@ -1,28 +1,37 @@
 """The conformance statement is what a running node negotiates: all of it, and nothing else."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context, build_role, sop_class
+from pynetdicom import AE, build_context, build_role, evt, sop_class
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
+import dicom_node
 from clinical.identity import IssuerTable
 from consilium.node_services import services_of
 from consilium.settings import load_settings
 from consilium.statement import EVERY_SERVICE, node_of
 from consilium.wiring import House
+from dicom_node import find
 from dicom_node.bounds import Bounds
+from dicom_node.commitment import ask
+from dicom_node.destinations import Destination
 from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from dicom_node.preflight import preflight
+from dicom_node.query import get_scu, scu
 from dicom_node.results import ENCODERS
 from dicom_node.scp import ScpSettings, StorageScp
+from dicom_node.scu import send
 from dicom_node.statement import as_markdown
 from dicom_node.statement.contexts import offers_of
-from dicom_node.statement.objects import kinds
+from dicom_node.statement.objects import example, kinds
 from record_store.migrate import migrate_if_needed
 
+pytestmark = pytest.mark.slow
 MOST_CONTEXTS = 128  # PS3.8 9.3.2.2
 PRIVATE = UID("1.2.840.113619.5.2")
 TITLE = "CONSILIUM"
@@ -140,19 +149,61 @@ def test_association_policies_are_the_stated_ones(port):
         assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 7)
 
 
-def test_the_peer_of_our_proposals_may_accept_all_of_them(stated):
-    ae = AE(ae_title="PEER")
+@pytest.fixture(scope="module")
+def peer(stated):
+    """A peer that takes all that we propose; yields where it is, and what it was proposed."""
+    ae, proposed = AE(ae_title="PEER"), set()
     for proposal in stated.proposals:
         for uid in proposal.classes:
-            ae.add_supported_context(uid, list(proposal.syntaxes))
-    server = ae.start_server(("127.0.0.1", 0), block=False)
-    try:
-        wanted = [(uid, [s], "") for one in stated.proposals for uid in one.classes for s in one.syntaxes]
-        assert accepted(server.server_address[1], wanted) == {
-            (uid, *syntaxes, role) for uid, syntaxes, role in wanted
-        }
-    finally:
-        server.shutdown()
+            ae.add_supported_context(uid, list(proposal.syntaxes), scu_role=True, scp_role=True)
+
+    def note(event):
+        for one in event.assoc.requestor.primitive.presentation_context_definition_list:
+            proposed.update((str(one.abstract_syntax), str(syntax)) for syntax in one.transfer_syntax)
+
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, note)])
+    yield Destination("peer", "127.0.0.1", server.server_address[1], "PEER"), proposed
+    server.shutdown()
+
+
+def files_of_results(folder):
+    for encoder, _, _ in kinds():
+        path = folder / f"{encoder.kind}.dcm"
+        example(encoder).save_as(path, enforce_file_format=True)
+        yield path
+
+
+def questions(destination, folder):
+    study = scu.query("STUDY", {"StudyInstanceUID": "2.25.2"})
+    yield partial(find.instances_of_study, destination, TITLE, "2.25.2")
+    for more in ({}, {"patient_root": True}, {"model": sop_class.ModalityWorklistInformationFind}):
+        yield partial(scu.find, destination, TITLE, study, **more)
+    for root in (False, True):
+        yield partial(scu.move, destination, TITLE, study, TITLE, patient_root=root)
+    yield partial(get_scu.get, destination, TITLE, study, [], folder, lambda *_: None)
+
+
+def test_what_is_proposed_is_listed_and_what_is_listed_is_proposed(stated, peer, tmp_path):
+    destination, proposed = peer
+    preflight(destination, TITLE)
+    ask(destination, TITLE, "2.25.1", [("1.2", "1.3")], lambda *_: None, linger_s=0)
+    for question in questions(destination, tmp_path):
+        with suppress(find.Unanswered, scu.Unanswered):  # the peer takes the context and knows no studies
+            question()
+    send(list(files_of_results(tmp_path)), destination, TITLE)
+    listed_here = {
+        (str(uid), str(syntax)) for one in stated.proposals for uid in one.classes for syntax in one.syntaxes
+    }
+    assert proposed == listed_here
+
+
+def test_no_module_associates_without_a_line_among_the_proposals(stated):
+    package = Path(dicom_node.__file__).parent
+    named = {one.module for one in stated.proposals}
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).with_suffix("").as_posix()
+        if "with associated(" in path.read_text(encoding="utf-8"):
+            assert name in named
 
 
 def test_every_kind_of_result_is_listed_with_its_required_attributes():
