@@ -20,7 +20,10 @@ def policies(node: Node) -> list[tuple[str, object]]:
         ("version of the program", node.version),
         ("called AE title", "must be ours: else A-ASSOCIATE-RJ 1/1/7"),
         ("calling AE title and address", callers),
-        ("associations at once", f"{bounds.associations}"),
+        (
+            "associations at once",
+            _each(bounds.associations, bounds.associations_per_host, bounds.associations_per_ae),
+        ),
         ("connections at once", f"{bounds.connections}, and {bounds.connections_per_host} of one address"),
         ("maximum PDU length announced", f"{bounds.data_pdu}: a longer P-DATA-TF is answered with A-ABORT"),
         ("PDUs of other types", f"at most {bounds.control_pdu} bytes: else A-ABORT"),
@@ -33,3 +36,7 @@ def policies(node: Node) -> list[tuple[str, object]]:
         ("silence within a PDU at most", slow),
         ("transfer syntax chosen", "the first that the caller proposes and that is offered"),
     ]
+
+
+def _each(most: int, of_address: int, of_ae: int) -> str:
+    return f"{most}; {of_address} of one address, {of_ae} of one calling AE"
