@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clinical import ucum
 from fhir_adapters.definitions.structure import Codes, code_system
 
 # RFC 6838 4.2, with parameters; and the short forms of R4 2.21.0.5, which HL7's own statements use.
@@ -49,6 +50,12 @@ def is_unknown(system: object, code: object) -> bool:
     """Tell whether a code system of HL7, complete in R4, lacks the code."""
     known = code_system(system) if isinstance(system, str) else None
     return known is not None and isinstance(code, str) and code not in known
+
+
+def unit_is_unknown(quantity: Mapping[str, Any]) -> bool:
+    """Tell whether a Quantity says that its unit is one of UCUM and it is none."""
+    code = quantity.get("code")
+    return quantity.get("system") == ucum.SYSTEM and isinstance(code, str) and not ucum.is_unit(code)
 
 
 def may_be_newer(system: str) -> bool:

@@ -19,6 +19,7 @@ from fhir_adapters.validation.terminology import (
     codings_of,
     is_unknown,
     may_be_newer,
+    unit_is_unknown,
 )
 
 Json = Mapping[str, Any]
@@ -135,6 +136,8 @@ class Walk:
         if element.binding and not any(coding_is_bound(one, element.binding) for one in codings):
             self.say(issue.CODE_INVALID, f"must hold a code of {element.value_set}")
         if element.kind == "Quantity":
+            if unit_is_unknown(held):
+                self.say(issue.CODE_INVALID, "must be a unit of UCUM", "code")
             return
         for one in codings:
             if is_unknown(one.get("system"), one.get("code")):

@@ -94,6 +94,7 @@ FAULTS = [
     ("Observation", ["category", 0], concept(HL7 + "observation-category", "vitals"), "Observation.category[0]",
      "code system"),
     ("Observation", ["valueQuantity", "comparator"], "~", "Observation.valueQuantity.comparator", "comparator"),
+    ("Observation", ["valueQuantity", "code"], "mmHg", "Observation.valueQuantity.code", "UCUM"),
     ("Task", ["intent"], "wish", "Task.intent", "task-intent"),
     # references and contained resources
     ("Observation", ["subject", "reference"], "Encounter/1", "Observation.subject.reference", "type"),
