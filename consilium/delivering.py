@@ -35,7 +35,8 @@ Send = Callable[[Sequence[Path], Destination, str], Iterable[SendOutcome]]
 class Delivering:
     """Sends results to the archives and writes down what each said of each object.
 
-    stopping: asked between two objects; what was not tried then is due at once, without having cost an attempt.
+    withheld: why objects must not leave now, by SOP instance UID. stopping: asked between two objects; what was
+    not tried then is due at once, without having cost an attempt.
     """
 
     db: Database
@@ -47,6 +48,7 @@ class Delivering:
     send: Send
     observe: Callable[[str, str], None]
     stopping: Callable[[], bool] = lambda: False
+    withheld: Callable[[Sequence[str]], Mapping[str, str]] = lambda _uids: {}
     seconds: Callable[[], float] = field(default=time.monotonic)
 
     def due(self) -> list[str]:
@@ -84,9 +86,13 @@ class Delivering:
             problem = "this destination is no longer configured"
             yield from (SendOutcome(one.sop_instance_uid, None, problem) for one in wanted)
             return
+        withheld = self.withheld([one.sop_instance_uid for one in wanted])
+        yield from (SendOutcome(uid, None, why) for uid, why in withheld.items())
         with ExitStack() as stack:
             paths = []
             for delivery in wanted:
+                if delivery.sop_instance_uid in withheld:
+                    continue
                 try:
                     paths.append(stack.enter_context(self._file_of(delivery)))
                 except (Fault, NotFound) as error:  # one damaged object must not hold the others back

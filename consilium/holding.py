@@ -1,18 +1,19 @@
 """Asks the interlocks about a study that is about to be closed; what a person has released is not asked again."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
 from clinical.errors import IncorrectInput, NotFound
-from consilium.interlocks import Interlocks, why_held
+from consilium.interlocks import MERGED, OTHER_PERSON, Interlocks, contradicts_chart, why_held
 from consilium.selection import Selecting
 from dicom_node.header import Header
+from fhir_adapters.charts import charts_of
 from record_store.audit import digest
 from record_store.database import Database
-from record_store.instances import InstanceRow, instances_of
+from record_store.instances import InstanceRow, instances_of, study_row
 from record_store.tables import audit
 from record_store.times import from_text
 
@@ -29,10 +30,20 @@ class Holding:
         """Return why the study must be held, or None. modalities: of the images that models read."""
         with self.db.read() as conn:
             rows = instances_of(conn, study_uid)
-            released = _released_at(conn, study_uid)
+            released = released_at(conn, study_uid)
         headers = [header for header in map(self._header, rows) if header and header.modality in modalities]
         seen = {row.sop_instance_uid for row in rows if released is not None and row.received_at <= released}
-        return why_held(self.interlocks, headers, frozenset(seen))
+        with self.db.read() as conn:
+            new = [header for header in headers if header.sop_instance_uid not in seen]
+            doubt = merged(conn, study_uid) or self._other_person(conn, study_uid, new)
+        return doubt or why_held(self.interlocks, headers, frozenset(seen))
+
+    def _other_person(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
+        study = study_row(conn, study_uid)
+        if not self.interlocks.chart or study is None or study.patient is None:
+            return None
+        charts = charts_of(conn, study.patient)
+        return OTHER_PERSON if contradicts_chart(headers, charts.birth_dates, charts.genders) else None
 
     def _header(self, row: InstanceRow) -> Header | None:
         try:
@@ -41,8 +52,21 @@ class Holding:
             return None  # its job will fail and say so
 
 
-def _released_at(conn: Connection, study_uid: str) -> datetime | None:
-    # The audit is the record of who looked, in the transaction that released the study.
+def merged(conn: Connection, study_uid: str) -> str | None:
+    """Return why a study's patient is in doubt by the charts, or None; asked anew when a chart has changed.
+
+    A person who releases the study has seen the merge: its results then go to the chart that is in use.
+    """
+    study = study_row(conn, study_uid)
+    charts = charts_of(conn, study.patient) if study and study.patient else None
+    if charts is None or not charts.merged or charts.changed_at is None:
+        return None
+    released = released_at(conn, study_uid)
+    return None if released is not None and released >= charts.changed_at else MERGED
+
+
+def released_at(conn: Connection, study_uid: str) -> datetime | None:
+    """Return when a person released a study last. The audit is the record of who looked."""
     query = select(func.max(audit.c.at)).where(
         audit.c.action == "study-released", audit.c.subject == digest(study_uid)
     )

@@ -4,7 +4,7 @@ Pure: headers in, a reason out. Reasons are sentences without a word of the imag
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,21 +15,29 @@ TEST_IMAGES = "its images say that they are of a phantom or a test"
 TWO_IDENTITIES = "its images give the patient different names, birth dates or sexes"
 NO_SIDE = "an image of a paired part of the body does not say which side it shows"
 TWO_SIDES = "an image names two different sides"
+MERGED = "its patient's chart has been merged into another, or is no longer in use"
+OTHER_PERSON = "its images and its patient's chart give different birth dates or sexes"
+OTHER_SIDE = "an image shows another side than was ordered"
 
 # Words by themselves: nobody is held for being called Testa, nor a study for a stress test.
 _TEST_PATIENT = frozenset(("PHANTOM", "TEST", "TESTPATIENT", "QC", "QA", "DUMMY"))
 _TEST_STUDY = frozenset(("PHANTOM", "QC", "QA"))
 _WORD = re.compile(r"[^\W_]+")
 _SIDES = frozenset("LRB")
-_STATED_SEX = frozenset("MF")
+_GENDER = {"M": "male", "F": "female"}
+_STATED_SEX = frozenset(_GENDER)
 
 
 @dataclass(frozen=True, slots=True)
 class Interlocks:
-    """Which ones are on. laterality: parts of the body (0018,0015) whose images must say their side."""
+    """Which ones are on. laterality: parts of the body (0018,0015) whose images must say their side.
+
+    chart: whether birth dates and sexes are compared with the chart's.
+    """
 
     test_images: bool = True
     changed_identity: bool = True
+    chart: bool = True
     laterality: tuple[str, ...] = ("BREAST",)
 
 
@@ -52,6 +60,28 @@ def why_held(
     if any(len(_sides(header)) > 1 for header in paired):
         return TWO_SIDES
     return None
+
+
+def contradicts_chart(headers: "Sequence[Header]", birth_dates: Collection[str], genders: Collection[str]) -> bool:
+    """Tell whether an image contradicts what charts say of its patient; who says nothing contradicts nobody.
+
+    birth_dates: as FHIR writes them (1969, 1969-12, 1969-12-31). genders: codes of administrative-gender.
+    """
+    days = [date.replace("-", "") for date in birth_dates]
+    sexes = set(genders) & set(_GENDER.values())
+    return any(
+        (bool(days) and header.birth_date.isdigit() and not any(header.birth_date.startswith(day) for day in days))
+        or (bool(sexes) and header.sex.upper() in _GENDER and _GENDER[header.sex.upper()] not in sexes)
+        for header in headers
+    )
+
+
+def contradicts_order(headers: "Sequence[Header]", ordered: str) -> bool:
+    """Tell whether an image names one side and the order the other. ordered: L, R, B or "" for not said."""
+    if ordered not in {"L", "R"}:
+        return False
+    other = {"L": "R", "R": "L"}[ordered]
+    return any(_sides(header) == {other} for header in headers)
 
 
 def _is_test(header: "Header") -> bool:

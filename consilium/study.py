@@ -27,6 +27,7 @@ from clinical.finding import ReadingMask
 from clinical.identity import IssuerTable, PatientKey
 from consilium.decoding import decode
 from consilium.encoding import USUAL_RESULTS, Encoding
+from consilium.holding import merged
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
 from consilium.rules import NO_RULES, Rules
@@ -42,7 +43,7 @@ from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import instances_of, study_row
+from record_store.instances import hold_study, instances_of, study_row
 from record_store.reading_json import to_json
 from record_store.readings import JobRow
 
@@ -154,6 +155,7 @@ class StudySteps:
     def publish(self, job_key: str, before: Json) -> Json:
         """Make everything visible in one transaction: readings, objects, FHIR, deliveries, the job's end."""
         headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
+        self._hold_when_in_doubt(job_key)
         with self.db.write() as conn:
             job = _job(conn, job_key)
             publishing = Publishing(
@@ -163,6 +165,23 @@ class StudySteps:
         self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
         log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)
         return {"findings": findings}
+
+    def _hold_when_in_doubt(self, job_key: str) -> None:
+        """Hold the study when its patient has been merged since it was closed; Publishing then refuses it."""
+        with self.db.write() as conn:
+            job = _job(conn, job_key)
+            doubt = merged(conn, job.study_uid)
+            if doubt is not None:
+                hold_study(conn, job.study_uid, doubt)
+                append_audit(
+                    conn,
+                    at=self.now(),
+                    action="study-held",
+                    outcome="interlock",
+                    actor="worker",
+                    subject=digest(job.study_uid),
+                    detail={"revision": job.revision, "why": doubt},
+                )
 
     def failed(self, job_key: str, category: Category, message: str) -> None:
         """Write down why a job failed, so that silence never looks like a clean study."""

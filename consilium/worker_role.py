@@ -21,6 +21,7 @@ from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.vouching import vouching_of
 from consilium.wiring import House
+from consilium.withholding import Withholding
 from consilium.worker import (
     CLOSER_POLL_S,
     DELIVERY_POLL_S,
@@ -222,6 +223,7 @@ def _deliveries(house: House, stopping: threading.Event) -> Lanes:
         send=house.egress(send_anyhow),
         observe=_delivered,
         stopping=stopping.is_set,
+        withheld=Withholding(house.db),
     )
     return Lanes(delivering.due, delivering.deliver, slots=settings.delivery_slots, rest=retry)
 

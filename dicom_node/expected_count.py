@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from dicom_node.destinations import Destination, SendTimeouts
-from dicom_node.find import QUICK, Unanswered, instances_of_study
+from dicom_node.find import Unanswered, instances_of_study
 
 FAILURES, PAUSE_S = 3, 60.0
+# Nobody waits for the answer, and an archive that is busy may take its time.
+PATIENT = SendTimeouts(connect_s=5.0, acse_s=10.0, dimse_s=20.0, network_s=20.0)
 NOT_KNOWN = "it does not know the study, or does not say"
 LEFT_ALONE = "it did not answer the last times and is left alone for a while"
 log = structlog.get_logger()
@@ -34,7 +36,7 @@ class ExpectedCount:
     archive: Destination
     calling_ae: str
     clock: Callable[[], float] = time.monotonic
-    timeouts: SendTimeouts = QUICK
+    timeouts: SendTimeouts = PATIENT
     _failures: int = 0
     _closed_until: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)

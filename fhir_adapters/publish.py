@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
+from clinical.errors import PreconditionMissing
 from clinical.identity import PatientKey
+from fhir_adapters.charts import charts_of, surviving
 from fhir_adapters.resources import imaging_study
-from fhir_adapters.resources.labels import uri
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.search.index import index_of
 from record_store.resource_history import Version, latest_all
-from record_store.resource_search import SearchQuery, TokenIn, search
 from record_store.resources import NewResource, lock_writers, put_all
 from record_store.times import to_text
 
@@ -55,15 +55,16 @@ def find_or_add_patient(
 
     derived_id: the id of the Patient to write, the same for the same key. When several Patients carry the
     identifier, ours is preferred and else the first by id, so that all results of one key meet in one chart.
+    One that was merged into another is never taken: the other is, and PreconditionMissing raised without it.
     """
     lock_writers(conn)
-    wanted = TokenIn("identifier", ((uri(key.system), key.value),))
-    found = [match.resource.id for match in search(conn, SearchQuery("Patient", (wanted,), limit=100))]
-    if derived_id in found or not found:
-        if not found:
-            publish(conn, [patient(key, resource_id=derived_id, demographics=demographics)], now)
-        return derived_id
-    return found[0]
+    in_use = surviving(conn, key)
+    if in_use:
+        return derived_id if derived_id in in_use else in_use[0]
+    if charts_of(conn, key).changed_at is not None:
+        raise PreconditionMissing("its patient's chart was merged into one that is not here")
+    publish(conn, [patient(key, resource_id=derived_id, demographics=demographics)], now)
+    return derived_id
 
 
 def _next_version(resource: Json, last: Version | None, updated: str) -> NewResource | None:

@@ -137,7 +137,7 @@ def _rules(entry: RulesEntry) -> Rules:
             )
             for one in entry.complete
         ),
-        hold=Interlocks(entry.hold.test_images, entry.hold.changed_identity, entry.hold.laterality),
+        hold=Interlocks(**entry.hold.model_dump()),
         unmatched_reads=entry.unmatched == "every model",
     )
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from consilium.closing import NO_PATIENT
-from consilium.interlocks import NO_SIDE, TEST_IMAGES, TWO_IDENTITIES, TWO_SIDES, Interlocks
+from consilium.interlocks import (
+    MERGED,
+    NO_SIDE,
+    OTHER_PERSON,
+    TEST_IMAGES,
+    TWO_IDENTITIES,
+    TWO_SIDES,
+    Interlocks,
+)
 from consilium.rules import Rules, read_decision, read_rules, send_decision
 from consilium.rules.clauses import FIELDS, ImageFacts
 from consilium.rules.completion import Arrived, Waits, completeness
@@ -54,7 +62,16 @@ def test_the_holding_example_asks_the_sides_of_the_parts_that_it_names(rules) ->
 
 
 def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
-    for reason in (TWO_PATIENTS, NO_PATIENT, TEST_IMAGES, TWO_IDENTITIES, NO_SIDE, TWO_SIDES):
+    for reason in (
+        TWO_PATIENTS,
+        NO_PATIENT,
+        TEST_IMAGES,
+        TWO_IDENTITIES,
+        NO_SIDE,
+        TWO_SIDES,
+        MERGED,
+        OTHER_PERSON,
+    ):
         assert f"| {reason} |" in TEXT
 
 
