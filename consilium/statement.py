@@ -12,16 +12,21 @@ from consilium.dicomweb import ROOT
 from consilium.node_services import services_of
 from consilium.settings import PREFIX, Settings
 from consilium.wiring import House
-from dicom_node.incoming import Bounds
+from dicom_node.bounds import Bounds
 from dicom_node.scp import ScpSettings
 from dicom_node.statement import Node, Setting
 
 # The block of settings that is about DICOM, in the order of consilium/settings.py.
 _FIRST, _AFTER = "dicom_host", "worker_slots"
 _SECURITY = (
-    "Callers are known by AE title and address (`CONSILIUM_CALLING_AES`); production does not start without them.",
-    "Associations, objects, queries, transfers and deliveries are in the audit trail (FHIR AuditEvent).",
+    "DICOM over TLS on a port of its own, and to archives; certificates on both sides, renewed without a restart.",
+    "What a peer shows is checked against an authority and a list of what that has revoked.",
+    "Production speaks plain DICOM only where a setting says so.",
+    "Callers are known by AE title, address and certificate; production does not start without a table of them.",
+    "User identity (PS3.7 D.3.3.7) is not negotiated.",
+    "Associations, objects, queries, transfers and deliveries are in the audit trail (AuditEvent, PS3.15 A.5.3).",
     "Logs, metrics and error texts hold no patient data.",
+    "Objects may leave under pseudonyms (PS3.15 annex E); what comes back gets its own identity again.",
     "DICOMweb is behind the same authentication as the other HTTP services; TLS there ends at the site's proxy.",
 )
 

@@ -61,6 +61,11 @@ _SUITES = {
 }
 
 
+def suites_of(profile: Profile) -> tuple[str, ...]:
+    """Return the suites that a profile offers with TLS 1.2, by OpenSSL's names, the first preferred."""
+    return _SUITES[profile]
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Files, all PEM. cert: our certificate and what leads to its root; key: its private key, without a password.

@@ -2,10 +2,7 @@
 
 from collections.abc import Callable
 
-from pydicom.datadict import dictionary_description
-
-from dicom_node.query.attributes import ATTRIBUTES, UNIQUE
-from dicom_node.statement import contexts, entity, objects, statuses
+from dicom_node.statement import contexts, entity, objects, query, security, statuses
 from dicom_node.statement.node import Node
 from dicom_node.statement.text import first_sentence, table
 from dicom_node.syntaxes import IMAGE_SYNTAXES
@@ -117,35 +114,6 @@ def _characters(_node: Node) -> list[str]:
     return ["## Character sets", "", _CHARACTERS]
 
 
-def _security(node: Node) -> list[str]:
-    return ["## Security", "", *(f"- {one}" for one in node.security)]
-
-
-def _query(node: Node) -> list[str]:
-    if not any("FIND" in contexts.name(one.sop_class) for one in contexts.offers_of(node.accepted)):
-        return ["## Queries", "", "Not offered."]
-    return [
-        "## Queries",
-        "",
-        "Keys that are matched and returned, at their level and below it; others are returned empty. Matching is",
-        "that of PS3.4 C.2.2.2: single value, list of UIDs, wild cards, ranges, universal.",
-        "",
-        *table(
-            ("level", "tag", "attribute", "VR", ""),
-            (
-                (
-                    one.level.name,
-                    f"({one.tag >> 16:04X},{one.tag & 0xFFFF:04X})",
-                    dictionary_description(one.tag),
-                    one.vr,
-                    "unique key" if UNIQUE[one.level] is one else "counted" if one.counted else "",
-                )
-                for one in ATTRIBUTES
-            ),
-        ),
-    ]
-
-
 def _web(node: Node) -> list[str]:
     return [
         "## DICOMweb (PS3.18)",
@@ -188,9 +156,9 @@ _SECTIONS: tuple[Callable[[Node], list[str]], ...] = (
     _statuses,
     _read,
     _objects,
-    _query,
+    query.lines,
     _web,
     _characters,
-    _security,
+    security.lines,
     _configuration,
 )
