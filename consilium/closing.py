@@ -18,7 +18,9 @@ from record_store.audit import digest
 from record_store.database import Database
 from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of, set_revision
 from record_store.jobs import JobClient
+from record_store.priors import is_prior
 
+PRIOR = "it was fetched as a prior, which no model reads"
 NO_PATIENT = "its images name no patient, so no result could be filed"
 INCOMPLETE = "it is incomplete"
 log = structlog.get_logger()
@@ -79,6 +81,8 @@ class Closing:
                 return
             if closed.patient is None:
                 self._hold(conn, closed, NO_PATIENT, "no-patient")
+            elif is_prior(conn, closed.study_uid):
+                keys, failed = self._add_jobs(conn, closed, (), PRIOR)
             elif held is not None:
                 self._hold(conn, closed, held, "interlock")
             elif study.then is Then.IGNORE:

@@ -1,5 +1,6 @@
 """Objects that C-GET brings become ours by the same way as those that are sent to us."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,24 @@ from dicom_node.destinations import Destination
 
 if TYPE_CHECKING:
     from dicom_node.query.get_scu import Take
+    from dicom_node.query.scu import Retrieved
+
+
+def fetch_of(house: House) -> "Callable[[Destination, str, str], Retrieved]":
+    """Return what has a whole study of an archive come to us: (archive, study UID, "move" or "get")."""
+    from dicom_node.query import scu  # noqa: PLC0415
+    from dicom_node.query.get_scu import get  # noqa: PLC0415
+    from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415
+
+    ours = house.settings.ae_title
+
+    def fetch(archive: Destination, study_uid: str, by: str) -> "Retrieved":
+        wanted = scu.query("STUDY", {"StudyInstanceUID": study_uid})
+        if by == "move":
+            return scu.move(archive, ours, wanted, ours)
+        return get(archive, ours, wanted, IMAGE_CLASSES, house.blobs.staging, taker_of(house, archive))
+
+    return fetch
 
 
 def taker_of(house: House, archive: Destination) -> "Take":

@@ -14,8 +14,11 @@ from consilium.committing import Committing, answers_of
 from consilium.completing import Completing
 from consilium.counting import POLL_S, Counting
 from consilium.delivering import Delivering
+from consilium.fetching import fetch_of
 from consilium.holding import Holding
 from consilium.lanes import Lanes
+from consilium.priors import POLL_S as PRIORS_POLL_S
+from consilium.priors import Priors
 from consilium.rules.completion import Waits
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
@@ -34,6 +37,7 @@ from dicom_node.anatomy import BodyPartRule
 from dicom_node.commitment import ask
 from dicom_node.expected_count import ExpectedCount
 from dicom_node.pixels import Decoder
+from dicom_node.query.scu import find
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
 from record_store import commitment_requests, readings, sent_cards
@@ -199,9 +203,23 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         ),
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
+        *([Loop("priors", _priors(house).once, PRIORS_POLL_S)] if settings.rules().prior else []),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
+    )
+
+
+def _priors(house: House) -> Priors:
+    settings = house.settings
+    return Priors(
+        house.db,
+        settings.rules().prior,
+        house.destinations,
+        settings.ae_title,
+        house.now,
+        find,
+        fetch_of(house),
     )
 
 

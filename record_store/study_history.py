@@ -13,6 +13,7 @@ from record_store.audit import digest
 from record_store.evidence import NONE as NO_EVIDENCE
 from record_store.evidence import Evidence, evidence_of
 from record_store.instances import InstanceRow, StudyRow, instances_of, study_row
+from record_store.priors import PriorRow, priors_of
 from record_store.readings import JobRow, jobs_of_study
 from record_store.tables import audit, delivery, reading, result_object, study
 from record_store.times import from_text
@@ -63,7 +64,8 @@ class Sent:
 class StudyHistory:
     """findings: job key -> (images read by it for the first time, findings in them).
 
-    evidence, announced: what else than its objects says whether the study is complete.
+    evidence, announced: what else than its objects says whether the study is complete. priors: which earlier
+    studies were asked for.
     refused: kinds of results that could not be made.
     """
 
@@ -77,6 +79,7 @@ class StudyHistory:
     evidence: Evidence = NO_EVIDENCE
     announced: tuple[Announced, ...] = ()
     refused: tuple[Act, ...] = ()
+    priors: tuple[PriorRow, ...] = ()
 
 
 def find_study(conn: Connection, named: str) -> str | None:
@@ -113,6 +116,7 @@ def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
         sent=_sent(conn, keys),
         evidence=evidence_of(conn, [study_uid]).get(study_uid, NO_EVIDENCE),
         announced=announced_to(conn, [study_uid]).get(study_uid, ()),
+        priors=tuple(priors_of(conn, study_uid)),
         refused=_acts(conn, study_uid, REFUSED),
     )
 

@@ -213,6 +213,23 @@ instance_header = Table(
     Index("instance_header_series", "study_uid", "series_uid"),
 )
 
+# Earlier studies of a patient that an archive was asked for. The row whose prior_uid is "" is the question itself.
+prior = Table(
+    "prior",
+    metadata,
+    Column("study_uid", String(64), primary_key=True),
+    Column("prior_uid", String(64), primary_key=True),
+    Column("archive", String(64), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # asking, asked, failed; or wanted, fetching, fetched, failed
+    Column("problem", Text),
+    Column("objects", Integer, nullable=False, server_default="0"),  # found by the question; fetched of the prior
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("at", String(32), nullable=False),
+    Index("prior_uid", "prior_uid"),
+    Index("prior_state", "state", "at"),
+)
+
 # ---------------------------------------------------------------- jobs and what they made
 # job_key = sha256(study uid, content digest, model, version): a second enqueue is a no-op.
 study_job = Table(

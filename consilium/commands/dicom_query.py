@@ -51,7 +51,7 @@ def find(
     level = _level(level)
     keys = dict.fromkeys(_SHOWN[level], "") | _keys(key)
     found = _asked(lambda: scu.find(peer, settings.ae_title, _query(level, keys), patient_root=level == "PATIENT"))
-    _show([{keyword: _text(one, keyword) for keyword in keys} for one in found], as_json)
+    _show([{keyword: scu.text_of(one, keyword) for keyword in keys} for one in found], as_json)
     typer.echo(f"{len(found)} found.", err=True)
 
 
@@ -185,12 +185,6 @@ def _store(house: "House", peer: "Destination") -> "Callable[[Path, str], None]"
     from consilium.fetching import taker_of  # noqa: PLC0415
 
     return taker_of(house, peer)
-
-
-def _text(ds: "Dataset", keyword: str) -> str:
-    value = ds.get(keyword)
-    many = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
-    return "\\".join("" if one is None else str(one) for one in many)
 
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:

@@ -74,6 +74,21 @@ class CompleteEntry(_Entry):
     late: Literal["new version", "ignore"] = "new version"
 
 
+class PriorEntry(_Entry):
+    """One `[[prior]]`."""
+
+    name: Text
+    archive: Text
+    when: StudyWhenEntry = StudyWhenEntry()
+    modality: Texts | None = None
+    description: Texts | None = None
+    body_part: Annotated[tuple[BodyPartText, ...], Field(min_length=1, max_length=64)] | None = None
+    most: Annotated[int, Field(ge=1, le=20)] = 2
+    years: Annotated[float, Field(gt=0, le=100)] = 5.0
+    objects: Annotated[int, Field(ge=1, le=20_000)] = 2000
+    by: Literal["move", "get"] = "move"
+
+
 class HoldEntry(_Entry):
     """The table `[hold]`."""
 
@@ -92,3 +107,4 @@ class RulesEntry(_Entry):
     send: tuple[SendEntry, ...] = ()
     complete: tuple[CompleteEntry, ...] = ()
     hold: HoldEntry = HoldEntry()
+    prior: tuple[PriorEntry, ...] = ()

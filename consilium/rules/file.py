@@ -14,6 +14,7 @@ from consilium.rules.clauses import Clauses
 from consilium.rules.completion import CompleteRule
 from consilium.rules.entries import RulesEntry, WhenEntry
 from consilium.rules.lines import Place, line_of, places_of
+from consilium.rules.priors import PriorRule
 from consilium.rules.table import EVERY, ReadRule, Rules, SendRule
 
 MAX_FILE_BYTES = 1 << 20
@@ -96,16 +97,24 @@ def _unknown_names(entry: RulesEntry, models: set[str], destinations: set[str]) 
     for number, send in enumerate(entry.send):
         wrong += [(("send", number, "models"), _MODEL)] * bool(set(send.models) - models - {EVERY})
         wrong += [(("send", number, "to"), _DESTINATION)] * bool(set(send.to) - destinations - {EVERY})
+    for number, prior in enumerate(entry.prior):
+        wrong += [(("prior", number, "archive"), _ARCHIVE)] * (prior.archive not in destinations)
     return wrong
 
 
 _MODEL = "expected names of models in the models folder, or * for all"
+_ARCHIVE = "expected the name of an archive in CONSILIUM_PACS"
 _DESTINATION = "expected names of destinations in CONSILIUM_PACS, or * for all"
 
 
 def _twins(entry: RulesEntry) -> list[tuple[Place, str]]:
     wrong: list[tuple[Place, str]] = []
-    for kind, entries in (("read", entry.read), ("send", entry.send), ("complete", entry.complete)):
+    for kind, entries in (
+        ("read", entry.read),
+        ("send", entry.send),
+        ("complete", entry.complete),
+        ("prior", entry.prior),
+    ):
         names = [one.name for one in entries]
         wrong += [
             ((kind, number, "name"), f"expected a name that no other [[{kind}]] has")
@@ -138,6 +147,22 @@ def _rules(entry: RulesEntry) -> Rules:
             for one in entry.complete
         ),
         hold=Interlocks(**entry.hold.model_dump()),
+        prior=tuple(
+            PriorRule(
+                name=one.name,
+                archive=one.archive,
+                when_modality=one.when.modality,
+                when_calling_ae=one.when.calling_ae,
+                modality=one.modality,
+                description=one.description,
+                body_part=one.body_part,
+                most=one.most,
+                years=one.years,
+                objects=one.objects,
+                by=one.by,
+            )
+            for one in entry.prior
+        ),
         unmatched_reads=entry.unmatched == "every model",
     )
 

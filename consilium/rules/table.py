@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses, ImageFacts
 from consilium.rules.completion import CompleteRule
+from consilium.rules.priors import PriorRule
 
 EVERY = "*"
 BY_DEFAULT = "no rule fits, so every model made for it may read it"
@@ -48,7 +49,7 @@ class Rules:
     """A site's rules.
 
     unmatched_reads: whether models may read an image that no rule fits. complete: when a study
-    is, where quiet time alone does not say it. hold: what holds studies.
+    is, where quiet time alone does not say it. hold: what holds studies. prior: which earlier studies are fetched.
     """
 
     read: tuple[ReadRule, ...] = ()
@@ -56,6 +57,7 @@ class Rules:
     unmatched_reads: bool = True
     complete: tuple[CompleteRule, ...] = ()
     hold: Interlocks = field(default_factory=Interlocks)
+    prior: tuple[PriorRule, ...] = ()
 
 
 NO_RULES = Rules()

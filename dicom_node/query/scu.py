@@ -16,7 +16,6 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
-    PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
 )
@@ -117,15 +116,10 @@ def move(
     wanted: Dataset,
     to_ae: str,
     *,
-    patient_root: bool = False,
     timeouts: SendTimeouts = SLOW,
 ) -> Retrieved:
     """Ask an archive to send objects to an AE, which it has to know. Raises Unanswered when it did not end it."""
-    root = (
-        PatientRootQueryRetrieveInformationModelMove
-        if patient_root
-        else StudyRootQueryRetrieveInformationModelMove
-    )
+    root = StudyRootQueryRetrieveInformationModelMove
     with associated(archive, calling_ae, [(root, PLAIN)], timeouts) as (association, problem):
         if association is None:
             raise Unanswered(problem or "no association")
@@ -146,6 +140,16 @@ def last_of(responses: Any) -> Retrieved:  # noqa: ANN401 - pynetdicom's generat
             )
             return Retrieved(int(status.Status), words_of(status), *counts)
     raise Unanswered("the archive did not answer in time")
+
+
+def text_of(ds: Dataset, keyword: str) -> str:
+    """Return an attribute of an answer as text, several values joined by a backslash; "" for what is none."""
+    try:
+        value = ds.get(keyword)
+    except DECODER_ERRORS:
+        return ""
+    many = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
+    return "\\".join("" if one is None else str(one).strip() for one in many)
 
 
 def words_of(status: Dataset) -> str:

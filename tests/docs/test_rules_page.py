@@ -82,3 +82,8 @@ def test_the_completing_example_does_what_it_says(rules) -> None:
     slow = Arrived(2, 1, 30.0, frozenset({"US"}), frozenset({"US1"}))
     assert completeness(slow, complete, waits) is None
     assert completeness(slow, (), waits) is not None
+
+
+def test_the_prior_example_does_what_it_says(rules) -> None:
+    (prior,) = next(filter(None, (rules(number).prior for number in range(len(EXAMPLES)))))
+    assert (prior.archive, prior.body_part, prior.most, prior.years) == ("pacs", ("CHEST",), 2, 5)
