@@ -81,7 +81,7 @@ class Loop:
         self._poll_s = poll_s
         self._after_error_s = after_error_s
         self._attempts = Attempts(name)
-        self._stop = threading.Event()
+        self._stop, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -91,6 +91,11 @@ class Loop:
     def ask_to_stop(self) -> None:
         """Begin nothing new."""
         self._stop.set()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Look at once, and not when the pause is over."""
+        self._woken.set()
 
     def stop(self, timeout_s: float) -> None:
         """Ask to end and wait for the work in hand."""
@@ -98,5 +103,8 @@ class Loop:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._stop.wait(self._poll_s if self._attempts(self._work) else self._after_error_s)
+        while True:
+            self._woken.clear()  # first, so that whoever wakes us while we work is not overlooked
+            if self._stop.is_set():
+                return
+            self._woken.wait(self._poll_s if self._attempts(self._work) else self._after_error_s)

@@ -80,7 +80,7 @@ class Worker:
     def _warm(self, tell_problem: Callable[[str | None], None]) -> None:
         # What the first study would wait for: decoder's child, encoders' import, models' load and check.
         self.decoder.start()
-        importlib.import_module("dicom_node.results")
+        importlib.import_module("dicom_node.results.warming").warm()
         for state in self.models.ready():
             if state.version and self.models.manifest(state.name).modalities:
                 self.models.warm(state.name)
@@ -102,7 +102,10 @@ class Worker:
 
 
 class _Counting:
-    """The study steps' observer: Prometheus."""
+    """The study steps' observer: Prometheus. published: called when results are there to be sent."""
+
+    def __init__(self, published: Callable[[], None]) -> None:
+        self._published = published
 
     def step_ended(self, step: str, seconds: float) -> None:
         metrics.STEP_SECONDS.labels(step).observe(seconds)
@@ -111,6 +114,7 @@ class _Counting:
         metrics.JOBS.labels(model, state).inc()
         if seconds is not None:
             metrics.STUDY_SECONDS.labels(model).observe(seconds)
+            self._published()
 
 
 def _delivered(destination: str, state: str) -> None:
@@ -139,6 +143,9 @@ def build_worker(house: House) -> Worker:
     settings = house.settings
     models = LocalEngine(house.library, house.placement)
     decoder = house.decoder
+    stopping = threading.Event()
+    delivery, commitment, vouching = _deliveries(house, stopping), _commitments(house), _answers(house)
+    deliver = Loop("deliver", delivery.once, DELIVERY_POLL_S)
     steps = StudySteps(
         db=house.db,
         blobs=house.blobs,
@@ -152,7 +159,7 @@ def build_worker(house: House) -> Worker:
         patient_id=house.patient_id,
         software_version=__version__,
         device_serial=settings.ae_title,
-        observe=_Counting(),
+        observe=_Counting(deliver.wake),
         drift=metrics.drift_observer(),
         body_parts=tuple(
             BodyPartRule(one.body_part, one.calling_ae, one.description) for one in settings.body_parts
@@ -168,11 +175,9 @@ def build_worker(house: House) -> Worker:
         silence_s=settings.executor_silence_s,
     )
     jobs = JobClient(house.db)
-    stopping = threading.Event()
-    delivery, commitment, vouching = _deliveries(house, stopping), _commitments(house), _answers(house)
     loops = (
         *_loops(house, models, jobs),
-        Loop("deliver", delivery.once, DELIVERY_POLL_S),
+        deliver,
         Loop("commit", commitment.once, COMMITMENT_POLL_S),
         Loop("vouch", vouching.once, COMMITMENT_POLL_S),
     )

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from clinical.errors import IncorrectInput, Unsupported
 from clinical.finding import ReadingMask
 from dicom_node.results import ENCODERS, encode_segmentation, encode_structured_report
+from dicom_node.results.warming import warm
 from dicom_node.testing import (
     CANARY_ID,
     CANARY_NAME,
@@ -207,3 +208,7 @@ def test_the_probability_of_malignancy_stands_beside_the_certainty_of_the_findin
     assert {one.MeasurementUnitsCodeSequence[0].CodeValue for one in said} == {"%"}
     assert len(items(report, "111012")) == 2
     assert items(encode_structured_report(reading, mask, source, result_context("SR")), "111047") == []
+
+
+def test_what_warms_the_encoders_up_goes_through_them():
+    warm()  # raises when a result of the smallest reading cannot be written
