@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.verbatim import Verbatim
 
 Json = dict[str, Any] | list[Any] | str | int | float | Decimal | bool | None
 
@@ -47,8 +48,8 @@ def loads(
 ) -> Json:
     """Return the value of one JSON text.
 
-    decimals: True keeps numbers with a fraction as Decimal with every digit sent (FHIR decimal carries
-        precision); False gives float.
+    decimals: True keeps numbers with a fraction as Decimal (`Verbatim`) with every digit sent (FHIR decimal
+        carries precision); False gives float.
 
     Raises IncorrectInput: larger than max_bytes, not UTF-8, not JSON (RFC 8259), a name twice in one object,
     NaN or an infinity, nested deeper than max_depth, a number with a run of more than max_digits digits or an
@@ -71,7 +72,7 @@ def _slowly(data: bytes, max_depth: int, max_digits: int, *, decimals: bool) -> 
             data.decode("utf-8"),
             object_pairs_hook=_object,
             parse_constant=_constant,
-            parse_float=Decimal if decimals else _finite,
+            parse_float=Verbatim if decimals else _finite,
         )
     except UnicodeDecodeError as problem:
         raise IncorrectInput("the JSON text is not UTF-8") from problem

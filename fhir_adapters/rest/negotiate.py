@@ -45,6 +45,13 @@ def require_json_body(request: Request) -> None:
 def read_json_body(request: Request, limit: int = MAX_BYTES) -> bytes:
     """Return the body of a write. Raises UnsupportedMediaType, and RequestEntityTooLarge beyond `limit` bytes."""
     require_json_body(request)
+    return read_body(request, limit)
+
+
+def read_body(request: Request, limit: int = MAX_BYTES) -> bytes:
+    """Return an uncompressed body of whatever media type. Raises RequestEntityTooLarge beyond `limit` bytes."""
+    if not _is_plain(request):
+        raise UnsupportedMediaType("a body is read uncompressed")
     request.max_content_length = limit
     if (request.content_length or 0) > limit:
         raise RequestEntityTooLarge

@@ -177,7 +177,7 @@ def test_hostile_texts_are_refused_quickly(data):
     began = time.perf_counter()
     with pytest.raises(IncorrectInput):
         loads(data)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 10.0  # linear: what it guards against takes minutes
 
 
 def test_a_text_over_the_size_limit_is_refused_before_it_is_read():

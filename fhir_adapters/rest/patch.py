@@ -1,0 +1,122 @@
+"""patch: PATCH [base]/[type]/[id] (R4 3.1.0.6), or PATCH [base]/[type]?condition (3.1.0.6.1).
+
+Two forms: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396), which clients such as fhirpy send as plain JSON.
+The result is checked as any other write. Numbers keep every digit, and members their order.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+from flask import Request, Response, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from clinical.errors import IncorrectInput, NotFound
+from fhir_adapters.outcome import Gone
+from fhir_adapters.rest.condition import meant
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.negotiate import read_body
+from fhir_adapters.rest.versions import demand_match, store, written
+from fhir_adapters.search.index import ID
+from fhir_adapters.strict_json import load_object, loads
+from fhir_adapters.validation.refusal import demand_valid
+from fhir_adapters.verbatim import dumps
+from record_store.resource_history import Version, latest
+from record_store.resources import lock_key
+
+Json = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = frozenset({"application/merge-patch+json", "application/json"})
+MAX_OPERATIONS = 1000
+
+
+def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
+    """Change the resource and return its next version; 404 when there is none."""
+    require_type(resource_type)
+    change = _change(request)
+    with fhir.db.write() as conn:
+        lock_key(conn, f"{resource_type}/{resource_id}")
+        before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
+        demand_match(before, request.headers.get("If-Match"))
+        data, changed = _changed(resource_type, before, change)
+        stored = store(fhir, conn, changed, data, resource_id=resource_id, before=before, method="PATCH")
+    return written(fhir, stored, 200)
+
+
+def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
+    """Change the one match; 404 when there is none."""
+    require_type(resource_type)
+    change = _change(request)
+    with fhir.db.write() as conn:
+        found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
+        if found is None:
+            raise NotFound(f"the condition matches no {resource_type}")
+        lock_key(conn, f"{resource_type}/{found.stored.id}")
+        before = latest(conn, resource_type, found.stored.id)
+        demand_match(before, request.headers.get("If-Match"))
+        data, changed = _changed(resource_type, before, change)
+        stored = store(fhir, conn, changed, data, resource_id=found.stored.id, before=before, method="PATCH")
+    return written(fhir, stored, 200)
+
+
+def _change(asked: Request) -> Callable[[Json], object]:
+    """Return what the body does to a resource. Raises UnsupportedMediaType, IncorrectInput."""
+    data = read_body(asked)
+    if asked.mimetype == JSON_PATCH:
+        return _json_patch(loads(data, decimals=True))
+    if asked.mimetype in MERGE_PATCH:
+        merge = load_object(data, decimals=True)
+        return lambda resource: merged(resource, merge)
+    raise UnsupportedMediaType(f"a patch is read as {JSON_PATCH} or application/merge-patch+json")
+
+
+def _json_patch(operations: object) -> Callable[[Json], object]:
+    if not isinstance(operations, list) or len(operations) > MAX_OPERATIONS:
+        raise IncorrectInput(f"a JSON Patch is a list of up to {MAX_OPERATIONS} operations (RFC 6902)")
+    try:
+        patch = jsonpatch.JsonPatch(operations)
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError):
+        raise IncorrectInput("that is no JSON Patch (RFC 6902)") from None
+
+    def apply(resource: Json) -> object:
+        try:
+            return patch.apply(resource, in_place=True)
+        # The library's words quote the document, and it lets what Python says of odd operations through.
+        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError, ValueError):
+            raise IncorrectInput("an operation of the patch cannot be done, or its test failed") from None
+
+    return apply
+
+
+def merged(target: object, patch: object) -> object:
+    """Return the target changed as RFC 7396 section 2 has it: null removes, lists are replaced whole."""
+    if not isinstance(patch, Mapping):
+        return patch
+    made = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            made.pop(name, None)
+        else:
+            made[name] = merged(made.get(name), value)
+    return made
+
+
+def _changed(resource_type: str, before: Version | None, change: Callable[[Json], object]) -> tuple[bytes, Json]:
+    """Return the changed resource, as bytes and as the store reads it."""
+    if before is None:
+        raise NotFound(f"there is no {resource_type} with that id")
+    if before.deleted:
+        raise Gone(f"that {resource_type} was deleted")
+    was = load_object(before.stored.body, decimals=True)
+    data = dumps(change(dict(was)))
+    changed = load_object(data)
+    demand_valid(changed, resource_type)
+    if changed.get("id") != before.stored.id:
+        raise IncorrectInput("a patch may not change the id", expression=[f"{resource_type}.id"])
+    return data, changed
+
+
+INTERACTION = Interaction("patch", "PATCH", "/<resource_type>/<resource_id>", answer)
+CONDITIONAL = Interaction("patch", "PATCH", "/<resource_type>", answer_conditional)
