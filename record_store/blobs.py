@@ -7,8 +7,10 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from record_store.parts import PartFile
 FaultPoint = Callable[[str], None]  # named points of the write path, for tests that crash there
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
+CHECKED_FOR_S = 600.0  # after which a file that has not changed is hashed again
+CHECKED_KEPT = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,25 @@ def open_blobs(url: str, staging: Path, fault: FaultPoint = lambda _point: None)
     return LocalBlobs(folder, staging, fault)
 
 
+class _Checked:
+    """Files that were found to be what their name says, the last few thousand. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str, tuple[tuple[int, int, int], float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def knows(self, sha256: str, state: tuple[int, int, int]) -> bool:
+        with self._lock:
+            found, at = self._found.get(sha256, (None, 0.0))
+            return found == state and time.monotonic() - at < CHECKED_FOR_S
+
+    def add(self, sha256: str, state: tuple[int, int, int]) -> None:
+        with self._lock:
+            self._found[sha256] = (state, time.monotonic())
+            while len(self._found) > CHECKED_KEPT:
+                self._found.popitem(last=False)
+
+
 class LocalBlobs:
     """Blobs in a folder: <folder>/<first two digits>/<sha256>."""
 
@@ -111,6 +134,7 @@ class LocalBlobs:
         self._folder = folder
         self._fault = fault
         self._folders_are_durable = False
+        self._checked = _Checked()
         self.staging = staging
 
     def adopt(self, part: Path) -> StoredBlob:
@@ -172,12 +196,18 @@ class LocalBlobs:
 
     @contextmanager
     def local_path(self, sha256: str) -> Iterator[Path]:
-        """Yield the blob itself after checking it."""
+        """Yield the blob itself after checking it: the same file not again within CHECKED_FOR_S.
+
+        A viewer asks for an object frame by frame; each time the whole file would be read for its hash.
+        """
         path = self._path(sha256)
         with os_errors(), path.open("rb") as file:
-            found = _hash_of(file).sha256
-        if found != sha256:
-            raise Fault("an object of the blob store is damaged")
+            status = os.fstat(file.fileno())
+            state = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if not self._checked.knows(sha256, state):
+                if _hash_of(file).sha256 != sha256:
+                    raise Fault("an object of the blob store is damaged")
+                self._checked.add(sha256, state)
         yield path
 
     def beginning(self, sha256: str, count: int) -> bytes:

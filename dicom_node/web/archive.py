@@ -12,6 +12,7 @@ from clinical.errors import Busy, NotFound, Unsupported
 from dicom_node.intake import Intake
 from dicom_node.uids import checked_uid
 from dicom_node.web.headers import HeaderCache
+from dicom_node.web.kept import Kept
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.exchanges import Kind, Note, Party, unnoted
@@ -72,6 +73,7 @@ class Archive:
     us: Party = field(default_factory=lambda: Party("DICOMweb"))
     caller: Callable[[], Party] = lambda: Party("", application=False)
     headers: HeaderCache = field(default_factory=HeaderCache)
+    metadata: Kept = field(default_factory=Kept)
     downloads: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_DOWNLOADS)
     )

@@ -46,7 +46,8 @@ def dataset_json(ds: Dataset, bulk: str) -> Json:
     """Return a data set. bulk: the address below which its large values are, one path segment a level.
 
     A value that cannot be written as JSON (not a number, a broken character set) is left out: a client would
-    refuse the whole answer for it. Group lengths and the file meta group are not part of the model.
+    refuse the whole answer for it. Group lengths and the file meta group are not part of the model. Whoever calls
+    silences warnings: they quote values.
     """
     found: Json = {}
     for tag in sorted(ds.keys()):
@@ -83,9 +84,7 @@ def _element(element: DataElement, bulk: str) -> Json:
             return {"vr": element.VR, "BulkDataURI": bulk}
     elif " or " in element.VR:  # pydicom could not tell which; these are words of 16 bits
         return {"vr": "OW", "BulkDataURI": bulk}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made: Json = element.to_json_dict(None, INLINE_BYTES)
+    made: Json = element.to_json_dict(None, INLINE_BYTES)
     if made["vr"] in _NUMBERS:
         made = {"vr": made["vr"], "Value": [_number(one) for one in made["Value"]]} if "Value" in made else made
     return made

@@ -1,5 +1,6 @@
 """Retrieve metadata, WADO-RS (PS3.18 10.4.1.1.5): data sets as DICOM JSON, large values by their address."""
 
+import warnings
 from collections.abc import Iterator
 
 import orjson
@@ -38,15 +39,26 @@ def _array(archive: Archive, first: bytes, others: list[HeldObject]) -> Iterator
 
 
 def _one(archive: Archive, one: HeldObject) -> bytes:
-    bulk = f"{archive.address(one)}/bulkdata"
-    with opened(archive.blobs, one.sha256) as (ds, _file):
-        found: Json = dataset_json(ds, bulk)
-        for tag in PIXELS:
-            pixels = raw_element(ds, tag)
-            if pixels is not None:
-                found[f"{tag:08X}"] = {"vr": pixels.VR or "OW", "BulkDataURI": f"{bulk}/{tag:08X}"}
+    address = archive.address(one)
+    made = archive.metadata.get((one.sha256, address))
+    if made is None:
+        made = _made(archive, one, address)
+        archive.metadata.add((one.sha256, address), made)
+    return made
+
+
+def _made(archive: Archive, one: HeldObject, address: str) -> bytes:
+    bulk = f"{address}/bulkdata"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values
+        with opened(archive.blobs, one.sha256) as (ds, _file):
+            found: Json = dataset_json(ds, bulk)
+            for tag in PIXELS:
+                pixels = raw_element(ds, tag)
+                if pixels is not None:
+                    found[f"{tag:08X}"] = {"vr": pixels.VR or "OW", "BulkDataURI": f"{bulk}/{tag:08X}"}
     found["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-    found["00081190"] = {"vr": "UR", "Value": [archive.address(one)]}
+    found["00081190"] = {"vr": "UR", "Value": [address]}
     found["00083002"] = {"vr": "UI", "Value": [stored_syntax(archive.blobs, one.sha256)]}
     return orjson.dumps(dict(sorted(found.items())))
 

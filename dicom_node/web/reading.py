@@ -47,7 +47,8 @@ def opened(blobs: Blobs, sha256: str) -> Iterator[tuple[Dataset, BinaryIO]]:
     """
     with blobs.local_path(sha256) as path, path.open("rb") as file:
         try:
-            source = _inflated(path) if _is_deflated(path) else file
+            source = _inflated(path) if _is_deflated(path, file.read(_META)) else file
+            file.seek(0)
             ds = pydicom.dcmread(source, defer_size=_DEFER)
         except DECODER_ERRORS:
             raise IncorrectInput(_UNREADABLE) from None
@@ -153,7 +154,9 @@ def _encapsulated(ds: Dataset, element: RawDataElement, file: BinaryIO, index: i
         raise IncorrectInput("the compressed frames are malformed") from None
 
 
-def _is_deflated(path: Path) -> bool:
+def _is_deflated(path: Path, beginning: bytes) -> bool:
+    if uid.DeflatedExplicitVRLittleEndian.encode() not in beginning:
+        return False  # as nearly always, and without a third reading of the file meta group
     syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
     return bool(syntax == uid.DeflatedExplicitVRLittleEndian)
 

@@ -109,6 +109,17 @@ def test_damaged_bytes_are_a_fault_and_a_new_copy_mends_them(tmp_path):
     assert blobs.get(SHA256) == DATA
 
 
+def test_a_file_is_hashed_again_when_it_has_changed_since_it_was_found_whole(tmp_path):
+    blobs = open_blobs(f"file://{tmp_path / 'store'}", tmp_path / "staging")
+    blobs.put(DATA)
+    for _ in range(2):
+        with blobs.local_path(SHA256) as path:
+            assert path.read_bytes() == DATA
+    path.write_bytes(b"x" * len(DATA))
+    with pytest.raises(Fault), blobs.local_path(SHA256):
+        pass
+
+
 def test_damaged_bytes_in_an_object_store_are_a_fault(tmp_path):
     store = MemoryStore()
     blobs = RemoteBlobs(store, tmp_path)
