@@ -150,16 +150,25 @@ def doctor(
 def deliveries(
     data_dir: DataDir = None,
     state: Annotated[DeliveryState | None, typer.Option(help="Only those of this state.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Only those to this archive.")] = None,
     resend: Annotated[bool, typer.Option("--resend", help="Try the dead ones again.")] = False,
+    named: Annotated[
+        str | None, typer.Option("--object", help="With --resend: the object of this digest, in whatever state.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
 ) -> None:
-    """Show what was sent back to which archive, or send the dead ones again."""
-    from consilium.operator import list_deliveries, resend_dead  # noqa: PLC0415
+    """Show what was sent back to which archive and why it is not there, or send again."""
+    from consilium import operator  # noqa: PLC0415
 
     settings = settings_of_a_store(data_dir)
     if resend:
-        errors.print(f"{resend_dead(settings)} deliveries will be tried again.")
+        errors.print(f"{operator.resend(settings, destination, named)} deliveries will be tried again.")
         return
-    show_table(list_deliveries(settings, state))
+    rows = operator.list_deliveries(settings, state, destination)
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+    else:
+        show_table(rows)
 
 
 @app.command()

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from clinical.errors import IncorrectInput, NotFound, PreconditionMissing
+from consilium.delivery_words import why
 from consilium.settings import Settings
 from consilium.wiring import House
-from dicom_node.status import in_words
 from record_store import commitment_requests, deliveries, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
@@ -152,32 +152,51 @@ def retry_failed(settings: Settings) -> int:
     return len(parked)
 
 
-def list_deliveries(settings: Settings, state: str | None) -> list[Row]:
-    """Return deliveries of one state, or all."""
+def list_deliveries(settings: Settings, state: str | None, destination: str | None = None) -> list[Row]:
+    """Return deliveries, of one state or destination or all, each with where it stands in words."""
     with House(settings).db.read() as conn:
-        found = deliveries.deliveries(conn, state)
+        found = deliveries.deliveries(conn, state, destination)
+        kinds = readings.kinds_of(conn, [one.sop_instance_uid for one in found])
     return [
         {
             "object": digest(one.sop_instance_uid),
+            "kind": kinds.get(one.sop_instance_uid),
             "destination": one.destination,
             "state": one.state,
             "commitment": one.commitment,
             "attempts": one.attempts,
-            "status": None if one.last_status is None else f"0x{one.last_status:04X} {in_words(one.last_status)}",
-            "problem": one.last_problem,
+            "why": why(one),
         }
         for one in found
     ]
 
 
-def resend_dead(settings: Settings) -> int:
-    """Make every dead delivery due again; return how many."""
+def resend(settings: Settings, destination: str | None = None, object_digest: str | None = None) -> int:
+    """Make deliveries due again, with all their attempts; return how many.
+
+    The dead ones, of one destination or all; of an object that is named by its digest, in whatever state. Raises
+    NotFound when the object is not there.
+    """
     house = House(settings)
+    state = deliveries.DEAD if object_digest is None else None
     with house.db.write() as conn:
-        dead = deliveries.deliveries(conn, deliveries.DEAD)
-        for one in dead:
+        found = deliveries.deliveries(conn, state, destination)
+        if object_digest is not None:
+            found = [one for one in found if digest(one.sop_instance_uid) == object_digest]
+            if not found:
+                raise NotFound("no object with this digest goes there; 'consilium deliveries' lists them")
+        for one in found:
             deliveries.resend(conn, one.sop_instance_uid, one.destination, house.now())
-    return len(dead)
+            append_audit(
+                conn,
+                at=house.now(),
+                action="result-resent",
+                outcome=one.state,
+                actor="operator",
+                subject=digest(one.sop_instance_uid),
+                detail={"destination": one.destination},
+            )
+    return len(found)
 
 
 def list_commitment_requests(settings: Settings) -> list[Row]:

@@ -187,11 +187,13 @@ def supersede(conn: Connection, sop_instance_uids: Collection[str], now: datetim
     return conn.execute(update(table).where(*waiting).values(**values)).rowcount
 
 
-def deliveries(conn: Connection, state: str | None = None) -> list[Delivery]:
-    """Return the deliveries, of one state or all, in the order they were enqueued."""
+def deliveries(conn: Connection, state: str | None = None, destination: str | None = None) -> list[Delivery]:
+    """Return the deliveries, of one state or destination or all, in the order they were enqueued."""
     query = select(table).order_by(table.c.delivery_id)
     if state is not None:
         query = query.where(table.c.state == state)
+    if destination is not None:
+        query = query.where(table.c.destination == destination)
     return [_delivery(row) for row in conn.execute(query)]
 
 

@@ -244,6 +244,17 @@ def result_object(conn: Connection, sop_instance_uid: str) -> ResultObject | Non
     return None if row is None else _result_object(row)
 
 
+def kinds_of(conn: Connection, sop_instance_uids: Sequence[str]) -> dict[str, str]:
+    """Return the kinds of these objects; what we did not make is not there."""
+    found: dict[str, str] = {}
+    for start in range(0, len(sop_instance_uids), 500):
+        some = result_table.c.sop_instance_uid.in_(sop_instance_uids[start : start + 500])
+        found |= dict(
+            conn.execute(select(result_table.c.sop_instance_uid, result_table.c.kind).where(some)).tuples().all()
+        )
+    return found
+
+
 def _optional_text(at: datetime | None) -> str | None:
     return None if at is None else to_text(at)
 

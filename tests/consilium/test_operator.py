@@ -11,14 +11,33 @@ from typer.testing import CliRunner
 from clinical.errors import Category, IncorrectInput, NotFound
 from clinical.identity import PatientKey
 from consilium.cli import app
-from consilium.operator import list_jobs, list_studies, release_held_study, retry_failed
+from consilium.operator import (
+    list_deliveries,
+    list_jobs,
+    list_studies,
+    release_held_study,
+    resend,
+    retry_failed,
+)
 from consilium.settings import load_settings
 from consilium.wiring import House
+from record_store import deliveries
+from record_store.audit import digest
+from record_store.deliveries import RetryPolicy
 from record_store.instances import ReceivedInstance, hold_study, record_instance, study_row
 from record_store.job_steps import StepRetry
 from record_store.jobs import JobClient, JobEngine
 from record_store.migrate import migrate
-from record_store.readings import DONE, FAILED, JobRow, add_job, finish_job, job
+from record_store.readings import (
+    DONE,
+    FAILED,
+    JobRow,
+    ResultObject,
+    add_job,
+    add_result_object,
+    finish_job,
+    job,
+)
 from record_store.tables import audit
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -131,3 +150,35 @@ def test_a_failed_job_is_tried_again_from_the_step_that_failed(house) -> None:
     assert runs == ["first", "second", "second"]
     with house.db.read() as conn:
         assert job(conn, "k" * 64).state == DONE
+
+
+def test_what_was_given_up_or_sent_is_sent_again_when_an_operator_says_so(house) -> None:
+    rows = [("1.1", "pacs", "no connection"), ("1.2", "pacs", None), ("1.3", "vna", "no connection")]
+    with house.db.write() as conn:
+        for uid, to, _ in rows:
+            add_result_object(conn, ResultObject(uid, "job", "SEG", "1.2.3", "1.2", "0" * 64, NOW))
+            deliveries.enqueue(conn, uid, to, NOW)
+    problems = {uid: problem for uid, _, problem in rows}
+    for one in deliveries.claim_due(house.db, NOW, 60, 9):
+        problem = problems[one.sop_instance_uid]
+        with house.db.write() as conn:
+            deliveries.record_outcome(
+                conn,
+                one.delivery_id,
+                status=None if problem else 0,
+                problem=problem,
+                now=NOW,
+                retry=RetryPolicy(),
+                final=True,
+            )
+    listed = {row["object"]: row for row in list_deliveries(house.settings, None)}
+    assert listed[digest("1.1")]["why"] == "given up after 1 try: no connection"
+    assert (listed[digest("1.2")]["kind"], listed[digest("1.2")]["why"]) == ("SEG", "the archive has it")
+    assert resend(house.settings, "vna") == 1
+    states = lambda: {row["object"]: row["state"] for row in list_deliveries(house.settings, None)}  # noqa: E731
+    assert states() == {digest("1.1"): "dead", digest("1.2"): "sent", digest("1.3"): "pending"}
+    assert resend(house.settings, object_digest=digest("1.2")) == 1  # lost there, says the archive's owner
+    assert resend(house.settings) == 1
+    assert set(states().values()) == {"pending"}
+    with pytest.raises(NotFound):
+        resend(house.settings, object_digest="0" * 12)
