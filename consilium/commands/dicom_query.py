@@ -66,8 +66,9 @@ def move(
     from dicom_node.query import scu  # noqa: PLC0415
 
     settings, peer = _peer(archive, data_dir)
-    wanted = _query(_level(level), _keys(key))
-    _ended(_asked(lambda: scu.move(peer, settings.ae_title, wanted, to or settings.ae_title)))
+    wanted, patients = _query(_level(level), _keys(key)), level.upper() == "PATIENT"
+    whither = to or settings.ae_title
+    _ended(_asked(lambda: scu.move(peer, settings.ae_title, wanted, whither, patient_root=patients)))
 
 
 def get(

@@ -16,6 +16,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
 )
@@ -116,10 +117,12 @@ def move(
     wanted: Dataset,
     to_ae: str,
     *,
+    patient_root: bool = False,
     timeouts: SendTimeouts = SLOW,
 ) -> Retrieved:
     """Ask an archive to send objects to an AE, which it has to know. Raises Unanswered when it did not end it."""
-    root = StudyRootQueryRetrieveInformationModelMove
+    study, patient = StudyRootQueryRetrieveInformationModelMove, PatientRootQueryRetrieveInformationModelMove
+    root = patient if patient_root else study
     with associated(archive, calling_ae, [(root, PLAIN)], timeouts) as (association, problem):
         if association is None:
             raise Unanswered(problem or "no association")
