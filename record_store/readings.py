@@ -249,9 +249,8 @@ def kinds_of(conn: Connection, sop_instance_uids: Sequence[str]) -> dict[str, st
     found: dict[str, str] = {}
     for start in range(0, len(sop_instance_uids), 500):
         some = result_table.c.sop_instance_uid.in_(sop_instance_uids[start : start + 500])
-        found |= dict(
-            conn.execute(select(result_table.c.sop_instance_uid, result_table.c.kind).where(some)).tuples().all()
-        )
+        rows = conn.execute(select(result_table.c.sop_instance_uid, result_table.c.kind).where(some))
+        found |= {row.sop_instance_uid: row.kind for row in rows}
     return found
 
 
