@@ -46,7 +46,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An object's way to one destination; fields as `record_store.deliveries.Delivery`."""
+    """An object's way to one destination; fields as `record_store.deliveries.Delivery`.
+
+    updated_at: when its state was last written; None where nobody asks.
+    """
 
     sop_instance_uid: str
     kind: str
@@ -58,6 +61,7 @@ class Sent:
     last_problem: str | None
     commitment: str | None = None
     commitment_asks: int = 0
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +155,11 @@ def _sent(conn: Connection, job_keys: list[str]) -> tuple[Sent, ...]:
             delivery.c.last_problem,
             delivery.c.commitment,
             delivery.c.commitment_asks,
+            delivery.c.updated_at,
         )
         .join(result_object, result_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
         .where(result_object.c.job_key.in_(job_keys))
         .order_by(delivery.c.delivery_id)
     )
-    return tuple(
-        Sent(**dict(row) | {"next_attempt_at": from_text(row["next_attempt_at"])}) for row in rows.mappings()
-    )
+    times = ("next_attempt_at", "updated_at")
+    return tuple(Sent(**dict(row) | {one: from_text(row[one]) for one in times}) for row in rows.mappings())

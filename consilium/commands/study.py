@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from clinical.errors import NotFound
+
 app = typer.Typer(no_args_is_help=True, help="Explain one study, complete or release it, or try rules on it.")
 
 Named = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, or its digest.")]
@@ -36,6 +38,26 @@ def explain(named: Named, data_dir: DataDir = None, as_json: AsJson = False) -> 
     finally:
         house.db.dispose()
     sys.stdout.write(json.dumps(told) + "\n" if as_json else in_text(told))
+
+
+@app.command()
+def trace(named: Named, data_dir: DataDir = None) -> None:
+    """Print a study's way from association to delivered result as one trace, for an OpenTelemetry collector."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.explain.trace import as_otlp  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from record_store.study_history import find_study, history_of  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    try:
+        with house.db.read() as conn:
+            uid = find_study(conn, named)
+            history = None if uid is None else history_of(conn, uid)
+    finally:
+        house.db.dispose()
+    if history is None:
+        raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+    sys.stdout.write(json.dumps(as_otlp(history)) + "\n")
 
 
 @app.command()
