@@ -229,7 +229,7 @@ def encodings_of(character_set: bytes) -> list[str]:
         warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
         try:
             return convert_encodings(declared)
-        except LookupError:
+        except (LookupError, ValueError):  # a name with a NUL within is the latter
             return ["iso8859"]
 
 

@@ -134,6 +134,7 @@ class PduStream:
             raise ProtocolError
 
     def _begin_value(self) -> None:
+        before = self._context_id
         length, self._context_id, self._control = struct.unpack_from(">LBB", self._buffer, self._start)
         self._start += HEADER_BYTES
         self._pdu_left -= 4 + length
@@ -142,7 +143,8 @@ class PduStream:
             raise ProtocolError
         self._is_command = bool(self._control & COMMAND)
         if self._is_command:
-            if self._due is not None or self._context_id not in self._contexts:
+            is_other = bool(self._command) and self._context_id != before
+            if is_other or self._due is not None or self._context_id not in self._contexts:
                 raise ProtocolError
         elif self._context_id != self._due:
             raise ProtocolError

@@ -42,6 +42,13 @@ def test_identifiers_are_decoded_with_the_character_set_that_they_declare(tmp_pa
     assert read_stored_header(path).patient_id == "Ä-7"
 
 
+@pytest.mark.parametrize("character_set", [b"ISO_IR\0192", b"\0x", b"none such", b"\\\\\\", b"ISO_IR 999"])
+def test_an_unknown_character_set_hides_no_identifier(tmp_path, character_set):  # found by fuzzing: a NUL within
+    data = VALID[ExplicitVRLittleEndian].replace(b"ISO_IR 192", character_set.ljust(10))
+    (tmp_path / "a").write_bytes(data)
+    assert read_header(tmp_path / "a", 0, ExplicitVRLittleEndian).patient_id == CANARY_ID
+
+
 @pytest.mark.parametrize("name", ["ct", "mr", "rt_plan", "jpeg2k", "ybr_color", "overlay"])
 def test_real_objects_give_what_pydicom_reads_in_them(name):
     path = examples.get_path(name)
