@@ -1,5 +1,6 @@
-"""dciodvfy finds no error in any kind of result, whatever image it is made from and whatever that image lacks."""
+"""No kind of result has an error, whatever image it is made from and lacks, and other archives take them all."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -11,7 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from clinical.image import PixelSpacing, SpacingOrigin
+from dicom_node.destinations import Destination
+from dicom_node.orthanc import free_port, orthanc_program, running_orthanc
 from dicom_node.results import ENCODERS, encoders_of
+from dicom_node.scu import send
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, ultrasound_region, us_dataset
 
 pytestmark = pytest.mark.slow
@@ -161,3 +165,39 @@ def test_no_kind_of_result_has_an_error_for_a_picture_of_a_radiograph(
         ds = dicom_from_png(picture)
         for encoder in encoders_of(("SEG", "SR", "SC")):
             assert errors_of(encoder, *reading_of(ds, 2, None), ds) == []
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """Yield (name, port) of Orthanc and of dcmtk's storescp, each called ARCHIVE."""
+    folder, storescp, orthanc = tmp_path_factory.mktemp("archives"), shutil.which("storescp"), orthanc_program()
+    if storescp is None or orthanc is None:
+        pytest.skip("Orthanc and storescp are not on this machine")
+    port = free_port()
+    (folder / "dcmtk").mkdir()
+    command = [storescp, "-aet", "ARCHIVE", "-od", str(folder / "dcmtk"), "+xa", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with running_orthanc(folder / "orthanc", orthanc, {}) as one:
+            yield (("Orthanc", one.port), ("storescp", port))
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.parametrize("name", ["DX", "CR", "MG", "CT", "US", "CR with nothing but identities"])
+def test_orthanc_and_dcmtk_take_every_kind_of_result(
+    archives, tmp_path, small_phantom, reading_of, result_context, name
+):
+    ds, picture = SOURCES[name](small_phantom[0]), grey_bytes(small_phantom[0])
+    reading, mask = reading_of(ds, 2, spacing_of(ds))
+    paths = []
+    for encoder in ENCODERS:
+        made = encoder.encode(reading, mask, ds, result_context(encoder.kind, picture=picture))
+        paths.append(tmp_path / f"{encoder.kind}.dcm")
+        made.save_as(paths[-1], enforce_file_format=True)
+    for archive, port in archives:
+        outcomes = send(paths, Destination(archive, "127.0.0.1", port, "ARCHIVE"), "CONSILIUM")
+        assert {path.stem: (one.status, one.problem) for path, one in zip(paths, outcomes, strict=True)} == {
+            path.stem: (0x0000, None) for path in paths
+        }
