@@ -6,11 +6,14 @@ What is deliberately broken is named below with what is wrong with it; everythin
 import importlib.util
 import json
 import os
+import subprocess
 import warnings
 from functools import partial
 
+import numpy as np
 import pydicom
 import pytest
+from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from clinical.errors import ClinicalError, Unsupported
@@ -114,3 +117,22 @@ def test_what_is_broken_is_refused(name, files):
 def test_what_decoders_read_in_two_orders_is_refused(name, files):
     with pytest.raises(Unsupported, match="two byte orders"):
         check_declared(read_image(files[name], LIMIT), LIMIT, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["RG3_UNCR.dcm", "MR2_UNCR.dcm", "emri_small.dcm", "MR-SIEMENS-DICOM-WithOverlays.dcm"]
+)
+@pytest.mark.parametrize("quality", ["60", "95"])
+def test_real_images_in_jpeg_extended_of_twelve_bits_are_those_of_dcmtk(name, quality, files, program, tmp_path):
+    packed, plain = tmp_path / "packed.dcm", tmp_path / "plain.dcm"
+    encode = [program("dcmcjpeg"), "+ee", "+q", quality, files[f"data_store/{name}"], packed]
+    subprocess.run(encode, check=True, capture_output=True)
+    subprocess.run([program("dcmdjpeg"), packed, plain], check=True, capture_output=True)
+    with warnings.catch_warnings(action="ignore"):
+        ds, theirs = read_image(packed, LIMIT), read_image(plain, LIMIT)
+        ours, other = (stored_frame(one, 0).astype(int) for one in (ds, theirs))
+    assert ds.file_meta.TransferSyntaxUID == uid.JPEGExtended12Bit
+    assert ours.max() > 255
+    # dcmtk keeps what overshoots Bits Stored, and a reader that drops those bits sees black; we cut it to white.
+    top = (1 << ds.BitsStored) - 1
+    assert np.array_equal(ours, np.minimum(other, top))
