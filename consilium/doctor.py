@@ -13,8 +13,8 @@ from consilium.securing import listener_tls
 from consilium.settings import Settings
 from consilium.supervise import children_state
 from consilium.wiring import House
+from model_runtime.distribution import single_onnxruntime
 from model_runtime.engine import LocalEngine, State
-from model_runtime.library import single_onnxruntime
 
 
 @dataclass(frozen=True, slots=True)

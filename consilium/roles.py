@@ -14,7 +14,7 @@ from consilium import logs
 from consilium.settings import Settings
 from consilium.supervise import end_with_parent, report_ready
 from consilium.wiring import STALE_PART_S, House
-from model_runtime.library import single_onnxruntime
+from model_runtime.distribution import single_onnxruntime
 from record_store.intents import sweep
 from record_store.migrate import migrate_if_needed
 

@@ -6,11 +6,10 @@ the manifest must carry a signature by one of them (`manifest.sig`).
 """
 
 import hashlib
-import importlib.metadata
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,6 @@ from model_runtime.session import Device, Session
 from model_runtime.signature import SIGNATURE_FILE, is_signed
 
 Array = NDArray[Any]
-ONNXRUNTIMES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "onnxruntime-directml",
-    "onnxruntime-qnn",
-    "onnxruntime-training",
-    "ort-nightly",
-    "ort-nightly-gpu",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,33 +204,3 @@ def check_rows_alone(
             same = all(values[place : place + 1].tobytes() == wanted for place in range(length))
             if not same or mixed[output][row : row + 1].tobytes() != wanted:
                 raise Fault(f"model {name}: the output {output!r} of a row depends on the rest of the batch")
-
-
-def single_onnxruntime(installed: Iterable[str] | None = None) -> str | None:
-    """Return the one installed onnxruntime distribution, None when there is none.
-
-    installed: distribution names; read from the environment when None.
-
-    Raises Fault when there are two: they own the same package directory, one silently shadows the
-    other, and removing either breaks both.
-    """
-    names = _installed() if installed is None else installed
-    found = sorted({name.lower().replace("_", "-") for name in names} & set(ONNXRUNTIMES))
-    if len(found) > 1:
-        raise Fault(
-            f"two onnxruntime distributions are installed ({', '.join(found)}) and overwrite each other. "
-            f"Fix: pip uninstall -y {' '.join(found)} && pip install 'consilium-cds[cpu]' "
-            "(or 'consilium-cds[gpu]')"
-        )
-    return found[0] if found else None
-
-
-def _installed() -> list[str]:
-    found = []
-    for name in ONNXRUNTIMES:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(name)
-    return found

@@ -43,3 +43,11 @@ def test_the_web_process_starts_without_what_runs_models_or_talks_to_archives() 
     ).stdout
     # DICOMweb reads pydicom in when it is first asked, after the ready line.
     assert not {"pydicom", "PIL", "pynetdicom", "highdicom", "imagecodecs", "onnxruntime"} & set(out.split())
+
+
+def test_the_dicom_process_starts_without_what_reads_models() -> None:
+    code = "import sys, consilium.roles, consilium.node_services, dicom_node.scp; print(*sorted(sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
+    ).stdout
+    assert not {"model_runtime.library", "highdicom", "imagecodecs", "onnxruntime", "flask"} & set(out.split())

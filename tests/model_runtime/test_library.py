@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from clinical.errors import Fault, IncorrectInput, NotFound
 from model_export.onnx.gate import npz_bytes
 from model_export.testing import onnx_bytes, write_model, write_tiny_risk
-from model_runtime.library import Library, single_onnxruntime
+from model_runtime.distribution import single_onnxruntime
+from model_runtime.library import Library
 from model_runtime.signature import public_key
 from model_runtime.testing import risk_document
 
