@@ -218,7 +218,7 @@ def test_the_pdf_says_the_numbers_of_the_reading_and_whose_it_is(source, reading
     ds = read_back(encode_pdf_report(reading, mask, source, result_context("PDF", revision=3)))
     document = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
     assert (document[:5], document[-6:]) == (b"%PDF-", b"%%EOF\n")
-    said = b" ".join(re.findall(rb"\((.*)\) Tj", document)).decode("cp1252")
+    said = " ".join(text_of(document))
     for finding in reading.findings:
         for one in reading.measurements(finding):
             assert f"{one.what.display} {one.value} {one.unit}" in said
@@ -226,6 +226,55 @@ def test_the_pdf_says_the_numbers_of_the_reading_and_whose_it_is(source, reading
         assert words in said
     nothing = encode_pdf_report(*reading_of(source, 0), source, result_context("PDF"))
     assert b"No lung nodule found" in nothing.EncapsulatedDocument
+
+
+RUN = re.compile(
+    rb"(?:ActualText <feff([0-9a-f]*)> >> BDC )?/(F\d) \d+ Tf (?:\(((?:[^()\\]|\\.)*)\)|<([0-9a-f]*)>) Tj"
+)
+
+
+def text_of(document):
+    """Return the text of each line as a reader copies it: ActualText, else what the codes of the fonts mean."""
+    lines = []
+    for line in re.findall(rb"BT (.*) ET\n", document):
+        said = ""
+        for exact, font, literal, codes in RUN.findall(line):
+            if exact or font != b"F1":
+                said += bytes.fromhex((exact or codes).decode()).decode("utf-16-be")
+            else:
+                said += re.sub(rb"\\(.)", rb"\1", literal).decode("cp1252")
+        lines.append(said)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("name", "fonts"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", {b"F1", b"F3"}),
+        ("Hong^Gildong=洪^吉洞=홍^길동", {b"F1", b"F4"}),
+        ("王^小东", {b"F5"}),
+        ("Παπαδόπουλος^Γιώργος", {b"F1", b"F2"}),
+        ("Иванов^Пётр", {b"F3"}),
+        ("Müller^Jörg", {b"F1"}),
+        ("राम^सीता", {b"F1"}),  # drawn as "?", and copied as it is
+    ],
+)
+def test_a_name_in_any_writing_can_be_copied_out_of_the_pdf_and_is_drawn_where_readers_have_a_font(name, fonts):
+    document = pdf([(10, name)], "a title")
+    assert text_of(document) == [name]
+    (line,) = re.findall(rb"BT (.*) ET\n", document)
+    assert set(re.findall(rb"/(F\d) 10 Tf", line)) == fonts
+    assert (b"(?" in line) == name.startswith("रा")
+    for font, cmap in ((b"F3", b"UniJIS-UTF16-H"), (b"F4", b"UniKS-UTF16-H"), (b"F5", b"UniGB-UTF16-H")):
+        number = re.search(rb"/%b (\d+) 0 R" % font, document)[1]
+        described = document.split(b"\n%b 0 obj\n" % number)[1].split(b"endobj")[0]
+        assert b"/Subtype /Type0" in described
+        assert b"/Encoding /%b " % cmap in described
+
+
+def test_greek_letters_are_those_of_the_symbol_font_without_their_accents():
+    document = pdf([(10, "Άγγελος")], "a title")
+    assert b"/F2 10 Tf <%b> Tj" % b"AggeloV".hex().encode() in document
 
 
 def test_every_object_of_a_pdf_is_where_its_table_says_and_text_cannot_leave_its_string():
@@ -236,7 +285,8 @@ def test_every_object_of_a_pdf_is_where_its_table_says_and_text_cannot_leave_its
     assert document[start:].startswith(b"xref\n0 %d\n" % (len(table) + 1))
     for number, place in enumerate(table, start=1):
         assert document[int(place) :].startswith(b"%d 0 obj\n" % number)
-    assert rb"(line 0 \) Tj \\ \( \351 ?) Tj".replace(rb"\351", b"\xe9") in document
+    assert rb"(line 0 \) Tj \\ \( \351 ) Tj".replace(rb"\351", b"\xe9") in document
+    assert text_of(document)[0] == "line 0 ) Tj \\ ( é 漢"
 
 
 def test_a_second_reading_says_what_it_replaces(source, reading_of, result_context):
