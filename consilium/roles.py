@@ -17,6 +17,7 @@ from consilium.wiring import STALE_PART_S, House
 from model_runtime.distribution import single_onnxruntime
 from record_store.intents import sweep
 from record_store.migrate import migrate_if_needed
+from record_store.taking import Flush
 
 STOP_WITHIN_S = 7.5  # the parent waits for 8 s
 log = structlog.get_logger()
@@ -58,7 +59,7 @@ def run_dicom(settings: Settings) -> int:
     from consilium.node_services import services_of  # noqa: PLC0415
     from consilium.securing import listener_tls  # noqa: PLC0415
     from consilium.witnessing import Witness  # noqa: PLC0415
-    from dicom_node.incoming import Bounds  # noqa: PLC0415
+    from dicom_node.bounds import Bounds  # noqa: PLC0415
     from dicom_node.scp import ScpSettings, StorageScp  # noqa: PLC0415
 
     def delivered(destination: str, state: str) -> None:
@@ -82,6 +83,7 @@ def run_dicom(settings: Settings) -> int:
             storage_classes=settings.storage_classes,
             low_water_bytes=house.low_water_bytes,
             bounds=Bounds(associations=settings.max_associations),
+            flush=Flush(settings.dicom_flush),
         ),
         db=house.db,
         blobs=house.blobs,

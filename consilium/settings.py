@@ -116,6 +116,7 @@ class Settings(BaseSettings):
     dicom_tls_client_certificate: Literal["required", "none"] = "required"
     query_aes: Annotated[dict[AeTitle, QueryCaller], BeforeValidator(from_json)] = {}
     storage_classes: Literal["images", "all"] = "images"
+    dicom_flush: Literal["journal", "files", "never"] = "journal"
     max_associations: int = Field(default=512, ge=1, le=4096)
     low_water_mb: int = Field(default=512, ge=0)
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
@@ -237,6 +238,8 @@ class Settings(BaseSettings):
             )
             if not given
         ]
+        if self.dicom_flush == "never":
+            missing.append(f"{PREFIX}DICOM_FLUSH: expected journal or files in the production profile")
         if self.benchmark_services:
             missing.append(f"{PREFIX}BENCHMARK_SERVICES: expected 0 in the production profile")
         if self.tls != "proxy":

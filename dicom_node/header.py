@@ -8,8 +8,9 @@ import mmap
 import struct
 import warnings
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -104,13 +105,13 @@ def header_of_beginning(data: memoryview, size: int, transfer_syntax: str) -> He
     found: dict[str, bytes] = {}
     start, highest = 0, -1
     if transfer_syntax not in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
-        start, highest = _run_ahead(data, size, found)
+        start, highest = _run_ahead(data, size, found, transfer_syntax)
     walk = Walk(data, start, size, transfer_syntax)
     header = _header(data, walk, whole=True, found=found, highest=highest)
     return header if walk.is_whole else None
 
 
-def _run_ahead(data: memoryview, size: int, found: dict[str, bytes]) -> tuple[int, int]:
+def _run_ahead(data: memoryview, size: int, found: dict[str, bytes], syntax: str) -> tuple[int, int]:
     """Take wanted values of explicit VR little endian; return where the walk has to go on, and the last tag.
 
     The walk's usual steps without its questions: it is asked at whatever is not the next plain element.
@@ -120,14 +121,17 @@ def _run_ahead(data: memoryview, size: int, found: dict[str, bytes]) -> tuple[in
     while position + 12 <= here:
         group, element, vr, length = head(data, position)
         tag, start = group << 16 | element, position + 8
-        if vr in LONG and vr != b"SQ":
+        if vr in LONG:
             length, start = long(data, start)[0], position + 12
         elif vr not in SHORT:
             break
         name = _WANTED.get(tag)
-        if tag <= highest or length == UNDEFINED or start + length > (here if name else size):
+        if tag <= highest or length == UNDEFINED or start + length > (here if name or vr == b"SQ" else size):
             break
-        if name and length <= _MAXIMUM_VALUE:
+        if vr == b"SQ":
+            for _ in Walk(data[: start + length], position, start + length, syntax).top_level():
+                pass  # it looks into the items
+        elif name and length <= _MAXIMUM_VALUE:
             found[name] = bytes(data[start : start + length])
         position, highest = start + length, tag
     return position, highest
@@ -224,6 +228,11 @@ def decoded(value: bytes, encodings: list[str], delimiters: set[int]) -> str:
 
 def encodings_of(character_set: bytes) -> list[str]:
     """Return Python's names for Specific Character Set (0008,0005); Latin-1 for one that nobody knows."""
+    return list(_encodings_of(character_set))
+
+
+@lru_cache(64)
+def _encodings_of(character_set: bytes) -> Sequence[str]:
     declared = [one.strip().decode("ascii", "replace") for one in character_set.split(b"\\")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
@@ -296,6 +305,8 @@ def _header(
 
 def _texts(found: dict[str, bytes]) -> dict[str, str]:
     encodings = encodings_of(found.pop("character_set", b""))
+    if all(value.isascii() and b"\x1b" not in value for value in found.values()):
+        return {name: value.decode("ascii").strip("\0 ") for name, value in found.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: decoded(value, encodings, set()) for name, value in found.items()}

@@ -21,7 +21,7 @@ from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.instances import ReceivedInstance, Taken
 from record_store.parts import PartFile
-from record_store.taking import NotCommitted, Taking
+from record_store.taking import Flush, NotCommitted, Taking
 
 __all__ = ["Intake", "NotCommitted", "Sender", "check_uids"]
 
@@ -61,11 +61,13 @@ class Intake:
         now: Clock,
         fault: Callable[[str], None] = lambda _point: None,
         restore: Restore = as_it_came,
+        flush: Flush = Flush.FILES,
     ) -> None:
         self.db, self.now = db, now
         self._restore = restore
         self._issuers = issuers
-        self._taking = Taking(db, blobs, now, fault)
+        self._taking = Taking(db, blobs, now, fault, flush)
+        self.start, self.stop = self._taking.start, self._taking.stop
 
     def take(self, path: Path, header: Header, transfer_syntax: str, sender: Sender) -> Taken:
         """Store a finished Part 10 file, as `take_part`; the file is gone afterwards."""

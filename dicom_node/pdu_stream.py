@@ -15,7 +15,7 @@ from dicom_node.command_set import Command, read_command
 from dicom_node.pdus import A_ABORT, A_RELEASE_RQ, COMMAND, HEADER_BYTES, LAST, P_DATA_TF
 from dicom_node.protocol_error import ProtocolError
 
-BUFFER_BYTES = 512 * 1024
+BUFFER_BYTES = 1024 * 1024
 _LEAST_ROOM = 64 * 1024
 _END_BODY = 4  # of A-RELEASE-RQ and A-ABORT
 

@@ -57,6 +57,7 @@ from dicom_node.upper_layer import Beside, BoundedEntity, StorageAssociation
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.exchanges import Note, Party, unnoted
+from record_store.taking import Flush
 
 __all__ = [
     "IMAGE_CLASSES",
@@ -99,7 +100,8 @@ class ScpSettings:
 
     port, tls_port: 0 lets the system choose, None does not listen. calling: see `callers`; an empty table lets
     every AE call, or nobody when it is `closed`. storage_classes: "images" is IMAGE_CLASSES.
-    low_water_bytes: below this much free space objects are refused with 0xA700.
+    low_water_bytes: below this much free space objects are refused with 0xA700. flush: what is on the disk before
+    the answer.
     """
 
     ae_title: str = "CONSILIUM"
@@ -111,6 +113,7 @@ class ScpSettings:
     storage_classes: Literal["images", "all"] = "images"
     low_water_bytes: int = 1024**3
     bounds: Bounds = field(default_factory=Bounds)
+    flush: Flush = Flush.FILES
     acse_timeout_s: float = 10.0
     dimse_timeout_s: float = 30.0
     network_timeout_s: float = 30.0
@@ -172,7 +175,8 @@ class StorageScp:
     ) -> None:
         self._settings, self._services = settings, tuple(services)
         self._blobs, self._observe, self._tls = blobs, observe, tls
-        self._storing = Storing(Intake(db, blobs, issuers, now, fault, restore), settings.ae_title, observe, fault)
+        self._intake = Intake(db, blobs, issuers, now, fault, restore, settings.flush)
+        self._storing = Storing(self._intake, settings.ae_title, observe, fault)
         callers = Callers(settings.calling, closed=settings.closed)
         self._gate = Gate(settings.ae_title, callers, note, lambda why: observe(RefusalSeen(why)))
         self._bearers = Bearers(ended)
@@ -187,6 +191,7 @@ class StorageScp:
         """
         settings = self._settings
         prepare_pynetdicom()
+        self._intake.start()
         self._door = self._make_door()
         try:
             if settings.port is not None:
@@ -270,6 +275,7 @@ class StorageScp:
         deadline = time.monotonic() + grace_s
         while self.active_associations and time.monotonic() < deadline:
             time.sleep(0.005)
+        self._intake.stop()
 
     def _room(self) -> str:
         """Return why no object can be taken now, or nothing."""

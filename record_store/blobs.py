@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,6 +60,12 @@ class Blobs(Protocol):
         None for each that is durable now, and why it is not for each other one, whose file stays for its
         owner to discard.
         """
+
+    def place_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Store as `adopt_all`, but let a loss of power take them: for who has them elsewhere until `settle`."""
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Make what was placed durable; names that are not here any more are fine. Errors as `adopt`."""
 
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes, with the guarantees of `adopt`."""
@@ -162,6 +168,27 @@ class LocalBlobs:
                 part.close()
         return [errors.get(part) for part in parts]
 
+    def place_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Rename the files and flush nothing."""
+        errors: dict[PartFile, ClinicalError] = {}
+        try:
+            with os_errors():
+                _each(parts, errors, self._rename)
+                self._fault("after-rename")
+        finally:
+            for part in parts:
+                part.close()
+        return [errors.get(part) for part in parts]
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Flush files and folders; the file system writes most of them at the first flush."""
+        with os_errors():
+            for name in dict.fromkeys(names):
+                with suppress(FileNotFoundError), self._path(name).open("rb") as file:
+                    os.fsync(file.fileno())
+            for folder in dict.fromkeys(self._path(name).parent for name in names):
+                _sync_folder(folder)
+
     def _flush_folders(self, parts: Sequence[PartFile], errors: dict[PartFile, ClinicalError]) -> None:
         folders: dict[Path, list[PartFile]] = {}
         for part in parts:
@@ -229,6 +256,11 @@ class LocalBlobs:
         """Remove stale parts."""
         return _sweep(self.staging, older_than_s)
 
+    def prepare(self) -> None:
+        """Make the folders now and not at the first object."""
+        with os_errors():
+            self._make_folders()
+
     def _make_folders(self) -> None:
         # All at once, once a process: one flush and not one for each. That a folder is there does not mean that
         # whoever made it has flushed it already, so every process does so before it relies on it.
@@ -264,6 +296,13 @@ class RemoteBlobs:
         for part in parts:
             part.close()
         return [errors.get(part) for part in parts]
+
+    def place_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Upload: there is nothing faster that is less."""
+        return self.adopt_all(parts)
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Do nothing: what is uploaded is durable."""
 
     def put(self, data: bytes) -> StoredBlob:
         """Upload; an object that is present already is left as it is."""

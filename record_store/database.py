@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,34 @@ class Database:
             yield add
 
     @contextmanager
-    def record(self, within_s: float = BUSY_TIMEOUT_S) -> Iterator[Run]:
-        """Yield what runs statements in one transaction: `write`, durable, at a fraction of its cost on SQLite."""
+    def record(self, within_s: float = BUSY_TIMEOUT_S, *, durable: bool = True) -> Iterator[Run]:
+        """Yield what runs statements in one transaction: `write` at a fraction of its cost on SQLite.
+
+        durable: False leaves that to `settle`, on SQLite; PostgreSQL is always waited for.
+        """
         if self.dialect != "sqlite":
             with self.write(within_s=within_s) as conn:
                 yield run_on(conn)
             return
-        with translated(), self._turn(within_s), self._rows(durable=True).statements(within_s) as run:
+        with translated(), self._turn(within_s), self._rows(durable=durable).statements(within_s) as run:
             yield run
+
+    def settle(self) -> None:
+        """Make all that is committed durable. Raises Busy when the disk does not say that it is."""
+        if self.dialect != "sqlite":
+            return
+        log = Path(f"{self._url.database}-wal")
+        try:
+            # What is not in the log any more was flushed into the database before it was taken out of it.
+            with suppress(FileNotFoundError):
+                for path in (log, log.parent):
+                    descriptor = os.open(path, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+        except OSError:
+            raise Busy("the database's log cannot be flushed") from None
 
     def add_once(
         self, table: Table, row: Mapping[str, object], key: Sequence[str], *, within_s: float = BUSY_TIMEOUT_S

@@ -4,6 +4,7 @@ Its descriptor stays open until the file is durable: Linux tells an error of wri
 file open then, and a descriptor that is opened afterwards may never hear of it.
 """
 
+import errno
 import hashlib
 import os
 import uuid
@@ -29,6 +30,7 @@ class PartFile:
         self.size = self._set_out = 0
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
+        self._pieces: Sequence[bytes | memoryview] | None = ()
 
     @classmethod
     def new(cls, folder: Path) -> Self:
@@ -57,7 +59,8 @@ class PartFile:
         return self._digest.hexdigest()
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Append the pieces, all of them."""
+        """Append the pieces, all of them. Who writes all at once leaves them as they are until it is durable."""
+        self._pieces = None if self.size else pieces
         with os_errors():
             left = os.writev(self._descriptor, pieces)
             for piece in pieces:
@@ -72,6 +75,18 @@ class PartFile:
                     self._descriptor, self._set_out, self.size - self._set_out, os.POSIX_FADV_DONTNEED
                 )
                 self._set_out = self.size
+
+    def copy_to(self, descriptor: int, offset: int, *, before: bytes) -> int:
+        """Write some bytes and then all of this into another file at a place; return how many that is."""
+        pieces = self._pieces
+        with os_errors():
+            if not pieces:
+                # One that is copied is small enough to be held (`journal.LARGEST_BYTES`).
+                pieces = [os.pread(self._descriptor, self.size, 0)]
+            count = len(before) + self.size
+            if os.pwritev(descriptor, [before, *pieces], offset) != count:
+                raise OSError(errno.ENOSPC, "written in part")
+        return count
 
     def flush(self) -> None:
         """Wait until the bytes are on the disk; after an error they must not be tried again."""

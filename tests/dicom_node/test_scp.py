@@ -437,10 +437,9 @@ def test_a_transfer_that_is_cut_leaves_no_file(node):
     )
     with established(node) as peer:
         values = struct.pack(">LBB", len(command) + 2, 1, 3) + command
-        values += (
-            struct.pack(">LBB", 700_002, 1, 0) + b"\0" * 700_000
-        )  # more than is gathered before it is written
-        peer.sendall(struct.pack(">BBL", 4, 0, len(values)) + values)
+        more = struct.pack(">LBB", 700_002, 1, 0) + b"\0" * 700_000
+        for part in (values, more, more):  # more than is gathered before it is written
+            peer.sendall(struct.pack(">BBL", 4, 0, len(part)) + part)
         until = time.monotonic() + 3
         while not node.parts() and time.monotonic() < until:
             time.sleep(0.01)
