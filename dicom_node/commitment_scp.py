@@ -33,6 +33,14 @@ _REQUEST = 1  # PS3.4 J.3.2.1: Action Type ID "Request Storage Commitment"
 _ALL_KEPT, _SOME_NOT = 1, 2  # PS3.4 J.3.3.1: Event Type ID
 _SUCCESS, _NO_SUCH_INSTANCE, _INVALID_ARGUMENT = 0x0000, 0x0112, 0x0115
 _NO_SUCH_ACTION, _OUT_OF_RESOURCES, _DUPLICATE_TRANSACTION = 0x0123, 0x0213, 0x0131
+STATUSES = {
+    _SUCCESS: "the request is written down; the report follows, on this association or on one of ours",
+    _NO_SUCH_INSTANCE: "the SOP instance is not the well-known one",
+    _INVALID_ARGUMENT: "the request names no transaction, or no objects",
+    _NO_SUCH_ACTION: "another action than the request",
+    _DUPLICATE_TRANSACTION: "the transaction UID was used for something else",
+    _OUT_OF_RESOURCES: "the database is away, or this sender has too many questions open",
+}
 NOT_HELD, CLASS_CONFLICT, DAMAGED = 0x0112, 0x0119, 0x0110  # PS3.3 C.14.1.1: Failure Reason
 _ESTABLISHED = "Sta6"  # PS3.8 9.2: ready for data transfer
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -58,7 +66,7 @@ def commitment_service(keep: Keep, take: Take | None) -> Service:
     handlers: dict[evt.InterventionEvent, Any] = {evt.EVT_N_ACTION: lambda event: _on_request(event, keep)}
     if take is not None:
         handlers[evt.EVT_N_EVENT_REPORT] = lambda event: answer_to_report(event, take)
-    return Service((context,), handlers)
+    return Service((context,), handlers, name="Storage Commitment Push Model (N-ACTION)", statuses=STATUSES)
 
 
 def read_request(calling_ae: str, question: Dataset) -> CommitmentRequest:

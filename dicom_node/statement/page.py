@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from dicom_node.statement import contexts, entity, objects, query, security, statuses
 from dicom_node.statement.node import Node
-from dicom_node.statement.text import first_sentence, table
+from dicom_node.statement.text import table
+from dicom_node.statement.transactions import transaction_of
 from dicom_node.syntaxes import IMAGE_SYNTAXES
 from dicom_node.web import RESOURCES
 
@@ -115,22 +116,13 @@ def _characters(_node: Node) -> list[str]:
 
 
 def _web(node: Node) -> list[str]:
+    rows = [(transaction_of(one), one.method, f"`{_template(node.web_path + one.rule)}`") for one in RESOURCES]
     return [
         "## DICOMweb (PS3.18)",
         "",
-        "As origin server. Errors are JSON with a reason; what a client may not see is not found.",
+        "As origin server; media types, parameters, statuses and limits are in [dicomweb.md](../dicomweb.md).",
         "",
-        *table(
-            ("method", "resource", "answer"),
-            (
-                (
-                    one.method,
-                    f"`{_template(node.web_path + one.rule)}`",
-                    first_sentence(getattr(one.answer, "func", one.answer).__doc__),
-                )
-                for one in RESOURCES
-            ),
-        ),
+        *table(("transaction", "method", "resource"), sorted(rows)),
     ]
 
 

@@ -11,9 +11,3 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 def _line(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def first_sentence(docstring: str | None) -> str:
-    """Return the first sentence of a docstring."""
-    text = " ".join((docstring or "").strip().split("\n\n")[0].split())
-    return text.split(". ")[0].rstrip(".")
