@@ -39,6 +39,12 @@ PROBABILITY_OF_CANCER = Coding(DICOM_DCM, "111047", "Probability of cancer")
 PRESENT = Coding(SNOMED_CT, "52101004", "Present")  # PS3.16 CID 240
 ABSENT = Coding(SNOMED_CT, "272519000", "Absent")
 
+# What an order asks for (PS3.16 CID 244 for the sides)
+LEFT = Coding(SNOMED_CT, "7771000", "Left")
+RIGHT = Coding(SNOMED_CT, "24028007", "Right")
+BILATERAL = Coding(SNOMED_CT, "51440002", "Right and left")
+IMAGING_PROCEDURE = Coding(SNOMED_CT, "363679005", "Imaging")
+
 # Vital signs and laboratory values that risk models read
 BODY_MASS_INDEX = Coding(LOINC, "39156-5", "Body mass index (BMI) [Ratio]")
 BODY_HEIGHT = Coding(LOINC, "8302-2", "Body height")

@@ -7,13 +7,23 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from clinical.errors import IncorrectInput, NotFound
-from consilium.interlocks import MERGED, OTHER_PERSON, Interlocks, contradicts_chart, why_held
+from consilium.interlocks import (
+    MERGED,
+    OTHER_PERSON,
+    OTHER_SIDE,
+    OTHERS_ORDER,
+    Interlocks,
+    contradicts_chart,
+    contradicts_order,
+    why_held,
+)
 from consilium.selection import Selecting
 from dicom_node.header import Header
 from fhir_adapters.charts import charts_of
 from record_store.audit import digest
 from record_store.database import Database
 from record_store.instances import InstanceRow, instances_of, study_row
+from record_store.study_orders import StudyOrder, order_of
 from record_store.tables import audit
 from record_store.times import from_text
 
@@ -36,6 +46,7 @@ class Holding:
         with self.db.read() as conn:
             new = [header for header in headers if header.sop_instance_uid not in seen]
             doubt = merged(conn, study_uid) or self._other_person(conn, study_uid, new)
+            doubt = doubt or against_the_order(order_of(conn, study_uid), new)
         return doubt or why_held(self.interlocks, headers, frozenset(seen))
 
     def _other_person(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
@@ -50,6 +61,15 @@ class Holding:
             return self.selecting.image(row).header
         except (NotFound, IncorrectInput):
             return None  # its job will fail and say so
+
+
+def against_the_order(order: StudyOrder | None, headers: Sequence[Header]) -> str | None:
+    """Return what a study contradicts of its order, None when there is none. headers: that nobody has released."""
+    if order is None or not headers:
+        return None
+    if order.stranger:
+        return OTHERS_ORDER
+    return OTHER_SIDE if contradicts_order(headers, order.side) else None
 
 
 def merged(conn: Connection, study_uid: str) -> str | None:

@@ -17,6 +17,7 @@ NO_SIDE = "an image of a paired part of the body does not say which side it show
 TWO_SIDES = "an image names two different sides"
 MERGED = "its patient's chart has been merged into another, or is no longer in use"
 OTHER_PERSON = "its images and its patient's chart give different birth dates or sexes"
+OTHERS_ORDER = "the order with its accession number is for another patient"
 OTHER_SIDE = "an image shows another side than was ordered"
 
 # Words by themselves: nobody is held for being called Testa, nor a study for a stress test.

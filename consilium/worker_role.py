@@ -17,9 +17,12 @@ from consilium.delivering import Delivering
 from consilium.fetching import fetch_of
 from consilium.holding import Holding
 from consilium.lanes import Lanes
+from consilium.ordering import POLL_S as ORDERS_POLL_S
+from consilium.ordering import Ordering
 from consilium.priors import POLL_S as PRIORS_POLL_S
 from consilium.priors import Priors
 from consilium.rules.completion import Waits
+from consilium.setting_values import DicomNode
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
 from consilium.vouching import vouching_of
@@ -35,9 +38,11 @@ from consilium.worker import (
 )
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.commitment import ask
+from dicom_node.destinations import Destination
 from dicom_node.expected_count import ExpectedCount
 from dicom_node.pixels import Decoder
 from dicom_node.query.scu import find
+from dicom_node.query.worklist import orders_of
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
 from record_store import commitment_requests, readings, sent_cards
@@ -209,10 +214,16 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         Loop("reconcile", closing.reconcile, RECONCILE_S),
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         *([Loop("priors", _priors(house).once, PRIORS_POLL_S)] if settings.rules().prior else []),
+        *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
+
+
+def _orders(house: House, node: DicomNode) -> Ordering:
+    worklist = Destination("worklist", node.host, node.port, node.ae_title)
+    return Ordering(house.db, worklist, house.settings.ae_title, house.now, orders_of)
 
 
 def _priors(house: House) -> Priors:

@@ -15,6 +15,7 @@ from record_store.evidence import Evidence, evidence_of
 from record_store.instances import InstanceRow, StudyRow, instances_of, study_row
 from record_store.priors import PriorRow, priors_of
 from record_store.readings import JobRow, jobs_of_study
+from record_store.study_orders import StudyOrder, order_of
 from record_store.tables import audit, delivery, reading, result_object, study
 from record_store.times import from_text
 
@@ -84,6 +85,7 @@ class StudyHistory:
     announced: tuple[Announced, ...] = ()
     refused: tuple[Act, ...] = ()
     priors: tuple[PriorRow, ...] = ()
+    order: StudyOrder | None = None
 
 
 def find_study(conn: Connection, named: str) -> str | None:
@@ -121,6 +123,7 @@ def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
         evidence=evidence_of(conn, [study_uid]).get(study_uid, NO_EVIDENCE),
         announced=announced_to(conn, [study_uid]).get(study_uid, ()),
         priors=tuple(priors_of(conn, study_uid)),
+        order=order_of(conn, study_uid),
         refused=_acts(conn, study_uid, REFUSED),
     )
 

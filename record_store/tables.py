@@ -230,6 +230,19 @@ prior = Table(
     Index("prior_state", "state", "at"),
 )
 
+# What the worklist says was ordered under a study's accession number.
+study_order = Table(
+    "study_order",
+    metadata,
+    Column("study_uid", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),  # asking, asked, failed
+    Column("problem", Text),
+    Column("orders", Integer, nullable=False, server_default="0"),
+    Column("side", String(1), nullable=False),  # L, R, B, or none
+    Column("stranger", Integer, nullable=False, server_default="0"),  # 1: it was ordered for another patient
+    Column("at", String(32), nullable=False),
+)
+
 # ---------------------------------------------------------------- jobs and what they made
 # job_key = sha256(study uid, content digest, model, version): a second enqueue is a no-op.
 study_job = Table(

@@ -103,6 +103,7 @@ def worklist(
     study: Annotated[str, typer.Option(help="Study Instance UID.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
+    fhir: Annotated[bool, typer.Option("--fhir", help="A FHIR ServiceRequest of each order.")] = False,
 ) -> None:
     """Ask the Modality Worklist of CONSILIUM_WORKLIST what was ordered."""
     from consilium.cli import settings_of  # noqa: PLC0415
@@ -119,7 +120,13 @@ def worklist(
     orders = _asked(
         lambda: orders_of(peer, settings.ae_title, accession_number=accession, patient_id=patient, study_uid=study)
     )
-    _show([asdict(one) for one in orders], as_json)
+    if fhir:
+        from consilium.ordering import as_service_request  # noqa: PLC0415
+
+        requests = (as_service_request(one, resource_id="order", patient_id="patient") for one in orders)
+        _show(requests, as_json=True)
+    else:
+        _show([asdict(one) for one in orders], as_json)
     typer.echo(f"{len(orders)} found.", err=True)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from consilium.explain.completeness import evidence_in_words
-from consilium.explain.prior_words import priors_in_words
+from consilium.explain.prior_words import order_in_words, priors_in_words
 from dicom_node.status import in_words
 from record_store.audit import digest
 from record_store.commitments import ASKED, COMMITTED, UNCONFIRMED, WANTED
@@ -92,7 +92,9 @@ def _received(history: StudyHistory) -> Stage:
     )
     first, last = (f"{pick(row.received_at for row in rows):%Y-%m-%d %H:%M:%S}" for pick in (min, max))
     words = f"{_count(len(rows), 'object')} in {series} series, {first} to {last} UTC"
-    return Stage("received", State.DONE, words, (*lines, *priors_in_words(history.priors)))
+    return Stage(
+        "received", State.DONE, words, (*lines, *order_in_words(history.order), *priors_in_words(history.priors))
+    )
 
 
 def _complete(history: StudyHistory, quiet_s: float) -> Stage:

@@ -10,6 +10,8 @@ from consilium.interlocks import (
     MERGED,
     NO_SIDE,
     OTHER_PERSON,
+    OTHER_SIDE,
+    OTHERS_ORDER,
     TEST_IMAGES,
     TWO_IDENTITIES,
     TWO_SIDES,
@@ -63,6 +65,8 @@ def test_the_holding_example_asks_the_sides_of_the_parts_that_it_names(rules) ->
 
 def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
     for reason in (
+        OTHER_SIDE,
+        OTHERS_ORDER,
         TWO_PATIENTS,
         NO_PATIENT,
         TEST_IMAGES,
