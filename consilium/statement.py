@@ -19,12 +19,14 @@ from dicom_node.statement import Node, Setting
 # The block of settings that is about DICOM, in the order of consilium/settings.py.
 _FIRST, _AFTER = "dicom_host", "worker_slots"
 _SECURITY = (
-    "DICOM over TLS on a port of its own, and to archives; certificates on both sides, renewed without a restart.",
+    "Callers are known by AE title, address and certificate (`CONSILIUM_CALLING_AES`).",
+    "Production does not start without such a table. There is no user identity negotiation (PS3.7 D.3.3.7).",
+    "TLS 1.2 and 1.3 as SCP and SCU by PS3.15 B.12 or B.13 (its ECDHE suites), certificates on both sides.",
     "What a peer shows is checked against an authority and a list of what that has revoked.",
-    "Production speaks plain DICOM only where a setting says so.",
-    "Callers are known by AE title, address and certificate; production does not start without a table of them.",
-    "User identity (PS3.7 D.3.3.7) is not negotiated.",
-    "Associations, objects, queries, transfers and deliveries are in the audit trail (AuditEvent, PS3.15 A.5.3).",
+    "Production speaks DICOM without TLS only when that is stated (`CONSILIUM_DICOM_PLAIN`).",
+    "Associations, objects, queries, transfers and deliveries are in a sealed audit trail (FHIR AuditEvent).",
+    "A destination may get pseudonyms: the Basic Profile of PS3.15 annex E with Clean Structured Content.",
+    "By setting also Clean Descriptors, Modified Dates, Retain Patient Characteristics, Retain Device Identity.",
     "Logs, metrics and error texts hold no patient data.",
     "Objects may leave under pseudonyms (PS3.15 annex E); what comes back gets its own identity again.",
     "DICOMweb is behind the same authentication as the other HTTP services; TLS there ends at the site's proxy.",

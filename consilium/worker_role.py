@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from clinical.uids import random_uid
 from consilium import __version__, metrics
+from consilium.auditing import AUDIT_KEY, Auditing, NotedSend
 from consilium.closing import Closing
 from consilium.committing import Committing, answers_of
 from consilium.completing import Completing
@@ -16,6 +17,7 @@ from consilium.counting import POLL_S, Counting
 from consilium.delivering import Delivering
 from consilium.fetching import fetch_of
 from consilium.holding import Holding
+from consilium.keys import derived_key
 from consilium.lanes import Lanes
 from consilium.ordering import POLL_S as ORDERS_POLL_S
 from consilium.ordering import Ordering
@@ -55,6 +57,7 @@ COMMITMENT_POLL_S = 0.5
 DRAIN_S = 6
 INDEX_POLL_S = 0.5
 MEASURE_S = 5.0
+AUDIT_POLL_S = 5.0
 PURGE_S = 3600.0
 QUESTION_DAYS = 30
 
@@ -216,6 +219,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         *([Loop("priors", _priors(house).once, PRIORS_POLL_S)] if settings.rules().prior else []),
         *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
+        Loop("audit", _auditing(house).once, AUDIT_POLL_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
@@ -239,6 +243,10 @@ def _priors(house: House) -> Priors:
     )
 
 
+def _auditing(house: House) -> Auditing:
+    return Auditing(house.db, derived_key(house.key, AUDIT_KEY), house.now, house.settings.ae_title)
+
+
 def _counting(house: House, archive: str) -> Counting:
     settings = house.settings
     count = ExpectedCount(house.destinations[archive], settings.ae_title)
@@ -254,7 +262,7 @@ def _deliveries(house: House, stopping: threading.Event) -> Lanes:
         calling_ae=settings.ae_title,
         retry=retry,
         now=house.now,
-        send=house.egress(send_anyhow),
+        send=NotedSend(house.egress(send_anyhow), house.db, house.trail.note),
         observe=_delivered,
         stopping=stopping.is_set,
         withheld=Withholding(house.db),

@@ -14,6 +14,8 @@ Json = dict[str, Any]
 SOFTWARE = "consilium-cds"
 _OF_THE_SYSTEM = ("transaction", "batch")
 
+_WRITES = frozenset({"create", "update", "patch", "delete"})
+
 
 def capability_statement(interactions: Sequence[str], *, base_url: str, now: datetime) -> Json:
     """Return what this server does.
@@ -45,6 +47,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
 
 
 def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Json:
+    closed = _WRITES if search.read_only else frozenset()
     every = {"_id": "token", "_lastUpdated": "date"}
     common = [
         {"name": each, "definition": f"{FHIR}SearchParameter/Resource-{each[1:]}", "type": kind}
@@ -56,13 +59,13 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
     ]
     return {
         "type": name,
-        "interaction": [{"code": code} for code in interactions if _of_a_type(code)],
+        "interaction": [{"code": code} for code in interactions if _of_a_type(code) and code not in closed],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,
-        "updateCreate": True,
-        "conditionalCreate": True,
-        "conditionalUpdate": True,
-        "conditionalDelete": "single",
+        "updateCreate": not search.read_only,
+        "conditionalCreate": not search.read_only,
+        "conditionalUpdate": not search.read_only,
+        "conditionalDelete": "not-supported" if search.read_only else "single",
         "conditionalRead": "full-support",
         "searchParam": [*common, *own],
         "operation": [

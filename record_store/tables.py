@@ -469,3 +469,13 @@ audit = Table(
     Column("detail", Text, nullable=False, server_default="{}"),
     Index("audit_action", "action", "at"),
 )
+
+# A seal is over the rows up to last_row that the seal before does not cover (record_store/audit_chain.py).
+audit_seal = Table(
+    "audit_seal",
+    metadata,
+    Column("last_row", BigInteger, primary_key=True, autoincrement=False),
+    Column("rows", Integer, nullable=False),
+    Column("seal", String(64), nullable=False),
+    Column("sealed_at", String(32), nullable=False),
+)

@@ -6,7 +6,7 @@ With If-None-Exist (3.1.0.8.1) the one match is answered instead, unchanged.
 from flask import Response, request
 
 from fhir_adapters.rest.condition import meant
-from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.rest.versions import store, written
 from fhir_adapters.strict_json import load_object
@@ -15,7 +15,7 @@ from fhir_adapters.validation.refusal import demand_valid
 
 def answer(fhir: Fhir, resource_type: str) -> Response:
     """Store a new resource and return 201 with its Location; 200 when the condition found one."""
-    require_type(resource_type)
+    require_writable(resource_type)
     data = read_json_body(request)
     sent = load_object(data)
     demand_valid(sent, resource_type)

@@ -7,7 +7,7 @@ from flask import Response, request
 from sqlalchemy import Connection
 
 from fhir_adapters.rest.condition import meant
-from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.versions import demand_match, removal
 from record_store.resource_history import Version, latest
 from record_store.resources import lock_key, put
@@ -15,7 +15,7 @@ from record_store.resources import lock_key, put
 
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Delete and return 204; 204 too for what is not there (R4 3.1.0.7)."""
-    require_type(resource_type)
+    require_writable(resource_type)
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
@@ -26,7 +26,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     """Delete the one match; nothing when there is none."""
-    require_type(resource_type)
+    require_writable(resource_type)
     with fhir.db.write() as conn:
         found: Version | None = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
         if found is not None:

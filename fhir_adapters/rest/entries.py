@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from clinical.errors import IncorrectInput
+from clinical.errors import Denied, IncorrectInput
 from fhir_adapters.rest import splice
 from fhir_adapters.search.index import ID
 from fhir_adapters.search.parameters import TYPES
@@ -77,6 +77,8 @@ def _entry(number: int, listed: Mapping[str, Any], data: bytes, base: str) -> En
     kind = parts["type"] if parts else ""
     if method in ("POST", "PUT", "DELETE", "PATCH") and not (parts and kind in TYPES):
         raise IncorrectInput("the url must name a type that this server keeps", expression=[place + ".url"])
+    if method in ("POST", "PUT", "DELETE", "PATCH") and TYPES[kind].read_only:
+        raise Denied("only this server writes resources of this type")
     resource_id = unquote(parts["id"] or "") if parts else ""
     if method in ("PUT", "DELETE") and resource_id and not ID.fullmatch(resource_id):
         raise IncorrectInput("the url names no id", expression=[place + ".url"])

@@ -7,7 +7,7 @@ from flask import Response, request
 from werkzeug.http import http_date
 
 from clinical.clock import Clock
-from clinical.errors import NotFound
+from clinical.errors import Denied, NotFound
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.search.parameters import TYPES
 from record_store.database import Database
@@ -46,6 +46,13 @@ def require_type(resource_type: str) -> None:
     """Raise NotFound for a type that this server does not keep."""
     if resource_type not in TYPES:
         raise NotFound("this server keeps no such type", diagnostics=f"it keeps: {', '.join(TYPES)}")
+
+
+def require_writable(resource_type: str) -> None:
+    """Raise NotFound for a type that this server does not keep, Denied for one that only it writes."""
+    require_type(resource_type)
+    if TYPES[resource_type].read_only:
+        raise Denied("only this server writes resources of this type")
 
 
 def served(stored: StoredResource, status: int = 200) -> Response:

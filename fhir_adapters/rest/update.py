@@ -7,7 +7,7 @@ from flask import Response, request
 
 from clinical.errors import IncorrectInput
 from fhir_adapters.rest.condition import meant
-from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.rest.versions import demand_match, store, written
 from fhir_adapters.search.index import ID
@@ -19,7 +19,7 @@ from record_store.resources import lock_key
 
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Store the next version: 200, or 201 when there was none (or it was deleted)."""
-    require_type(resource_type)
+    require_writable(resource_type)
     if not ID.fullmatch(resource_id):
         raise IncorrectInput("an id is 1 to 64 letters, digits, '-' or '.'", expression=[f"{resource_type}.id"])
     data = read_json_body(request)
@@ -37,7 +37,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     """Update the one match; create when there is none, under the body's id if it has one."""
-    require_type(resource_type)
+    require_writable(resource_type)
     data = read_json_body(request)
     sent = load_object(data)
     demand_valid(sent, resource_type)

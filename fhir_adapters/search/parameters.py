@@ -8,7 +8,7 @@ Left out on purpose, and therefore refused by name: quantity, number, uri and co
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -56,12 +56,14 @@ class TypeSearch:
 
     hot_patient: parameters that, asked for a Patient, mean the one patient the resource is about.
     hot_code, hot_date: the parameter of the code column and of the date column.
+    read_only: clients may read and search, and only this server writes.
     """
 
     parameters: Mapping[str, SearchParameter]
     hot_patient: tuple[str, ...] = ()
     hot_code: str | None = None
     hot_date: str | None = None
+    read_only: bool = False
 
 
 def _walk(value: object, path: list[str]) -> Iterator[object]:
@@ -218,6 +220,25 @@ _RISK_ASSESSMENT = (
 )
 
 
+_AUDIT_EVENT = (
+    _token("action", "AuditEvent-action", "action", system=f"{FHIR}audit-event-action"),
+    _string("address", "AuditEvent-address", "agent.network.address"),
+    _reference("agent", "AuditEvent-agent", "agent.who"),
+    _string("agent-name", "AuditEvent-agent-name", "agent.name"),
+    _token("agent-role", "AuditEvent-agent-role", "agent.role"),
+    _token("altid", "AuditEvent-altid", "agent.altId"),
+    _date("date", "AuditEvent-date", "recorded"),
+    _reference("entity", "AuditEvent-entity", "entity.what"),
+    _token("entity-role", "AuditEvent-entity-role", "entity.role"),
+    _token("entity-type", "AuditEvent-entity-type", "entity.type"),
+    _token("outcome", "AuditEvent-outcome", "outcome", system=f"{FHIR}audit-event-outcome"),
+    _patient("AuditEvent-patient", "entity.what"),
+    _reference("source", "AuditEvent-source", "source.observer"),
+    _token("subtype", "AuditEvent-subtype", "subtype"),
+    _token("type", "AuditEvent-type", "type"),
+)
+
+
 def _of(
     own: tuple[SearchParameter, ...],
     hot_patient: tuple[str, ...] = (),
@@ -231,6 +252,7 @@ _ABOUT_SUBJECT = ("patient", "subject")
 
 # The types this server keeps; the capability statement and every interaction read this.
 TYPES: Mapping[str, TypeSearch] = {
+    "AuditEvent": replace(_of(_AUDIT_EVENT, ("patient",), "type", "date"), read_only=True),
     "Device": _of(_DEVICE, ("patient",)),
     "DiagnosticReport": _of(_DIAGNOSTIC_REPORT, _ABOUT_SUBJECT, "code", "date"),
     "ImagingStudy": _of(_IMAGING_STUDY, _ABOUT_SUBJECT, None, "started"),

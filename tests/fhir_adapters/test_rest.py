@@ -179,7 +179,10 @@ def test_decimals_dates_and_unknown_extensions_are_served_as_written(client, num
         assert part in read
 
 
-@pytest.mark.parametrize("resource_type", sorted(TYPES))
+WRITABLE = sorted(name for name, each in TYPES.items() if not each.read_only)
+
+
+@pytest.mark.parametrize("resource_type", WRITABLE)
 def test_each_type_can_be_created_read_and_searched(client, resource_type):
     reply = post(client, {"resourceType": resource_type, **MINIMAL[resource_type]})
     assert reply.status_code == 201, reply.data
@@ -187,6 +190,33 @@ def test_each_type_can_be_created_read_and_searched(client, resource_type):
     assert client.get(f"/fhir/{resource_type}/{resource_id}").data == reply.data
     bundle = client.get(f"/fhir/{resource_type}?_id={resource_id}").get_json(force=True)
     assert [entry["resource"]["id"] for entry in bundle["entry"]] == [resource_id]
+
+
+AUDIT = {
+    "resourceType": "AuditEvent",
+    "type": {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "110104"},
+    "recorded": "2026-11-22T08:00:00Z",
+    "agent": [{"requestor": True}],
+    "source": {"observer": {"display": "somebody"}},
+}
+
+
+def test_nobody_writes_into_the_audit_from_outside(client):
+    url = "/fhir/AuditEvent/audit-1"
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [{"resource": AUDIT, "request": {"method": "POST", "url": "AuditEvent"}}],
+    }
+    for reply in (
+        post(client, AUDIT),
+        client.put(url, data=json.dumps({**AUDIT, "id": "audit-1"}), content_type=FHIR_JSON),
+        client.delete(url),
+        client.post("/fhir", data=json.dumps(bundle), content_type=FHIR_JSON),
+    ):
+        assert reply.status_code == 403, reply.data
+        assert issue_of(reply)["code"] == "forbidden"
+    assert client.get("/fhir/AuditEvent").get_json(force=True).get("entry", []) == []
 
 
 def test_a_client_says_what_it_wants_back(client):
@@ -490,9 +520,11 @@ def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
     assert said["fhirVersion"] == "4.0.1"
     rest = said["rest"][0]["resource"]
     assert {each["type"] for each in rest} == set(TYPES)
-    codes = {each.code for each in INTERACTIONS} - {"transaction"}
     assert [each["code"] for each in said["rest"][0]["interaction"]] == ["transaction", "batch"]
+    writes = {"create", "update", "patch", "delete"}
     for each in rest:
+        codes = {one.code for one in INTERACTIONS} - {"transaction"}
+        codes -= set() if each["type"] in WRITABLE else writes
         named = {interaction["code"] for interaction in each["interaction"]}
         assert named | {f"${operation['name']}" for operation in each["operation"]} == codes
         for parameter in each["searchParam"]:
