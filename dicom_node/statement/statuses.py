@@ -38,7 +38,10 @@ _HEARD = (
 def answered() -> list[str]:
     """Return the statuses of C-STORE that callers get."""
     rows = [
-        (_hex(SUCCESS), "the object is flushed to the disk and its study queued (not with FLUSH=never); or it was held already"),
+        (
+            _hex(SUCCESS),
+            "the object is flushed to the disk and its study queued (not with FLUSH=never); or it was held already",
+        ),
         (_hex(DUPLICATE_SOP_INSTANCE), "an instance with this UID and other content is held; the first is kept"),
     ]
     for status in dict.fromkeys(DIMSE_STATUS.values()):
