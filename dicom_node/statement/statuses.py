@@ -40,7 +40,7 @@ def answered() -> list[str]:
     rows = [
         (
             _hex(SUCCESS),
-            "the object is flushed to the disk and its study queued (not with FLUSH=never); or it was held already",
+            "the object is flushed to the disk (not with FLUSH=never) and its study queued; or it was held",
         ),
         (_hex(DUPLICATE_SOP_INSTANCE), "an instance with this UID and other content is held; the first is kept"),
     ]
