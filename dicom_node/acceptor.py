@@ -323,6 +323,8 @@ class Acceptor:
                 first = next(iter(waiting))
                 if first.until > now:
                     break
+                if not first.is_secure:
+                    self._not_secured(first.address, TimeoutError("the handshake took too long"))
                 self._drop(first)
         while self._parked:
             association, until = next(iter(self._parked.items()))

@@ -6,8 +6,6 @@ level 2 of OpenSSL). Nothing is read at import.
 """
 
 import hashlib
-import select
-import socket
 import ssl
 import threading
 import time
@@ -22,7 +20,6 @@ import structlog
 
 from clinical.errors import IncorrectInput
 
-HANDSHAKE_S = 10.0
 LOOK_AGAIN_S = 1.0
 
 log = structlog.get_logger()
@@ -175,45 +172,6 @@ class TlsContexts:
         if given.crl is not None:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         return context
-
-
-def handshake(connection: socket.socket, contexts: TlsContexts, within_s: float = HANDSHAKE_S) -> ssl.SSLSocket:
-    """Return the connection secured, as a server, without a time-out. Blocks this thread and no other.
-
-    within_s: for the whole handshake. A socket's own time-out is for each read, and a peer that sends a byte now
-    and then would never meet it.
-    Raises OSError (ssl.SSLError is one) when the peer is not believed, too slow or gone; it is closed then.
-    """
-    until = time.monotonic() + within_s
-    connection.setblocking(False)
-    try:
-        secured = contexts.context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    except (OSError, ValueError) as error:
-        connection.close()
-        raise OSError(str(error)) from None
-    try:
-        _shake(secured, until)
-    except OSError:
-        secured.close()
-        raise
-    secured.setblocking(True)
-    return secured
-
-
-def _shake(secured: ssl.SSLSocket, until: float) -> None:
-    while True:
-        try:
-            secured.do_handshake()
-        except ssl.SSLWantReadError:
-            wanted = select.POLLIN
-        except ssl.SSLWantWriteError:
-            wanted = select.POLLOUT
-        else:
-            return
-        poller = select.poll()
-        poller.register(secured, wanted)
-        if not poller.poll(max(0.0, until - time.monotonic()) * 1000):
-            raise TimeoutError("the handshake took too long")
 
 
 def why_failed(error: OSError) -> str:
