@@ -6,7 +6,17 @@ from contextlib import contextmanager
 
 from clinical.errors import Busy, Fault, NotFound
 
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+# A disk that is full, read-only or failing says nothing of the object: whoever sent it is to send it again.
+_PASSING = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,
+    errno.ENOMEM,
+}
 
 
 def absent() -> NotFound:
@@ -16,7 +26,7 @@ def absent() -> NotFound:
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Raise NotFound for an absent file, Busy for what passes (a full disk), Fault for the rest."""
+    """Raise NotFound for an absent file, Busy for what passes (a full or failing disk), Fault for the rest."""
     try:
         yield
     except FileNotFoundError:
@@ -24,5 +34,5 @@ def os_errors() -> Iterator[None]:
     except OSError as exc:
         code = errno.errorcode.get(exc.errno or 0, "unknown")
         if exc.errno in _PASSING:
-            raise Busy(f"the blob store is full or overloaded ({code})") from None
+            raise Busy(f"the blob store is full, read-only or overloaded ({code})") from None
         raise Fault(f"the blob store failed ({code})") from None
