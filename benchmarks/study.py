@@ -19,11 +19,16 @@ from pathlib import Path
 import httpx
 from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
 from pynetdicom import AE, evt
+from sqlalchemy import select
 
 from benchmarks.crash import make_studies
 from consilium.demo.server import running_server
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.testing import send_files
+from record_store.audit import digest
+from record_store.database import open_database
+from record_store.tables import audit, study
+from record_store.times import from_text
 
 QUIET_S = 0.5
 WITHIN_S = 120.0
@@ -94,14 +99,30 @@ def run(studies: int) -> dict[str, object]:
                 model.append(now["infer"] - steps["infer"])
                 steps = now
         others = {step: round(1000 * seconds / studies, 1) for step, seconds in steps.items()}
-        ready_ms = server.started_ms
+        ready_ms, decided = server.started_ms, _decisions(folder / "data" / "consilium.db")
     less = [one - other for one, other in zip(acknowledged, model, strict=True)]
     return {
         "start_to_ready_ms": ready_ms,
         "seg_acknowledged_ms": _figures(acknowledged),
         "seg_acknowledged_less_model_ms": _figures(less),
         "step_ms_mean": others,
+        "decided_after_quiet_time_ms": decided,
     }
+
+
+def _decisions(path: Path) -> dict[str, object]:
+    """Return how long after its quiet time each study was found complete, from the store's own times."""
+    db = open_database(f"sqlite:///{path}")
+    try:
+        with db.read() as conn:
+            received = conn.execute(select(study.c.study_uid, study.c.last_received_at)).all()
+            closed = conn.execute(
+                select(audit.c.subject, audit.c.at).where(audit.c.action == "study-closed")
+            ).all()
+    finally:
+        db.dispose()
+    at = {subject: from_text(when) for subject, when in closed}
+    return _figures([(at[digest(uid)] - from_text(last)).total_seconds() - QUIET_S for uid, last in received])
 
 
 def _figures(seconds: list[float]) -> dict[str, object]:

@@ -20,6 +20,7 @@ from consilium.interlocks import (
 from consilium.selection import Selecting
 from dicom_node.header import Header
 from fhir_adapters.charts import charts_of
+from fhir_adapters.orders import ordered_side
 from record_store.audit import digest
 from record_store.database import Database
 from record_store.instances import InstanceRow, instances_of, study_row
@@ -46,7 +47,9 @@ class Holding:
         with self.db.read() as conn:
             new = [header for header in headers if header.sop_instance_uid not in seen]
             doubt = merged(conn, study_uid) or self._other_person(conn, study_uid, new)
-            doubt = doubt or against_the_order(order_of(conn, study_uid), new)
+            if self.interlocks.order:
+                doubt = doubt or against_the_order(order_of(conn, study_uid), new)
+                doubt = doubt or self._other_side(conn, study_uid, new)
         return doubt or why_held(self.interlocks, headers, frozenset(seen))
 
     def _other_person(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
@@ -55,6 +58,17 @@ class Holding:
             return None
         charts = charts_of(conn, study.patient)
         return OTHER_PERSON if contradicts_chart(headers, charts.birth_dates, charts.genders) else None
+
+    def _other_side(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
+        """Compare with the orders that our FHIR store has: by patient and accession number."""
+        study = study_row(conn, study_uid)
+        if study is None or study.patient is None:
+            return None
+        for number in sorted({header.accession_number for header in headers} - {""}):
+            ordered = ordered_side(conn, study.patient, number)
+            if contradicts_order([one for one in headers if one.accession_number == number], ordered):
+                return OTHER_SIDE
+        return None
 
     def _header(self, row: InstanceRow) -> Header | None:
         try:

@@ -33,12 +33,13 @@ _STATED_SEX = frozenset(_GENDER)
 class Interlocks:
     """Which ones are on. laterality: parts of the body (0018,0015) whose images must say their side.
 
-    chart: whether birth dates and sexes are compared with the chart's.
+    chart: whether birth dates and sexes are compared with the chart's. order: whether sides are, with the order's.
     """
 
     test_images: bool = True
     changed_identity: bool = True
     chart: bool = True
+    order: bool = True
     laterality: tuple[str, ...] = ("BREAST",)
 
 

@@ -27,6 +27,7 @@ _WANTED = {
     0x00080008: "image_type",
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
+    0x00080050: "accession_number",
     0x00080060: "modality",
     0x00081030: "study_description",
     0x00180015: "body_part",
@@ -79,6 +80,7 @@ class Header:
     laterality: str = ""
     image_laterality: str = ""
     quality_control: str = ""
+    accession_number: str = ""
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; the patient must not.

@@ -70,6 +70,11 @@ def surviving(conn: Connection, key: PatientKey) -> list[str]:
     return sorted(ids)
 
 
+def ids_of(conn: Connection, key: PatientKey) -> list[str]:
+    """Return the ids of all charts with this identifier and of those that are in use after merges; sorted."""
+    return sorted({one.id for one in _with_identifier(conn, key)} | set(surviving(conn, key)))
+
+
 def _with_identifier(conn: Connection, key: PatientKey) -> list[StoredResource]:
     wanted = TokenIn("identifier", ((uri(key.system), key.value),))
     return [match.resource for match in search(conn, SearchQuery("Patient", (wanted,), limit=MOST))]

@@ -95,6 +95,7 @@ class HoldEntry(_Entry):
     test_images: bool = True
     changed_identity: bool = True
     chart: bool = True
+    order: bool = True
     laterality: Annotated[tuple[BodyPartText, ...], Field(max_length=64)] = ("BREAST",)
 
 

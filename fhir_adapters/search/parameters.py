@@ -238,6 +238,20 @@ _AUDIT_EVENT = (
     _token("type", "AuditEvent-type", "type"),
 )
 
+_SERVICE_REQUEST = (
+    _token("identifier", "clinical-identifier", "identifier"),
+    _token("code", "clinical-code", "code"),
+    _token("category", "ServiceRequest-category", "category"),
+    _token("status", "ServiceRequest-status", "status", system=f"{FHIR}request-status"),
+    _token("intent", "ServiceRequest-intent", "intent", system=f"{FHIR}request-intent"),
+    _date("authored", "ServiceRequest-authored", "authoredOn"),
+    _patient("clinical-patient", "subject"),
+    _reference("subject", "ServiceRequest-subject", "subject"),
+    _reference("encounter", "clinical-encounter", "encounter", targets=("Encounter", "EpisodeOfCare")),
+    _reference("requester", "ServiceRequest-requester", "requester"),
+    _token("body-site", "ServiceRequest-body-site", "bodySite"),
+)
+
 
 def _of(
     own: tuple[SearchParameter, ...],
@@ -260,4 +274,5 @@ TYPES: Mapping[str, TypeSearch] = {
     "Patient": _of(_PATIENT, (), None, "birthdate"),
     "Provenance": _of(_PROVENANCE, (), None, "recorded"),
     "RiskAssessment": _of(_RISK_ASSESSMENT, _ABOUT_SUBJECT, None, "date"),
+    "ServiceRequest": _of(_SERVICE_REQUEST, _ABOUT_SUBJECT, "code", "authored"),
 }

@@ -37,6 +37,7 @@ MINIMAL = {
         "agent": [{"who": {"reference": "Device/d1"}}],
     },
     "RiskAssessment": {"status": "final", "subject": {"reference": "Patient/p1"}},
+    "ServiceRequest": {"status": "active", "intent": "order", "subject": {"reference": "Patient/p1"}},
 }
 
 

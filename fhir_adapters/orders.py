@@ -1,0 +1,47 @@
+"""What our FHIR store says was ordered: the side that a ServiceRequest names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from clinical.codes import SNOMED_CT
+from clinical.identity import PatientKey
+from clinical.laterality import side_of
+from fhir_adapters.charts import ids_of
+from record_store.resource_search import PatientIn, SearchQuery, TokenIn, search
+
+_NO_ORDERS = frozenset(("revoked", "entered-in-error", "draft"))
+_MOST = 20
+Json = dict[str, Any]
+
+
+def ordered_side(conn: Connection, patient: PatientKey, accession_number: str) -> str:
+    """Return L, R or B when the orders of this patient with this accession number name one side, else "".
+
+    A ServiceRequest has it as an identifier, of whatever system. Its bodySite, orderDetail and code are read, in
+    codes and words.
+    """
+    theirs = ids_of(conn, patient)
+    if not accession_number or not theirs:
+        return ""
+    wanted = (PatientIn(tuple(theirs)), TokenIn("identifier", ((None, accession_number),)))
+    bodies = (
+        orjson.loads(match.resource.body)
+        for match in search(conn, SearchQuery("ServiceRequest", wanted, limit=_MOST))
+    )
+    orders = [body for body in bodies if body.get("status") not in _NO_ORDERS]
+    sides = {side for order in orders if (side := _side(order))}
+    return sides.pop() if len(sides) == 1 else ""
+
+
+def _side(order: Json) -> str:
+    concepts = [*(order.get("bodySite") or ()), *(order.get("orderDetail") or ()), order.get("code") or {}]
+    codings = [coding for concept in concepts for coding in concept.get("coding") or ()]
+    codes = (str(coding.get("code", "")) for coding in codings if coding.get("system") == SNOMED_CT)
+    return side_of(codes, (*_texts(concepts), *(str(coding.get("display", "")) for coding in codings)))
+
+
+def _texts(concepts: list[Json]) -> Iterator[str]:
+    return (str(concept.get("text", "")) for concept in concepts)
