@@ -167,6 +167,7 @@ class PacsDestination(BaseModel):
     stow_token: SecretStr | None = Field(default=None, min_length=1)
     results: tuple[ResultKind, ...] | None = None
     commitment: bool = False
+    compress: bool = False
     tls: bool | TlsPeer = False
     deidentify: bool | Deidentify = False
 

@@ -110,6 +110,7 @@ class House:
                 one.stow_url,
                 one.stow_token.get_secret_value() if one.stow_token else None,
                 destination_tls(self.settings, one),
+                compress=one.compress,
             )
             for one in self.settings.pacs
         }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 class Destination:
     """A peer that takes objects. name: how settings call it. commitment: it has to confirm what it keeps.
 
+    compress: pictures and maps go to it compressed without loss, where it takes them so.
     tls: how its DICOM port is secured; None where it is plain.
     stow_url: base URL of its DICOMweb service, when it takes objects by STOW-RS and not by C-STORE.
     """
@@ -23,6 +24,7 @@ class Destination:
     stow_url: str | None = None
     stow_token: str | None = field(default=None, repr=False)
     tls: "ClientTls | None" = None
+    compress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

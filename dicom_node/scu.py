@@ -17,6 +17,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
 
 from dicom_node.associating import NO_CONTEXT, associated
+from dicom_node.compressing import in_syntax, smaller_syntax
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.status import CLASS_NOT_SUPPORTED, in_words, is_taken, is_transient
 from dicom_node.uids import uid_digest
@@ -69,12 +70,13 @@ def send_each(
     """Send Part 10 files over one association; yield what became of each, in their order, as soon as it is known.
 
     Every SOP class is proposed with explicit and implicit little endian; a compressed object with its own
-    transfer syntax. A warning and 0x0111 count as taken (status.is_taken). Never raises for what a peer or a
-    network does. Objects beyond 128 presentation contexts are not sent and say so. The association is released
-    when the iterator ends or is closed.
+    transfer syntax; with `compress`, what can be made smaller (compressing.py) also in that syntax, in which it
+    goes where the peer accepts it. A warning and 0x0111 count as taken (status.is_taken). Never raises for what a
+    peer or a network does. Objects beyond 128 presentation contexts are not sent and say so. The association is
+    released when the iterator ends or is closed.
     """
     loaded = [_load(path) for path in objects]
-    wanted = _contexts([one for one in loaded if isinstance(one, FileDataset)])
+    wanted = _contexts([one for one in loaded if isinstance(one, FileDataset)], compress=destination.compress)
     if not wanted:
         yield from (one for one in loaded if isinstance(one, SendOutcome))
         return
@@ -87,7 +89,7 @@ def send_each(
             elif association is None:
                 yield SendOutcome(str(one.SOPInstanceUID), None, problem or "no association")
             else:
-                outcome = _send_one(association, one)
+                outcome = _send_one(association, _as_taken(association, one))
                 log_outcome(destination, outcome)
                 yield outcome
 
@@ -110,13 +112,22 @@ def _load(path: Path) -> FileDataset | SendOutcome:
         return SendOutcome("", None, "the object cannot be read")
 
 
-def _contexts(datasets: Sequence[FileDataset]) -> list[tuple[UID, list[UID]]]:
+def _as_taken(association: Association, ds: FileDataset) -> FileDataset:
+    """Return the object in the smaller syntax where the peer has accepted that for its class."""
+    syntax = smaller_syntax(ds)
+    accepted = {(one.abstract_syntax, *one.transfer_syntax) for one in association.accepted_contexts}
+    return in_syntax(ds, syntax) if syntax is not None and (ds.SOPClassUID, syntax) in accepted else ds
+
+
+def _contexts(datasets: Sequence[FileDataset], *, compress: bool) -> list[tuple[UID, list[UID]]]:
     wanted: dict[tuple[str, bool, str], tuple[UID, list[UID]]] = {}
     for ds in datasets:
         syntax = ds.file_meta.TransferSyntaxUID
         plain = syntax in _PLAIN
         key = (str(ds.SOPClassUID), plain, "" if plain else str(syntax))
         wanted.setdefault(key, (ds.SOPClassUID, _PLAIN if plain else [syntax]))
+        if compress and (smaller := smaller_syntax(ds)) is not None:
+            wanted.setdefault((str(ds.SOPClassUID), False, str(smaller)), (ds.SOPClassUID, [smaller]))
     return list(wanted.values())[:_MOST_CONTEXTS]
 
 

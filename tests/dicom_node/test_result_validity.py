@@ -3,20 +3,30 @@
 import shutil
 import subprocess
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
+from pydicom.encaps import generate_frames
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
 
 from clinical.image import PixelSpacing, SpacingOrigin
+from dicom_node.compressing import in_syntax
 from dicom_node.destinations import Destination
 from dicom_node.orthanc import free_port, orthanc_program, running_orthanc
+from dicom_node.preflight import preflight
 from dicom_node.results import ENCODERS, encoders_of
 from dicom_node.scu import send
-from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, ultrasound_region, us_dataset
+from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, listening_ae, ultrasound_region, us_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -201,3 +211,43 @@ def test_orthanc_and_dcmtk_take_every_kind_of_result(
         assert {path.stem: (one.status, one.problem) for path, one in zip(paths, outcomes, strict=True)} == {
             path.stem: (0x0000, None) for path in paths
         }
+
+
+@pytest.mark.parametrize("name", ["DX", "US in colour"])
+def test_a_picture_and_a_map_go_compressed_to_archives_that_take_them_so_and_lose_nothing(
+    archives, tmp_path, program, small_phantom, reading_of, result_context, name
+):
+    ds, picture = SOURCES[name](small_phantom[0]), grey_bytes(small_phantom[0])
+    reading, mask = reading_of(ds, 2, spacing_of(ds))
+    paths, made = [], {}
+    for encoder in encoders_of(("SC", "PM", "SEG")):
+        made[encoder.kind] = encoder.encode(reading, mask, ds, result_context(encoder.kind, picture=picture))
+        paths.append(tmp_path / f"{encoder.kind}.dcm")
+        made[encoder.kind].save_as(paths[-1], enforce_file_format=True)
+    with listening_ae(sop_classes=[one.SOPClassUID for one in made.values()]) as plain:
+        outcomes = send(paths, Destination("plain", "127.0.0.1", plain.port, "PACS", compress=True), "CONSILIUM")
+    assert [one.status for one in outcomes] == [0, 0, 0]
+    came = {one.SOPClassUID: one.file_meta.TransferSyntaxUID for one in plain.objects}
+    assert came[made["SC"].SOPClassUID] in {
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    }  # no JPEG 2000
+    assert came[made["PM"].SOPClassUID] == DeflatedExplicitVRLittleEndian
+    for archive, port in archives:
+        to = Destination(archive, "127.0.0.1", port, "ARCHIVE", compress=True)
+        assert JPEG2000Lossless in preflight(to, "CONSILIUM").accepted[made["SC"].SOPClassUID]
+        assert [one.status for one in send(paths, to, "CONSILIUM")] == [0, 0, 0]
+    for kind, syntax in (("SC", JPEG2000Lossless), ("PM", DeflatedExplicitVRLittleEndian)):
+        smaller = in_syntax(dcmread(tmp_path / f"{kind}.dcm"), syntax)
+        smaller.save_as(tmp_path / "smaller.dcm", enforce_file_format=True)
+        assert (tmp_path / "smaller.dcm").stat().st_size < (tmp_path / f"{kind}.dcm").stat().st_size / 2
+        back = dcmread(tmp_path / "smaller.dcm")
+        if kind == "SC":
+            command = [program("dciodvfy"), tmp_path / "smaller.dcm"]
+            said = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert [line for line in said.stderr.splitlines() if "Error" in line] == []
+            pixels = imagecodecs.jpeg2k_decode(next(generate_frames(back.PixelData, number_of_frames=1)))
+            assert np.array_equal(pixels, made[kind].pixel_array)
+        else:  # dciodvfy reads nothing deflated, dcmtk does; every element is as it was
+            subprocess.run([program("dcmdump"), "-q", tmp_path / "smaller.dcm"], capture_output=True, check=True)
+            assert back == dcmread(tmp_path / "PM.dcm")
