@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -61,12 +62,18 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
 
 def _archive(house: House) -> "Archive":
     from dicom_node.intake import Intake  # noqa: PLC0415 - when DICOMweb is first used
+    from dicom_node.pixels import Decoder  # noqa: PLC0415
     from dicom_node.web import Archive  # noqa: PLC0415
 
     def classes() -> frozenset[str] | None:
         from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415 - pynetdicom, for who stores only
 
         return None if house.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
+
+    @cache
+    def decoder() -> Decoder:
+        # Of its own: a study that is put into another transfer syntax must not keep an overlay page waiting.
+        return Decoder(house.decode_limits)
 
     return Archive(
         db=house.db,
@@ -77,7 +84,7 @@ def _archive(house: House) -> "Archive":
         classes=classes,
         low_water_bytes=house.low_water_bytes,
         max_body_bytes=MAX_BODY_BYTES,
-        decoder=lambda: house.decoder,
+        decoder=decoder,
         catch_up=lambda: house.header_index.catch_up(within_s=SEARCH_WAITS_S),
         note=house.trail.note,
         us=Party(house.settings.ae_title),
