@@ -11,7 +11,7 @@ from dicom_node.web.archive import Archive, Resource
 from dicom_node.web.conditional import tag_of, tagged, unchanged
 from dicom_node.web.json_model import PIXELS, Json, dataset_json
 from dicom_node.web.media import require_json
-from dicom_node.web.reading import opened, raw_element, stored_syntax
+from dicom_node.web.reading import opened, raw_element, syntax_of
 from record_store.holdings import HeldObject
 
 MAX_OBJECTS = 1000
@@ -51,15 +51,16 @@ def _made(archive: Archive, one: HeldObject, address: str) -> bytes:
     bulk = f"{address}/bulkdata"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
-        with opened(archive.blobs, one.sha256) as (ds, _file):
+        with opened(archive.blobs, one.sha256) as (ds, file):
             found: Json = dataset_json(ds, bulk)
             for tag in PIXELS:
                 pixels = raw_element(ds, tag)
                 if pixels is not None:
                     found[f"{tag:08X}"] = {"vr": pixels.VR or "OW", "BulkDataURI": f"{bulk}/{tag:08X}"}
+            syntax = syntax_of(ds, file)
     found["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     found["00081190"] = {"vr": "UR", "Value": [address]}
-    found["00083002"] = {"vr": "UI", "Value": [stored_syntax(archive.blobs, one.sha256)]}
+    found["00083002"] = {"vr": "UI", "Value": [syntax]}
     return orjson.dumps(dict(sorted(found.items())))
 
 

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,6 +54,14 @@ def opened(blobs: Blobs, sha256: str) -> Iterator[tuple[Dataset, BinaryIO]]:
         except DECODER_ERRORS:
             raise IncorrectInput(_UNREADABLE) from None
         yield ds, source
+
+
+def syntax_of(ds: Dataset, file: BinaryIO) -> str:
+    """Return the transfer syntax that an object is stored in, of what `opened` has yielded."""
+    if isinstance(file, BufferedReader):
+        return str(ds.file_meta.TransferSyntaxUID)
+    # What was deflated has been inflated into memory, and reads as if it had never been.
+    return str(uid.DeflatedExplicitVRLittleEndian)
 
 
 @dataclass(frozen=True, slots=True)
