@@ -1,6 +1,7 @@
 """C-FIND, C-MOVE and C-GET over what we hold, asked by dcmtk and by pynetdicom."""
 
 import shutil
+import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -350,3 +351,39 @@ def test_a_retrieval_ends_when_it_is_cancelled_and_says_what_remains(held, monke
     last = statuses[-1]
     assert last.Status in {0xFE00, 0x0000}
     assert last.NumberOfCompletedSuboperations == len(peer.stored)
+
+
+GARBAGE = {
+    "nothing": b"",
+    "noise": bytes(range(256)),
+    "an element beyond the end": b"\x08\x00\x52\x00CS\xff\x7fSTUDY ",
+    "sequences in sequences": b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000,
+    "a level that is no text": b"\x08\x00\x52\x00CS\x06\x00\xff\xfe\x00\x01\x02\x03",
+    "a number that is none": b"\x08\x00\x52\x00CS\x06\x00STUDY \x20\x00\x08\x12IS\x04\x00abcd",
+    "a hundred keys": b"".join(b"\x09\x00" + bytes([n, 16]) + b"LO\x02\x00a " for n in range(100)),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_an_identifier_that_is_none_is_refused_and_the_association_lives_on(held, name) -> None:
+    from io import BytesIO  # noqa: PLC0415
+
+    from pynetdicom.dimse_primitives import C_FIND, C_MOVE  # noqa: PLC0415
+
+    for model, kind in ((FIND, C_FIND), (MOVE, C_MOVE)):
+        with Peer(held.port, model, "1.2.840.10008.1.1", syntaxes=None) as peer:
+            (context,) = [one for one in peer.association.accepted_contexts if one.abstract_syntax == model]
+            request = kind()
+            request.MessageID, request.AffectedSOPClassUID, request.Priority = 5, model, 2
+            request.Identifier = BytesIO(GARBAGE[name] or b"\0")
+            if kind is C_MOVE:
+                request.MoveDestination = "DCMTK"
+            peer.association._reactor_checkpoint.clear()
+            while not peer.association._is_paused:
+                time.sleep(0.001)
+            peer.association.dimse.send_msg(request, context.context_id)
+            _, answer = peer.association.dimse.get_msg(block=True)
+            peer.association._reactor_checkpoint.set()
+            assert answer.Status >= 0xA700, name
+            assert answer.Status != 0xFF00, name
+            assert peer.association.send_c_echo().Status == 0

@@ -253,6 +253,23 @@ def test_the_command_line_tries_a_peer(orthanc, worklist, node, tmp_path, monkey
     assert (code, "no archive of CONSILIUM_PACS has this name" in shown) == (1, True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["get", "move"])
+def test_a_prior_comes_by_either_way(orthanc, node, tmp_path, by) -> None:
+    from consilium.fetching import fetch_of  # noqa: PLC0415
+    from consilium.settings import Settings  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from record_store.migrate import migrate  # noqa: PLC0415
+
+    house = House(Settings(data_dir=tmp_path))
+    migrate(house.db)
+    ended = fetch_of(house)(orthanc, "1.7.0", by)
+    assert (ended.status, ended.completed) == (0, 2), ended.words
+    with (house.db if by == "get" else node.db).read() as conn:
+        assert len(instances_of(conn, "1.7.0")) == 2
+    house.db.dispose()
+
+
 def test_the_classes_of_get_leave_room_for_all_its_contexts() -> None:
     from dicom_node.query.get_scu import COMPRESSED  # noqa: PLC0415
 
