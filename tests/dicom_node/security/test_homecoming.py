@@ -17,6 +17,7 @@ from dicom_node.scu import send
 from dicom_node.testing import CANARY_ID, CANARY_NAME, dx_dataset, listening_ae, send_files, write_dicom
 from record_store import pseudonyms
 from record_store.instances import instances_of, study_row
+from record_store.taking import Flush
 
 NOT_AUTHORISED = 0x0124
 FAR, OTHER = Pseudonyms(b"a" * 32), Pseudonyms(b"b" * 32)
@@ -32,11 +33,11 @@ NAMED = {
 }
 
 
-@pytest.fixture
-def home(node):
+@pytest.fixture(params=[Flush.FILES, Flush.JOURNAL])
+def home(node, request):
     """A node that knows the two destinations."""
     restore = Homecoming(node.db, node.blobs, DISGUISES, "STOW-RS")
-    return node.start(restore=restore, storage_classes="all")
+    return node.start(restore=restore, storage_classes="all", flush=request.param)
 
 
 @pytest.fixture
