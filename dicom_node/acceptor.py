@@ -101,6 +101,7 @@ class Acceptor:
         self._leaving: OrderedDict[_Silent, None] = OrderedDict()
         self._parked: OrderedDict[Parked, float] = OrderedDict()
         self._to_park: deque[Parked] = deque()
+        self._to_leave: deque[tuple[socket.socket, str]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dicom-accept", daemon=True)
 
@@ -124,6 +125,11 @@ class Acceptor:
         self._to_park.append(association)
         self._wake()
 
+    def leave(self, connection: socket.socket, address: str) -> None:
+        """Take back a connection that was refused: read to its end for a moment, without a thread, and closed."""
+        self._to_leave.append((connection, address))
+        self._wake()
+
     def gone(self, address: str) -> None:
         """Count a connection out whose `Arrived` was taken."""
         with self._lock:
@@ -138,6 +144,7 @@ class Acceptor:
                     if key.fileobj in self._selector.get_map():  # not given way to another one meanwhile
                         self._on_ready(key)
                 self._take_parked()
+                self._take_leaving()
                 self._expire(time.monotonic())
         finally:
             self._close_all()
@@ -286,8 +293,6 @@ class Acceptor:
         self._leaving[silent] = None
         with contextlib.suppress(OSError, ValueError):
             silent.connection.send(pdus.abort(pdus.BY_PROVIDER, reason))
-            if not isinstance(silent.connection, ssl.SSLSocket):
-                silent.connection.shutdown(socket.SHUT_WR)
 
     def _forget(self, silent: _Silent) -> None:
         self._selector.unregister(silent.connection)
@@ -306,6 +311,19 @@ class Acceptor:
         self._forget(silent)
         silent.connection.close()
         self.gone(silent.address)
+
+    def _take_leaving(self) -> None:
+        while self._to_leave:
+            connection, address = self._to_leave.popleft()
+            leaving = _Silent(connection, address, time.monotonic() + _GOODBYE_S, is_secure=True, is_leaving=True)
+            try:
+                connection.setblocking(False)
+                self._selector.register(connection, selectors.EVENT_READ, leaving)
+            except (OSError, ValueError):  # cut meanwhile
+                connection.close()
+                self.gone(address)
+            else:
+                self._leaving[leaving] = None
 
     def _take_parked(self) -> None:
         while self._to_park:
@@ -339,6 +357,7 @@ class Acceptor:
 
     def _close_all(self) -> None:
         self._take_parked()
+        self._take_leaving()
         for silent in [*self._silent, *self._leaving]:
             self._drop(silent)
         for association in list(self._parked):

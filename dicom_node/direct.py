@@ -6,7 +6,6 @@ the acceptor's poll. No object for each PDU, one `send` for each response.
 
 import contextlib
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ class DirectAssociation:
                         self._on_data_set()
                     case Released():
                         self._send(pdus.released())
-                        self.end(End.RELEASED)
+                        self.end(End.RELEASED, politely=True)
                     case Aborted():
                         self.end(End.ABORTED)
         except ProtocolError:
@@ -119,23 +118,25 @@ class DirectAssociation:
         with contextlib.suppress(OSError, ValueError):
             self.connection.settimeout(_GOODBYE_S)
             self._send(pdus.abort(source, reason))
-            say_goodbye(self.connection)
-        self.end(End.ABORTED)
+        self.end(End.ABORTED, politely=True)
 
     def cut(self) -> None:
         """End it from another thread: whoever waits for the peer sees the connection closed."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def end(self, how: End) -> None:
-        """Leave nothing behind; a second time does nothing."""
+    def end(self, how: End, *, politely: bool = False) -> None:
+        """Leave nothing behind; a second time does nothing. politely: the peer is to close first."""
         if self._over:
             return
         self._over = True
         if self._object is not None:
             self._object.discard()
-        self.connection.close()
         self._ended(how)
+        if politely:
+            with contextlib.suppress(OSError):
+                say_goodbye(self.connection)
+        self.connection.close()
 
     def _receive(self) -> bool:
         """Wait for bytes; False when none came for a while and no message has begun."""
@@ -215,11 +216,11 @@ class DirectAssociation:
 
 
 def say_goodbye(connection: socket.socket) -> None:
-    """Let the peer read what was sent last: a socket that is closed over unread bytes resets the connection."""
-    if isinstance(connection, ssl.SSLSocket):
-        return
+    """Wait for the peer to close, for a moment (PS3.8 9.2, state 13), and drop what it still says.
+
+    A socket that is closed over unread bytes resets the connection, and takes back what was sent last.
+    """
     until, left = time.monotonic() + _GOODBYE_S, _GOODBYE_BYTES
-    connection.shutdown(socket.SHUT_WR)
     while left > 0 and time.monotonic() < until:
         connection.settimeout(max(0.01, until - time.monotonic()))
         chunk = connection.recv(65536)

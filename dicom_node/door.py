@@ -13,7 +13,7 @@ import structlog
 from dicom_node import pdus
 from dicom_node.acceptor import Acceptor, Arrived
 from dicom_node.connections import Census, Place
-from dicom_node.direct import DirectAssociation, End, Store, say_goodbye
+from dicom_node.direct import DirectAssociation, End, Store
 from dicom_node.gate import Gate
 from dicom_node.negotiation import ACCEPTED, negotiate
 from dicom_node.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
@@ -102,12 +102,11 @@ class Door:
         try:
             connection.settimeout(self._store.bounds.stall_s)
             connection.sendall(answer)
-            say_goodbye(connection)
         except OSError:
-            pass
-        finally:
             connection.close()
             acceptor.gone(arrived.address)
+        else:
+            acceptor.leave(connection, arrived.address)
 
     def _serve(
         self, arrived: Arrived, acceptor: Acceptor, asked: AssociationRequest, session: Session, place: Place

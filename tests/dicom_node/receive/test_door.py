@@ -100,6 +100,20 @@ def test_one_association_too_many_is_rejected_for_the_moment_and_a_place_that_is
         assert echo(associated(node, stack)) == 0
 
 
+def test_whoever_is_turned_away_takes_no_thread_while_he_lingers(node):
+    node.start(bounds=Bounds(associations=1))
+    with ExitStack() as stack:
+        first = associated(node, stack)
+        before = threading.active_count()
+        lingering = [stack.enter_context(RawPeer(node.port)) for _ in range(30)]
+        for one in lingering:
+            one.send(association_request(CONTEXTS))
+        assert {one.read_pdu()[0] for one in lingering} == {A_ASSOCIATE_RJ}
+        assert until(lambda: threading.active_count() <= before)
+        assert echo(first) == 0
+        assert all(not one.socket.recv(1) for one in lingering)  # closed by the node in the end
+
+
 def test_a_caller_that_takes_its_limit_locks_no_other_out(node):
     node.start(bounds=Bounds(associations_per_ae=1))
     with ExitStack() as stack:
