@@ -79,7 +79,7 @@ def site(tmp_path_factory):
     }
     with (
         running_server(folder, settings) as server,
-        running_orthanc(folder / "orthanc", program, {}, port=port),
+        running_orthanc(folder / "orthanc", program, {"consilium": ("CONSILIUM", server.dicom_port)}, port=port),
     ):
         yield Site(server, port, folder)
 
