@@ -1,5 +1,6 @@
 """The worker process: its loops, its job engine, its models, put together and started in order."""
 
+import gc
 import importlib
 import threading
 import time
@@ -92,6 +93,9 @@ class Worker:
         for state in self.models.ready():
             if state.version and self.models.manifest(state.name).modalities:
                 self.models.warm(state.name)
+        # What has been loaded stays: looking through it for garbage cost one report in ten 150 ms.
+        gc.collect()
+        gc.freeze()
         tell_problem(models_problem(self.models, self.required_models))
 
     def stop(self) -> None:
