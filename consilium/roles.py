@@ -82,7 +82,11 @@ def run_dicom(settings: Settings) -> int:
             closed=settings.profile == "production",
             storage_classes=settings.storage_classes,
             low_water_bytes=house.low_water_bytes,
-            bounds=Bounds(associations=settings.max_associations),
+            bounds=Bounds(
+                associations=settings.max_associations,
+                associations_per_ae=settings.max_associations_per_ae,
+                associations_per_host=settings.max_associations_per_address,
+            ),
             flush=Flush(settings.dicom_flush),
         ),
         db=house.db,

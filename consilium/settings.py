@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     storage_classes: Literal["images", "all"] = "images"
     dicom_flush: Literal["journal", "files", "never"] = "journal"
     max_associations: int = Field(default=512, ge=1, le=4096)
+    max_associations_per_ae: int = Field(default=512, ge=1, le=4096)
+    max_associations_per_address: int = Field(default=512, ge=1, le=4096)
     low_water_mb: int = Field(default=512, ge=0)
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()

@@ -51,7 +51,11 @@ def node_of(settings: Settings, folder: Path) -> Node:
             port=settings.dicom_port,
             calling=settings.calling_aes,
             storage_classes=settings.storage_classes,
-            bounds=Bounds(associations=settings.max_associations),
+            bounds=Bounds(
+                associations=settings.max_associations,
+                associations_per_ae=settings.max_associations_per_ae,
+                associations_per_host=settings.max_associations_per_address,
+            ),
         ),
         services=services_of(house),
         settings=tuple(map(_setting, _names())),
