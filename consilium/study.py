@@ -153,35 +153,37 @@ class StudySteps:
         return before | {"objects": objects, "refused": [kind for one in encoded for kind in one.refused]}
 
     def publish(self, job_key: str, before: Json) -> Json:
-        """Make everything visible in one transaction: readings, objects, FHIR, deliveries, the job's end."""
-        headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
-        self._hold_when_in_doubt(job_key)
-        with self.db.write() as conn:
-            job = _job(conn, job_key)
-            publishing = Publishing(
-                conn, job, self.now(), self.destinations, self.patient_id, self.kinds_for, self.rules
-            )
-            findings = publishing.run(before, headers)
-        self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
-        log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)
-        return {"findings": findings}
+        """Make everything visible in one transaction: readings, objects, FHIR, deliveries, the job's end.
 
-    def _hold_when_in_doubt(self, job_key: str) -> None:
-        """Hold the study when its patient has been merged since it was closed; Publishing then refuses it."""
+        Nothing, and the study is held, when its patient has been merged since it was closed.
+        """
+        headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
         with self.db.write() as conn:
             job = _job(conn, job_key)
             doubt = merged(conn, job.study_uid)
             if doubt is not None:
-                hold_study(conn, job.study_uid, doubt)
-                append_audit(
-                    conn,
-                    at=self.now(),
-                    action="study-held",
-                    outcome="interlock",
-                    actor="worker",
-                    subject=digest(job.study_uid),
-                    detail={"revision": job.revision, "why": doubt},
-                )
+                self._hold(conn, job, doubt)
+            publishing = Publishing(
+                conn, job, self.now(), self.destinations, self.patient_id, self.kinds_for, self.rules
+            )
+            findings = 0 if doubt is not None else publishing.run(before, headers)
+        if doubt is not None:
+            raise PreconditionMissing(f"the study is held: {doubt}")
+        self.observe.job_ended(job.model, readings.DONE, (self.now() - job.created_at).total_seconds())
+        log.info("results published", job=job_key[:12], study=digest(job.study_uid), findings=findings)
+        return {"findings": findings}
+
+    def _hold(self, conn: Connection, job: JobRow, why: str) -> None:
+        hold_study(conn, job.study_uid, why)
+        append_audit(
+            conn,
+            at=self.now(),
+            action="study-held",
+            outcome="interlock",
+            actor="worker",
+            subject=digest(job.study_uid),
+            detail={"revision": job.revision, "why": why},
+        )
 
     def failed(self, job_key: str, category: Category, message: str) -> None:
         """Write down why a job failed, so that silence never looks like a clean study."""
