@@ -10,7 +10,10 @@ from clinical.errors import IncorrectInput
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.\-]{0,251}[a-z0-9])?|\[[0-9a-f:]{2,45}\])(?::[0-9]{1,5})?")
 _METHODS = {"GET", "POST"}
-_HEADERS = {"authorization", "content-type"}
+# A browser asks first about an Accept with quotes, as DICOMweb's `multipart/related; type="application/dicom"`.
+ALLOWED = ("Accept", "Authorization", "Content-Type", "If-None-Match", "If-Range", "Range")
+EXPOSED = ("Accept-Ranges", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate", "Warning")
+_HEADERS = {name.lower() for name in ALLOWED}
 MAX_AGE_S = 600
 
 
@@ -37,7 +40,7 @@ class Cors:
         origin = request.get("Origin", "")
         if origin in self._origins:
             headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, WWW-Authenticate"
+            headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
         return headers
 
     def preflight(self, request: Mapping[str, str]) -> dict[str, str] | None:
@@ -51,6 +54,6 @@ class Cors:
         return self.answer(request) | {
             "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
             "Access-Control-Allow-Methods": "GET, POST",
-            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Allow-Headers": ", ".join(ALLOWED),
             "Access-Control-Max-Age": str(MAX_AGE_S),
         }

@@ -124,7 +124,11 @@ def test_a_card_s_link_to_the_viewer_opens_one_study_by_dicomweb_and_nothing_els
 
 def test_only_pages_of_listed_origins_may_call_dicomweb_and_still_show_the_token(prepared: Path) -> None:
     client = _client(prepared, cors_origins=("https://viewer.example",), **PRODUCTION)
-    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"}
+    asked = {
+        "Origin": "https://viewer.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "accept,authorization",  # OHIF's Accept has quotes
+    }
     allowed = client.options("/dicom-web/studies", headers=asked)
     assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (204, "https://viewer.example")
     answer = client.get("/dicom-web/studies", headers={"Origin": "https://viewer.example"})

@@ -39,7 +39,10 @@ def test_a_preflight_of_a_listed_page_is_answered():
     headers = Cors([APP]).preflight(asked)
     assert headers["Access-Control-Allow-Origin"] == APP
     assert headers["Access-Control-Allow-Methods"] == "GET, POST"
-    assert headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
+    assert (
+        headers["Access-Control-Allow-Headers"]
+        == "Accept, Authorization, Content-Type, If-None-Match, If-Range, Range"
+    )
     assert "Origin" in headers["Vary"]
 
 
