@@ -1,6 +1,7 @@
 """An association that we open: proposed, established or explained in words, and released."""
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -83,3 +84,14 @@ def _why_not(association: Association) -> str:
 def _on_connection(event: evt.Event, connected: list[bool]) -> None:
     connected.append(True)
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def let_the_reactor_pass(association: Association) -> None:
+    """Wait until pynetdicom's own thread has ended what it is at: taking an answer, or giving one.
+
+    Were the next request sent while that thread still wakes up, it could take the next answer for itself, and we
+    would wait for it until the time-out; and a release may overtake the response that it is about to send.
+    """
+    until = time.monotonic() + 1.0
+    while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
+        time.sleep(0.0005)

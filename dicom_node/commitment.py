@@ -17,7 +17,7 @@ from pynetdicom import Association, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from clinical.errors import ClinicalError, IncorrectInput
-from dicom_node.associating import NO_CONTEXT, associated
+from dicom_node.associating import NO_CONTEXT, associated, let_the_reactor_pass
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.incoming import DECODER_ERRORS
 from dicom_node.uids import checked_uid
@@ -119,8 +119,8 @@ def ask(
                 return "the archive offers no storage commitment"
             return problem or "no association"
         refused = _request(association, _question(transaction_uid, objects))
-        if refused is None:
-            heard.wait(linger_s)
+        if refused is None and heard.wait(linger_s):
+            let_the_reactor_pass(association)  # the response to the report goes out before the release
         return refused
 
 

@@ -4,7 +4,6 @@ A sender that looks only at the association loses objects: a refused presentatio
 association (`dcmsend` ends with 0 then), and a failure status is an answer like any other.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
 
-from dicom_node.associating import NO_CONTEXT, associated
+from dicom_node.associating import NO_CONTEXT, associated, let_the_reactor_pass
 from dicom_node.compressing import in_syntax, smaller_syntax
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.status import CLASS_NOT_SUPPORTED, in_words, is_taken, is_transient
@@ -142,19 +141,8 @@ def _send_one(association: Association, ds: FileDataset) -> SendOutcome:
     except RuntimeError:
         return SendOutcome(uid, None, "the association ended before this object")
     finally:
-        _let_the_reactor_pass(association)
+        let_the_reactor_pass(association)
     if "Status" not in answer:
         return SendOutcome(uid, None, "the peer did not answer")
     status = int(answer.Status)
     return SendOutcome(uid, status, None if is_taken(status) else in_words(status))
-
-
-def _let_the_reactor_pass(association: Association) -> None:
-    """Wait until pynetdicom's own thread has noticed that this answer has been taken.
-
-    Were the next object sent while that thread still wakes up, it could take the next answer for itself, and
-    we would wait for it until the time-out.
-    """
-    until = time.monotonic() + 1.0
-    while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
-        time.sleep(0.0005)
