@@ -129,7 +129,7 @@ def _sweep(house: House) -> None:
         log.warning("orphans not swept", why=error.message)
         return
     if orphans:
-        log.info("orphans swept", objects=orphans)
+        log.info("orphans swept", count=orphans)
 
 
 def run_worker(settings: Settings) -> int:

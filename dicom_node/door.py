@@ -71,7 +71,7 @@ class Door:
         try:
             asked = read_request(arrived.body)
         except MalformedRequest as error:
-            log.info("association request malformed", address=arrived.address, why=str(error))
+            log.info("association request malformed", client=arrived.address, why=str(error))
             self._turn_away(arrived, acceptor, pdus.abort(pdus.BY_PROVIDER, pdus.INVALID_PARAMETER))
             return
         session = Session(

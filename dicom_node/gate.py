@@ -68,7 +68,7 @@ class Gate:
         self._refused(why)
         count = self._sparingly.again((who.address, who.name, why))
         if count is not None:
-            log.warning("association refused", calling_ae=who.name, address=who.address, why=why, count=count)
+            log.warning("association refused", calling_ae=who.name, client=who.address, why=why, count=count)
         self._note(
             Exchange(
                 kind=Kind.REFUSED,

@@ -79,7 +79,7 @@ class Taking:
         self._blobs.prepare()
         restored = replay(self._db, self._blobs, self._now)
         if restored:
-            log.warning("objects restored from the journal", objects=restored)
+            log.warning("objects restored from the journal", count=restored)
         if self._flush is Flush.JOURNAL:
             self._keeping = Keeping(self._blobs.staging, self._settle)
             self._keeping.start()

@@ -114,6 +114,7 @@ def test_the_graph_has_at_most_60_nodes():
 
 @pytest.mark.export
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_phantom_recipe_needs_no_data(tmp_path):
     pytest.importorskip("tensorflow", reason="needs the training stack")
     from model_export.recipe import TrainOptions, quiet  # noqa: PLC0415

@@ -99,9 +99,8 @@ def test_what_is_made_of_the_rows_is_made_with_the_seal_or_not_at_all(db, now):
     assert [row["subject"] for row in seen] == ["x"]
 
 
+@pytest.mark.parametrize("db", ["postgresql"], indirect=True)  # SQLite has one writer
 def test_a_row_whose_number_is_given_and_not_committed_yet_is_not_passed_over(db, now):
-    if db.dialect != "postgresql":
-        pytest.skip("SQLite has one writer")
     begun, go_on = threading.Event(), threading.Event()
 
     def slow():
