@@ -16,7 +16,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -103,6 +103,7 @@ class Acceptor:
         self._to_park: deque[Parked] = deque()
         self._to_leave: deque[tuple[socket.socket, str]] = deque()
         self._stopping = False
+        self._over = False  # the loop has ended: what comes now is closed where it stands
         self._thread = threading.Thread(target=self._run, name="dicom-accept", daemon=True)
 
     def start(self) -> None:
@@ -122,13 +123,25 @@ class Acceptor:
 
     def park(self, association: Parked) -> None:
         """Watch a silent association; it is served again, in a thread, when its peer says something."""
-        self._to_park.append(association)
-        self._wake()
+        if self._keep(self._to_park, association):
+            self._wake()
+        else:
+            association.abort(pdus.BY_PROVIDER, pdus.NOT_SPECIFIED)
 
     def leave(self, connection: socket.socket, address: str) -> None:
         """Take back a connection that was refused: read to its end for a moment, without a thread, and closed."""
-        self._to_leave.append((connection, address))
-        self._wake()
+        if self._keep(self._to_leave, (connection, address)):
+            self._wake()
+        else:
+            connection.close()
+            self.gone(address)
+
+    def _keep(self, waiting: deque[Any], one: object) -> bool:
+        """Put one where the loop takes it up; False when there is no loop any more."""
+        with self._lock:
+            if not self._over:
+                waiting.append(one)
+            return not self._over
 
     def gone(self, address: str) -> None:
         """Count a connection out whose `Arrived` was taken."""
@@ -356,6 +369,8 @@ class Acceptor:
         self._in_a_thread(lambda: association.abort(pdus.BY_PROVIDER, pdus.NOT_SPECIFIED))
 
     def _close_all(self) -> None:
+        with self._lock:
+            self._over = True
         self._take_parked()
         self._take_leaving()
         for silent in [*self._silent, *self._leaving]:
