@@ -125,6 +125,19 @@ class Peer:
             "127.0.0.1", port, ae_title="CONSILIUM", evt_handlers=[(evt.EVT_C_STORE, on_store)],
             ext_neg=[build_role(one, scp_role=True) for one in storage],
         )  # fmt: skip
+        for name in ("send_c_find", "send_c_get", "send_c_move"):
+            setattr(self.association, name, self._once_settled(getattr(self.association, name)))
+
+    def _once_settled(self, send):
+        """Ask only when pynetdicom's own reactor runs again: else it may take the response away from who waits."""
+
+        def wait_and_send(*args, **more):
+            until = time.monotonic() + 5
+            while self.association._is_paused and time.monotonic() < until:
+                time.sleep(0.001)
+            return send(*args, **more)
+
+        return wait_and_send
 
     def __enter__(self):
         return self
