@@ -55,6 +55,8 @@ def running_orthanc(
         "DicomPort": dicom,
         "HttpPort": http,
         "DicomAet": "ARCHIVE",
+        "DicomScuTimeout": 60,  # 10 s by default, which a busy machine can take for one answer
+        "DicomScpTimeout": 60,
         "StorageDirectory": str(folder),
         "IndexDirectory": str(folder),
         "RemoteAccessAllowed": False,
