@@ -263,10 +263,12 @@ def test_a_prior_comes_by_either_way(orthanc, node, tmp_path, by) -> None:
 
     house = House(Settings(data_dir=tmp_path))
     migrate(house.db)
-    ended = fetch_of(house)(orthanc, "1.7.0", by)
-    assert (ended.status, ended.completed) == (0, 2), ended.words
+    # By C-MOVE one whose objects came to the node by C-MOVE before, if at all: by C-GET their bytes may be others.
+    study, count = ("1.7.0", 2) if by == "get" else ("1.7.1", 1)
+    ended = fetch_of(house)(orthanc, study, by)
+    assert (ended.status, ended.completed) == (0, count), ended.words
     with (house.db if by == "get" else node.db).read() as conn:
-        assert len(instances_of(conn, "1.7.0")) == 2
+        assert len(instances_of(conn, study)) == count
     house.db.dispose()
 
 
