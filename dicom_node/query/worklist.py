@@ -1,7 +1,5 @@
 """Modality Worklist as SCU (PS3.4 annex K): what was ordered under an accession number."""
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,20 +7,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
+from clinical.laterality import side_of
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.query.scu import QUICK, find
 
 MOST_STEPS = 32
-_SIDE_CODES = {  # PS3.16 CID 244 by its SNOMED CT codes, and those of SNOMED RT that older systems send
-    "7771000": "L",
-    "24028007": "R",
-    "51440002": "B",
-    "G-A101": "L",
-    "G-A100": "R",
-    "G-A102": "B",
-}
-_SIDE_WORDS = {"LEFT": "L", "RIGHT": "R", "BILATERAL": "B", "BOTH": "B", "LT": "L", "RT": "R"}
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +110,7 @@ def read_order(ds: Dataset) -> Order:
         _text(ds, "RequestedProcedureDescription"),
         _text(first, "ScheduledProcedureStepDescription"),
     )
+    named = (*codes, *step_codes)
     return Order(
         accession_number=_text(ds, "AccessionNumber"),
         study_uid=_text(ds, "StudyInstanceUID"),
@@ -138,17 +128,10 @@ def read_order(ds: Dataset) -> Order:
         scheduled_date=_text(first, "ScheduledProcedureStepStartDate"),
         scheduled_time=_text(first, "ScheduledProcedureStepStartTime"),
         referring_physician=_text(ds, "ReferringPhysicianName"),
-        side=side_of((*codes, *step_codes), (description, step_description)),
+        side=side_of(
+            (one.value for one in named), (description, step_description, *(one.meaning for one in named))
+        ),
     )
-
-
-def side_of(codes: Iterable[Code], texts: Iterable[str]) -> str:
-    """Return the side that codes or words name: "L", "R", "B", or "" when none or two different ones. Pure."""
-    codes = tuple(codes)
-    found = {_SIDE_CODES[one.value] for one in codes if one.value in _SIDE_CODES}
-    for text in (*texts, *(one.meaning for one in codes)):
-        found |= {_SIDE_WORDS[word] for word in map(str.upper, _WORD.findall(text)) if word in _SIDE_WORDS}
-    return found.pop() if len(found) == 1 else ""
 
 
 def _codes(ds: Dataset, keyword: str) -> tuple[Code, ...]:

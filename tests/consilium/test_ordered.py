@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 
 from clinical.identity import PatientKey
-from clinical.laterality import side_of
 from consilium.holding import Holding
 from consilium.interlocks import OTHER_SIDE, Interlocks, contradicts_order
 from consilium.operator import release_held_study
@@ -22,22 +21,6 @@ from record_store.instances import hold_study
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 KEY = PatientKey("urn:h", CANARY_ID)
 LEFT_BREAST = {"coding": [{"system": "http://snomed.info/sct", "code": "80248007"}]}
-
-
-@pytest.mark.parametrize(
-    ("codes", "texts", "side"),
-    [
-        (["80248007"], [], "L"),
-        (["24028007"], ["Right breast"], "R"),
-        ([], ["XR knee LEFT 2 views"], "L"),
-        ([], ["Both hands"], "B"),
-        (["7771000"], ["right"], ""),
-        ([], ["Leftover forms; bright"], ""),
-        ([], [], ""),
-    ],
-)
-def test_a_side_is_what_codes_and_words_agree_on(codes, texts, side) -> None:
-    assert side_of(codes, texts) == side
 
 
 @pytest.mark.parametrize(

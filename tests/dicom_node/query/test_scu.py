@@ -16,7 +16,7 @@ from dicom_node.intake import Intake, Sender
 from dicom_node.query import scu
 from dicom_node.query.get_scu import get
 from dicom_node.query.words import in_words
-from dicom_node.query.worklist import Code, orders_of, side_of
+from dicom_node.query.worklist import Code, orders_of
 from dicom_node.scp import IMAGE_CLASSES
 from dicom_node.scu import send
 from dicom_node.testing import dx_dataset, write_dicom
@@ -207,21 +207,6 @@ def test_orders_of_others_do_not_come_through(worklist) -> None:
     assert orders_of(worklist, "CONSILIUM", accession_number="99") == []
     with pytest.raises(ValueError, match="not for everything"):
         orders_of(worklist, "CONSILIUM")
-
-
-@pytest.mark.parametrize(
-    ("codes", "texts", "side"),
-    [
-        ([("7771000", "SCT", "Left")], ["Knee"], "L"),
-        ([], ["Röntgen Knie RIGHT 2 views"], "R"),
-        ([("24028007", "SCT", "Right")], ["Knee left"], ""),
-        ([], ["Mammography both breasts"], "B"),
-        ([], ["Chest, upright"], ""),
-        ([], ["Copyright of the leftover"], ""),
-    ],
-)
-def test_a_side_is_what_codes_and_words_agree_on(codes, texts, side) -> None:
-    assert side_of([Code(*one) for one in codes], texts) == side
 
 
 @pytest.mark.slow
