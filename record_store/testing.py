@@ -61,6 +61,18 @@ def postgres_url() -> Iterator[str]:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@contextmanager
+def migrated_postgres() -> Iterator[Database]:
+    """Yield a new PostgreSQL database with every table; it is dropped afterwards. Ask `postgres_absent` first."""
+    with postgres_url() as url:
+        db = open_database(url)
+        migrate(db)
+        try:
+            yield db
+        finally:
+            db.dispose()
+
+
 def empty_all_tables(db: Database) -> None:
     """Delete every row, so that tests can share one database (creating one takes 0.3 s on PostgreSQL)."""
     with db.write() as conn:

@@ -12,12 +12,11 @@ from consilium.study import StudySteps
 from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.testing import write_dicom
-from record_store.database import open_database
+from record_store import testing
 from record_store.instances import ReceivedInstance, close_study, record_instance
-from record_store.migrate import migrate
 from record_store.readings import JobRow, add_job, job, job_key_of
 from record_store.tables import delivery, reading, resource, result_object
-from record_store.testing import MemoryBlobs, database, empty_all_tables, postgres_absent, postgres_url
+from record_store.testing import MemoryBlobs, database, empty_all_tables, postgres_absent
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
@@ -145,11 +144,8 @@ def make_study(tmp_path, decoder):
 def migrated_postgres():
     if reason := postgres_absent():
         pytest.skip(reason)
-    with postgres_url() as url:
-        db = open_database(url)
-        migrate(db)
+    with testing.migrated_postgres() as db:
         yield db
-        db.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,9 +13,9 @@ from clinical.finding import MILLIMETRE, PIXEL, Finding, FindingTerms, ImageRef,
 from clinical.image import PixelSpacing, SpacingOrigin
 from fhir_adapters.outcome import http_response
 from fhir_adapters.rest import Fhir, blueprint
+from record_store import testing
 from record_store.database import open_database
-from record_store.migrate import migrate
-from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
+from record_store.testing import database, empty_all_tables, postgres_absent
 
 _makers = itertools.count(1)  # so that two servers on one store make different ids
 BASE_URL = "http://127.0.0.1:8080/fhir"
@@ -36,11 +36,8 @@ def fhir_sqlite_file(tmp_path_factory):
 def fhir_postgres():
     if reason := postgres_absent():
         pytest.skip(reason)
-    with postgres_url() as url:
-        db = open_database(url)
-        migrate(db)
+    with testing.migrated_postgres() as db:
         yield db
-        db.dispose()
 
 
 @pytest.fixture

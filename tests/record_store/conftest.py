@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from record_store import testing
 from record_store.database import open_database
-from record_store.migrate import migrate
 from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -23,11 +23,8 @@ def migrated_sqlite(tmp_path_factory):
 def migrated_postgres():
     if reason := postgres_absent():
         pytest.skip(reason)
-    with postgres_url() as url:
-        db = open_database(url)
-        migrate(db)
+    with testing.migrated_postgres() as db:
         yield db
-        db.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -23,10 +23,10 @@ from clinical.codes import Coding
 from clinical.finding import ModelRef
 from clinical.pseudonym import Pseudonyms
 from clinical.risk import Indicator
+from record_store import testing
 from record_store.database import open_database
 from record_store.ledger import Ledger
-from record_store.migrate import migrate
-from record_store.testing import database, empty_all_tables, postgres_absent, postgres_url
+from record_store.testing import database, empty_all_tables, postgres_absent
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 MODEL = ModelRef("diabetes-risk", "1.0.0", "d" * 64)
@@ -52,11 +52,8 @@ def sqlite_file(tmp_path_factory):
 def migrated_postgres():
     if reason := postgres_absent():
         pytest.skip(reason)
-    with postgres_url() as url:
-        db = open_database(url)
-        migrate(db)
+    with testing.migrated_postgres() as db:
         yield db
-        db.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

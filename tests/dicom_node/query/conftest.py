@@ -7,21 +7,18 @@ from datetime import UTC, datetime
 import pytest
 
 from dicom_node.query.indexing import HeaderIndex
+from record_store import testing
 from record_store.database import open_database
 from record_store.instances import ReceivedInstance, record_instance
-from record_store.migrate import migrate
-from record_store.testing import MemoryBlobs, empty_all_tables, postgres_absent, postgres_url
+from record_store.testing import MemoryBlobs, empty_all_tables, postgres_absent
 
 
 @pytest.fixture(scope="session")
 def migrated_postgres():
     if reason := postgres_absent():
         pytest.skip(reason)
-    with postgres_url() as url:
-        db = open_database(url)
-        migrate(db)
+    with testing.migrated_postgres() as db:
         yield db
-        db.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
