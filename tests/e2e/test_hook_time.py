@@ -26,11 +26,13 @@ pytestmark = pytest.mark.slow
 def test_several_workers_have_no_floor_of_forty_milliseconds(tmp_path: Path) -> None:
     """Header and body in two writes, Nagle and a delayed ACK make 44 ms of every call (reference, 2.3).
 
-    Without that it is 1 to 3 ms; the bound leaves room for a busy machine.
+    Without that it is 1 to 3 ms; the bound leaves room for a busy machine. What others do in one second and a
+    half is no floor, so the quickest of up to four measurements counts.
     """
     with (tmp_path / "log").open("wb") as log, ours(tmp_path / "data", 2, log) as port:
         message = request("/cds-services/bench-static", cases()[0].body)
-        assert measure(Target(port, [message]), 1, 1.5).p50_ms < 40
+        medians = (measure(Target(port, [message]), 1, 1.5).p50_ms for _ in range(4))
+        assert any(median < 20 for median in medians)
 
 
 @contextmanager

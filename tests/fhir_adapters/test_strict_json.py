@@ -174,10 +174,10 @@ def test_digits_are_counted_outside_strings_only():
     ids=["brackets", "digits", "fraction", "objects", "flat-then-deep", "quotes"],
 )
 def test_hostile_texts_are_refused_quickly(data):
-    began = time.perf_counter()
+    began = time.thread_time()  # its own: a busy machine is not the text's doing
     with pytest.raises(IncorrectInput):
         loads(data)
-    assert time.perf_counter() - began < 10.0  # linear: what it guards against takes minutes
+    assert time.thread_time() - began < 1.0
 
 
 def test_a_text_over_the_size_limit_is_refused_before_it_is_read():
