@@ -22,8 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.dicom_receivers import ours, running, used
-from benchmarks.timing import machine
-from dicom_node.raw_peer import (
+from benchmarks.raw_peer import (
     EXPLICIT,
     IMPLICIT,
     VERIFICATION,
@@ -33,6 +32,7 @@ from dicom_node.raw_peer import (
     echo,
     pdu,
 )
+from benchmarks.timing import machine
 
 CT = {1: ("1.2.840.10008.5.1.4.1.1.2", (EXPLICIT,)), 3: (VERIFICATION, (IMPLICIT,))}
 REST_S = 2.0

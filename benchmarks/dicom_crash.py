@@ -27,10 +27,10 @@ from pynetdicom.dsutils import encode
 from sqlalchemy import select
 
 from benchmarks.dicom_receivers import free_port
+from benchmarks.raw_peer import EXPLICIT, ConnectionEnded, RawPeer, message, store_command
 from consilium.roles import run_dicom
 from consilium.settings import Settings, load_settings
 from consilium.wiring import House
-from dicom_node.raw_peer import EXPLICIT, ConnectionEnded, RawPeer, message, store_command
 from dicom_node.testing import cr_dataset
 from record_store.tables import instance
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_node.raw_peer import ConnectionEnded, echo
+from benchmarks.raw_peer import ConnectionEnded, echo
 
 READY_WITHIN_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")

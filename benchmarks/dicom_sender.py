@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.dicom_objects import SentObject, read_objects
-from dicom_node.raw_peer import MESSAGE_ID_RESPONDED_TO, STATUS, ConnectionEnded, RawPeer, message, store_command
+from benchmarks.raw_peer import MESSAGE_ID_RESPONDED_TO, STATUS, ConnectionEnded, RawPeer, message, store_command
 
 LONGEST_PDU = 128 * 1024  # what dcmtk's senders use at most; an acceptor without a limit is sent no longer ones
 

@@ -41,8 +41,9 @@ with atheris.instrument_imports(include=["dicom_node"]):
     )
     from pynetdicom.dsutils import encode
 
+    from benchmarks import raw_peer
     from clinical.errors import IncorrectInput
-    from dicom_node import command_set, raw_peer
+    from dicom_node import command_set
     from dicom_node.header import read_elements, read_header
     from dicom_node.pdu_stream import DataSetEnd, PduStream
     from dicom_node.protocol_error import ProtocolError

@@ -11,6 +11,7 @@ from pynetdicom import AE, build_context, build_role, evt, sop_class
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 import dicom_node
+from benchmarks.raw_peer import A_ASSOCIATE_RJ, IMPLICIT, RawPeer, association_request
 from clinical.identity import IssuerTable
 from consilium.node_services import services_of
 from consilium.settings import load_settings
@@ -23,7 +24,6 @@ from dicom_node.destinations import Destination
 from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from dicom_node.preflight import preflight
 from dicom_node.query import get_scu, scu
-from dicom_node.raw_peer import A_ASSOCIATE_RJ, IMPLICIT, RawPeer, association_request
 from dicom_node.results import ENCODERS
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.scu import send

@@ -22,11 +22,11 @@ from pydicom.uid import (
 from clinical.image import PixelSpacing, SpacingOrigin
 from dicom_node.compressing import in_syntax
 from dicom_node.destinations import Destination
-from dicom_node.orthanc import free_port, orthanc_program, running_orthanc
 from dicom_node.preflight import preflight
 from dicom_node.results import ENCODERS, encoders_of
 from dicom_node.scu import send
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, listening_ae, ultrasound_region, us_dataset
+from tests.orthanc import free_port, orthanc_program, running_orthanc
 
 pytestmark = pytest.mark.slow
 

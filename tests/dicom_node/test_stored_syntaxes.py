@@ -6,7 +6,7 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
-from dicom_node.raw_peer import association, message, store_command
+from benchmarks.raw_peer import association, message, store_command
 from dicom_node.scp import presentation_contexts
 from dicom_node.syntaxes import IMAGE_SYNTAXES, NATIVE
 from dicom_node.testing import write_dicom

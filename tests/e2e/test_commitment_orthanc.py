@@ -17,7 +17,6 @@ from consilium.vouching import Vouching
 from dicom_node.commitment import ask
 from dicom_node.commitment_scp import commitment_service
 from dicom_node.destinations import Destination
-from dicom_node.orthanc import free_port, orthanc_program, running_orthanc
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.scu import send_each
 from dicom_node.testing import cr_dataset, send_files, write_dicom
@@ -27,6 +26,7 @@ from record_store.database import open_database
 from record_store.deliveries import RetryPolicy
 from record_store.readings import ResultObject, add_result_object
 from record_store.testing import database
+from tests.orthanc import free_port, orthanc_program, running_orthanc
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -15,8 +15,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from consilium.demo.server import running_server
-from dicom_node.orthanc import free_port, orthanc_program, running_orthanc
 from dicom_node.testing import cr_dataset, write_dicom
+from tests.orthanc import free_port, orthanc_program, running_orthanc
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -16,7 +16,7 @@ from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom.dsutils import encode
 
 from benchmarks.dicom_receivers import Receiver, ours, running
-from dicom_node.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, message, store_command
+from benchmarks.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, message, store_command
 from dicom_node.testing import cr_dataset
 from record_store.database import open_database
 from record_store.migrate import migrate

@@ -11,8 +11,7 @@ import pytest
 
 from benchmarks.dicom_abuse import ABUSES, cost_of, idle_associations, silent_sockets
 from benchmarks.dicom_receivers import ours, running
-from dicom_node.bounds import Bounds
-from dicom_node.raw_peer import (
+from benchmarks.raw_peer import (
     A_ABORT,
     COMMAND,
     EXPLICIT,
@@ -29,6 +28,7 @@ from dicom_node.raw_peer import (
     store_command,
     value,
 )
+from dicom_node.bounds import Bounds
 
 pytestmark = pytest.mark.slow
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 
-from dicom_node.raw_peer import (
+from benchmarks.raw_peer import (
     A_ABORT,
     A_ASSOCIATE_AC,
     A_ASSOCIATE_RJ,

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom.dsutils import encode
 
-from dicom_node.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, message, store_command
+from benchmarks.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, message, store_command
 from dicom_node.testing import cr_dataset
 
 pytestmark = pytest.mark.slow  # they share a server

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom.dsutils import encode
 
-from dicom_node.raw_peer import (
+from benchmarks.raw_peer import (
     A_ABORT,
     A_RELEASE_RP,
     COMMAND,

@@ -18,10 +18,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from dicom_node.bounds import Bounds
-from dicom_node.direct import DirectAssociation
-from dicom_node.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, file_beginning
-from dicom_node.raw_peer import (
+from benchmarks.raw_peer import (
     A_ABORT,
     A_ASSOCIATE_RJ,
     EXPLICIT,
@@ -34,6 +31,9 @@ from dicom_node.raw_peer import (
     message,
     store_command,
 )
+from dicom_node.bounds import Bounds
+from dicom_node.direct import DirectAssociation
+from dicom_node.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, file_beginning
 from dicom_node.service import Service
 from dicom_node.testing import cr_dataset
 

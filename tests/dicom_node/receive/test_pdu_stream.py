@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
+from benchmarks.raw_peer import element, pdu, us
 from dicom_node.command_set import C_ECHO_RQ, C_STORE_RQ, Command, read_command, response
 from dicom_node.pdu_stream import BUFFER_BYTES, Aborted, DataSetEnd, PduStream, Released
 from dicom_node.pdus import abort, command_message, released
 from dicom_node.protocol_error import ProtocolError
-from dicom_node.raw_peer import element, pdu, us
 
 P_DATA, RELEASE, ABORT = 4, 5, 7
 

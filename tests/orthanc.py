@@ -24,16 +24,16 @@ class Orthanc:
     rest: str
     port: int
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+    def get(self, path: str) -> Any:
         """Return what a path answers."""
         return self._ask("GET", path, None)
 
-    def post(self, path: str, body: bytes | Any) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, body: bytes | Any) -> Any:
         """Post bytes as they are, anything else as JSON, and return the answer."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._ask("POST", path, data)
 
-    def _ask(self, method: str, path: str, data: bytes | None) -> Any:  # noqa: ANN401
+    def _ask(self, method: str, path: str, data: bytes | None) -> Any:
         with httpx.Client(base_url=self.rest, trust_env=False, timeout=_REPLY_S) as http:
             answer = http.request(method, path, content=data)
         answer.raise_for_status()
