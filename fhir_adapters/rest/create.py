@@ -8,10 +8,9 @@ from flask import Response, request
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.negotiate import read_json_body
-from fhir_adapters.rest.versions import next_version, written
+from fhir_adapters.rest.versions import draft, store, written
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.validation.refusal import demand_valid
-from record_store.resources import put
 
 
 def answer(fhir: Fhir, resource_type: str) -> Response:
@@ -21,15 +20,14 @@ def answer(fhir: Fhir, resource_type: str) -> Response:
     sent = load_object(data)
     demand_valid(sent, resource_type)
     condition = request.headers.get("If-None-Exist")
-    # Made before the transaction: on SQLite everybody else who writes waits for it.
-    new = next_version(fhir, sent, data, resource_id=fhir.new_id(), before=None, method="POST")
+    drafted = draft(fhir, sent, data)
     with fhir.db.write() as conn:
         if condition is not None:
             found = meant(conn, resource_type, condition, fhir.base_url)
             if found is not None:
                 return written(fhir, found.stored, 200)
-        put(conn, new)
-    return written(fhir, new.stored, 201)
+        stored = store(fhir, conn, drafted, resource_id=fhir.new_id(), before=None, method="POST")
+    return written(fhir, stored, 201)
 
 
 INTERACTION = Interaction("create", "POST", "/<resource_type>", answer)

@@ -40,6 +40,13 @@ class Entry:
     if_none_match: str | None
 
     @property
+    def condition(self) -> str | None:
+        """What a write says instead of an id: If-None-Exist, or the query of its url; None when it has none."""
+        if self.method == "POST":
+            return self.if_none_exist
+        return self.query if not self.id else None
+
+    @property
     def place(self) -> str:
         """Where it stands, as OperationOutcome.issue.expression."""
         return f"Bundle.entry[{self.number}]"

@@ -17,7 +17,7 @@ from fhir_adapters.outcome import Gone
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
 from fhir_adapters.rest.negotiate import read_body
-from fhir_adapters.rest.versions import demand_match, store, written
+from fhir_adapters.rest.versions import demand_match, draft, store, written
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object, loads
 from fhir_adapters.validation.refusal import demand_valid
@@ -41,7 +41,9 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
         demand_match(before, request.headers.get("If-Match"))
         data, changed = _changed(resource_type, before, change)
-        stored = store(fhir, conn, changed, data, resource_id=resource_id, before=before, method="PATCH")
+        stored = store(
+            fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
+        )
     return written(fhir, stored, 200)
 
 
@@ -57,7 +59,9 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         before = latest(conn, resource_type, found.stored.id)
         demand_match(before, request.headers.get("If-Match"))
         data, changed = _changed(resource_type, before, change)
-        stored = store(fhir, conn, changed, data, resource_id=found.stored.id, before=before, method="PATCH")
+        stored = store(
+            fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"
+        )
     return written(fhir, stored, 200)
 
 

@@ -5,8 +5,7 @@ that two transactions never wait for each other); then links between entries are
 written at once. Reads come last, when all is written.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -16,12 +15,11 @@ from sqlalchemy import Connection
 from clinical.errors import Fault, IncorrectInput, PreconditionMissing
 from fhir_adapters.rest.batch import alone, bundle_response, entry_answer
 from fhir_adapters.rest.condition import meant
+from fhir_adapters.rest.drafts import became_of, draft_of, drafts_of, told_of
 from fhir_adapters.rest.entries import Entry
 from fhir_adapters.rest.fhir import Fhir
-from fhir_adapters.rest.links import linked
 from fhir_adapters.rest.negotiate import preferences
-from fhir_adapters.rest.versions import demand_match, location, next_version, removal
-from fhir_adapters.strict_json import load_object
+from fhir_adapters.rest.versions import Draft, demand_match, location, next_version, removal
 from record_store.resource_history import Version, latest_all
 from record_store.resources import NewResource, lock_key, put_all
 
@@ -48,9 +46,12 @@ def answer_transaction(fhir: Fhir, entries: Sequence[Entry]) -> Response:
         if entry.method == "PATCH":
             raise IncorrectInput("a transaction takes no PATCH here", expression=[entry.place + ".request.method"])
     answers: dict[int, bytes] = {}
+    writes = [entry for entry in entries if entry.method not in _READS]
+    made = {one.number: fhir.new_id() for one in writes if one.method == "POST" and one.condition is None}
+    drafts = drafts_of(fhir, writes, made)
     with fhir.db.write() as conn:
-        planned = _plan(fhir, conn, [entry for entry in entries if entry.method not in _READS])
-        news = _news(fhir, conn, planned)
+        planned = _plan(fhir, conn, writes, made)
+        news = _news(fhir, conn, planned, drafts)
         put_all(conn, list(news.values()))
     whole = preferences(request).get("return") == "representation"
     for plan in planned:
@@ -61,18 +62,21 @@ def answer_transaction(fhir: Fhir, entries: Sequence[Entry]) -> Response:
     return bundle_response("transaction-response", [answers[entry.number] for entry in entries])
 
 
-def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry]) -> list[Planned]:
-    conditions = {entry.number: condition for entry in writes if (condition := _condition(entry)) is not None}
+def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry], made: Mapping[int, str]) -> list[Planned]:
+    conditions = {entry.number: condition for entry in writes if (condition := entry.condition) is not None}
     matches: dict[int, Version | None] = {}
     # One order for all transactions: two that hold some of the same conditions never wait for each other.
     for entry in sorted(
         (entry for entry in writes if entry.number in conditions),
         key=lambda one: (one.type, conditions[one.number]),
     ):
-        with _told_of(entry):
+        with told_of(entry):
             matches[entry.number] = meant(conn, entry.type, conditions[entry.number], fhir.base_url)
-    ids = {entry.number: _id(fhir, entry, matches.get(entry.number)) for entry in writes}
-    keys = sorted({(entry.type, ids[entry.number]) for entry in writes if ids[entry.number]})
+    ids = dict(made) | {
+        entry.number: _id(fhir, entry, matches.get(entry.number)) for entry in writes if entry.number not in made
+    }
+    # Nobody else knows an id that was made here.
+    keys = sorted({(one.type, ids[one.number]) for one in writes if one.number not in made and ids[one.number]})
     for kind, resource_id in keys:
         lock_key(conn, f"{kind}/{resource_id}")
     now = latest_all(conn, keys)
@@ -81,7 +85,7 @@ def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry]) -> list[Planned
         resource_id, before = ids[entry.number], now.get((entry.type, ids[entry.number]))
         found = entry.method == "POST" and matches.get(entry.number) is not None
         found = found or (entry.method == "DELETE" and (before is None or before.deleted))
-        with _told_of(entry):
+        with told_of(entry):
             if not found and (entry.type, resource_id) in seen:
                 raise IncorrectInput("a transaction may write a resource once", expression=["resource"])
             demand_match(before, entry.if_match)
@@ -89,12 +93,6 @@ def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry]) -> list[Planned
             seen.add((entry.type, resource_id))
         planned.append(Planned(entry, resource_id, before, found))
     return planned
-
-
-def _condition(entry: Entry) -> str | None:
-    if entry.method == "POST":
-        return entry.if_none_exist
-    return entry.query if not entry.id else None
 
 
 def _id(fhir: Fhir, entry: Entry, match: Version | None) -> str:
@@ -112,11 +110,11 @@ def _id(fhir: Fhir, entry: Entry, match: Version | None) -> str:
     return entry.id if entry.method == "PUT" and entry.id else own or fhir.new_id()
 
 
-def _news(fhir: Fhir, conn: Connection, planned: Sequence[Planned]) -> dict[int, NewResource]:
+def _news(
+    fhir: Fhir, conn: Connection, planned: Sequence[Planned], drafts: Mapping[int, Draft]
+) -> dict[int, NewResource]:
     """Return what is to be written, by the number of its entry."""
-    became = {
-        plan.entry.full_url: f"{plan.entry.type}/{plan.id}" for plan in planned if plan.entry.full_url and plan.id
-    }
+    became = became_of((plan.entry, plan.id) for plan in planned)
 
     def found(kind: str, condition: str) -> str:
         match = meant(conn, kind, condition, fhir.base_url, hold=False)
@@ -129,16 +127,13 @@ def _news(fhir: Fhir, conn: Connection, planned: Sequence[Planned]) -> dict[int,
         entry = plan.entry
         if plan.found:
             continue
-        with _told_of(entry):
+        with told_of(entry):
             if entry.method == "DELETE" and plan.before is not None:
                 news[entry.number] = removal(fhir, plan.before)
                 continue
-            data = linked(entry.data, became, found)
-            sent = entry.resource if data == entry.data else load_object(data)
-            if sent.get("resourceType") != entry.type:
-                raise IncorrectInput("the resource is not of the url's type", expression=["resource.resourceType"])
+            drafted = drafts.get(entry.number) or draft_of(fhir, entry, became, found)
             news[entry.number] = next_version(
-                fhir, sent, data, resource_id=plan.id, before=plan.before, method=entry.method
+                fhir, drafted, resource_id=plan.id, before=plan.before, method=entry.method
             )
     return news
 
@@ -162,13 +157,3 @@ def _answer(fhir: Fhir, plan: Planned, new: NewResource | None, *, whole: bool) 
     }
     resource = b'"resource":' + stored.body + b"," if whole else b""
     return b"{" + resource + b'"response":' + orjson.dumps(said) + b"}"
-
-
-@contextmanager
-def _told_of(entry: Entry) -> Iterator[None]:
-    """Let an error say which entry it is about."""
-    try:
-        yield
-    except (IncorrectInput, PreconditionMissing) as error:
-        error.expression = tuple(f"{entry.place}.{one}" for one in error.expression) or (entry.place,)
-        raise

@@ -9,7 +9,7 @@ from clinical.errors import IncorrectInput
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.negotiate import read_json_body
-from fhir_adapters.rest.versions import demand_match, store, written
+from fhir_adapters.rest.versions import demand_match, draft, store, written
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.validation.refusal import demand_valid
@@ -27,11 +27,12 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     demand_valid(sent, resource_type)
     if sent.get("id") != resource_id:
         raise IncorrectInput("the resource's id must be that of the address", expression=[f"{resource_type}.id"])
+    drafted = draft(fhir, sent, data)
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
         demand_match(before, request.headers.get("If-Match"))
-        stored = store(fhir, conn, sent, data, resource_id=resource_id, before=before, method="PUT")
+        stored = store(fhir, conn, drafted, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 
 
@@ -41,7 +42,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     data = read_json_body(request)
     sent = load_object(data)
     demand_valid(sent, resource_type)
-    own_id = sent.get("id")
+    own_id, drafted = sent.get("id"), draft(fhir, sent, data)
     with fhir.db.write() as conn:
         found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
         if found is not None and own_id not in (None, found.stored.id):
@@ -50,7 +51,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
         demand_match(before, request.headers.get("If-Match"))
-        stored = store(fhir, conn, sent, data, resource_id=resource_id, before=before, method="PUT")
+        stored = store(fhir, conn, drafted, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 
 

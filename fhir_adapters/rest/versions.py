@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, request
@@ -12,7 +13,7 @@ from fhir_adapters.outcome import VersionConflict, body_response, outcome
 from fhir_adapters.rest.fhir import Fhir, served
 from fhir_adapters.rest.negotiate import preferences
 from fhir_adapters.rest.splice import with_identity
-from fhir_adapters.search.index import index_of
+from fhir_adapters.search.index import Indexed, index_of
 from record_store.resource_history import Version
 from record_store.resources import IndexRows, NewResource, StoredResource, put
 from record_store.times import to_text
@@ -22,37 +23,43 @@ Json = Mapping[str, Any]
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,10})"')
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A resource that is to be written, and what of it can be found: all that costs time.
+
+    Made before the transaction where that can be: on SQLite everybody else who writes waits for it.
+    """
+
+    type: str
+    data: bytes
+    indexed: Indexed
+
+
+def draft(fhir: Fhir, sent: Json, data: bytes) -> Draft:
+    """Return the draft of a resource. sent: what `data` says, already found valid."""
+    return Draft(str(sent["resourceType"]), data, index_of(sent, fhir.base_url))
+
+
 def store(
-    fhir: Fhir,
-    conn: Connection,
-    sent: Json,
-    data: bytes,
-    *,
-    resource_id: str,
-    before: Version | None,
-    method: str,
+    fhir: Fhir, conn: Connection, drafted: Draft, *, resource_id: str, before: Version | None, method: str
 ) -> StoredResource:
     """Write `next_version` and return it as it will be served."""
-    new = next_version(fhir, sent, data, resource_id=resource_id, before=before, method=method)
+    new = next_version(fhir, drafted, resource_id=resource_id, before=before, method=method)
     put(conn, new)
     return new.stored
 
 
 def next_version(
-    fhir: Fhir, sent: Json, data: bytes, *, resource_id: str, before: Version | None, method: str
+    fhir: Fhir, drafted: Draft, *, resource_id: str, before: Version | None, method: str
 ) -> NewResource:
-    """Return the version after `before` (None: the first).
-
-    sent: what `data` says, already found valid. The bytes are kept, but for id and meta.
-    """
-    number, updated = _number(before), to_text(fhir.now())
-    indexed = index_of(sent, fhir.base_url)
+    """Return the version after `before` (None: the first). The bytes are kept, but for id and meta."""
+    number, updated, indexed = _number(before), to_text(fhir.now()), drafted.indexed
     return NewResource(
-        type=str(sent["resourceType"]),
+        type=drafted.type,
         id=resource_id,
         version=number,
         updated=updated,
-        body=with_identity(data, resource_id=resource_id, version=number, updated=updated),
+        body=with_identity(drafted.data, resource_id=resource_id, version=number, updated=updated),
         index=indexed.rows,
         patient=indexed.patient,
         code=indexed.code,

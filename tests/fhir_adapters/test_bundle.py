@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from fhir_adapters.rest import transaction, versions
+from record_store.database import Database
+
 FHIR_JSON = "application/fhir+json"
 UUID = "urn:uuid:53fefa32-fcbb-4ff8-8a92-55ee120877b7"
 OTHER = "urn:uuid:1ebd3174-c0ff-4ad5-94e6-4ff6e8ccf4d6"
@@ -189,3 +192,18 @@ def test_a_bundle_of_too_many_entries_is_refused(client):
     reply = post(client, "transaction", *[entry("DELETE", "Patient/x")] * 5001)
     assert reply.status_code == 400
     assert issue_of(reply)["expression"] == ["Bundle.entry"]
+
+
+def test_what_a_transaction_makes_costs_no_lock_and_is_indexed_before_others_have_to_wait(door, db, monkeypatch):
+    """PostgreSQL has room for some thousand locks in all; SQLite lets nobody else write meanwhile."""
+    happened = []
+    write, index_of, lock_key = Database.write, versions.index_of, transaction.lock_key
+    monkeypatch.setattr(
+        Database, "write", lambda *known, **more: happened.append("begun") or write(*known, **more)
+    )
+    monkeypatch.setattr(versions, "index_of", lambda *known: happened.append("indexed") or index_of(*known))
+    monkeypatch.setattr(transaction, "lock_key", lambda *known: happened.append("locked") or lock_key(*known))
+    entries = [entry("POST", "Observation", observation(UUID)) for _ in range(20)]
+    reply = post(door, "transaction", entry("POST", "Patient", PATIENT, UUID), *entries)
+    assert reply.status_code == 200
+    assert happened == ["indexed"] * 21 + ["begun"]
