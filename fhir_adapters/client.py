@@ -1,4 +1,4 @@
-"""Reads from FHIR servers that are allowed by configuration; the only other way out is `cds.trust.key_fetch`.
+"""Reads from FHIR servers that are allowed by configuration; the only other way out is `trust.key_fetch`.
 
 Guards, all here or below (threats T3, T20): exact origin and path prefix, address resolved once and pinned, no
 redirects, one deadline, a byte cap, the token bound to its server. What comes back is untrusted input.

@@ -16,9 +16,9 @@ from typing import Any
 from joserfc.jws import JWSRegistry
 
 from cds.client.keys import SigningKey, algorithm_of, new_key, public_set
-from cds.trust import base64url
 from clinical.clock import Clock
 from clinical.errors import IncorrectInput
+from fhir_adapters.trust import base64url
 
 LIFE_S = 300
 REPLAYED = "replayed"  # a good token, shown twice: the caller of `mint` does that

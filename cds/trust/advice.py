@@ -6,7 +6,7 @@ docs/trust.md shows the same table, and a test holds the two equal.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cds.trust.refusal import Reason
+from fhir_adapters.trust.refusal import Reason
 
 
 @dataclass(frozen=True, slots=True)

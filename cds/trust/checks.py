@@ -7,26 +7,13 @@ concluded from a claim but a refusal until the signature is good.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 from urllib.parse import urlsplit
 
-from cds.trust import tokens
 from cds.trust.issuer import CertificateUse, IssuerProfile, TrustFile
-from cds.trust.jwk import VerifyKey
-from cds.trust.refusal import Reason, Refused
-from cds.trust.tokens import Token
-from clinical.errors import Busy
-
-
-class Keys(Protocol):
-    """Where the keys of issuers are found: `cds.trust.keys.KeyRing`."""
-
-    def candidates(self, profile: IssuerProfile, token: Token) -> tuple[VerifyKey, ...]:
-        """Return the keys of an issuer with the token's kid. Raises Busy when none could be fetched yet."""
-        ...
-
-    def start(self) -> None:
-        """Begin to fetch keys in the background."""
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.checks import Keys, signature_problem, time_problems
+from fhir_adapters.trust.refusal import Reason, Refused
+from fhir_adapters.trust.tokens import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,7 @@ def claim_problems(
         yield Reason.CERTIFICATE
     if not set(token.aud) & audiences(profile, url):
         yield Reason.AUDIENCE
-    yield from _time_problems(token, profile, at.timestamp())
+    yield from time_problems(token, profile, at.timestamp())
     if profile.tenants and token.tenant not in profile.tenants:
         yield Reason.TENANT
 
@@ -80,33 +67,3 @@ def audiences(profile: IssuerProfile, url: str) -> set[str]:
     path = urlsplit(url).path
     at = path.find("/cds-services")
     return {url, *profile.aud_aliases, *(base + path[at:] for base in profile.aud_bases)}
-
-
-def _time_problems(token: Token, profile: IssuerProfile, now: float) -> Iterator[Reason]:
-    leeway = profile.leeway_s
-    if token.exp <= now - leeway:
-        yield Reason.EXPIRED
-    if token.nbf is not None and token.nbf > now + leeway:
-        yield Reason.NOT_YET
-    if token.iat > now + leeway:
-        yield Reason.FROM_THE_FUTURE
-    if token.exp <= token.iat:
-        yield Reason.BACKWARDS
-    # Both by the issuer's clock, so without leeway.
-    if token.exp - token.iat > profile.max_life_s:
-        yield Reason.LIFE
-
-
-def signature_problem(token: Token, profile: IssuerProfile, keys: Keys) -> Reason | None:
-    """Return what is wrong with the signature, or None."""
-    try:
-        candidates = keys.candidates(profile, token)
-    except Busy:
-        return Reason.KEYS_AWAY
-    if not candidates:
-        return Reason.KEY_UNKNOWN
-    fit = [key for key in candidates if key.serves(token.algorithm)]
-    if not fit:
-        return Reason.KEY_UNFIT
-    good = any(key.verifies(token.algorithm, token.signed, token.signature) for key in fit)
-    return None if good else Reason.SIGNATURE

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 import orjson
 from sqlalchemy import select
 
-from cds.trust import checks, tokens
+from cds.trust import checks
 from cds.trust.advice import ADVICE, Advice
-from cds.trust.issuer import IssuerProfile, TrustFile
-from cds.trust.jwk import VerifyKey
-from cds.trust.refusal import Reason, Refused
-from cds.trust.refusal_log import ACTION
-from cds.trust.tokens import Token
+from cds.trust.issuer import TrustFile
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.checks import Keys, KnownKeys, signature_problem
+from fhir_adapters.trust.refusal import Reason, Refused
+from fhir_adapters.trust.refusal_log import ACTION
+from fhir_adapters.trust.tokens import Token
 from record_store import audit
 from record_store.database import Database
 from record_store.tables import audit as audit_table
@@ -57,19 +58,8 @@ class PastRefusal:
         return ADVICE[Reason(self.reason)] if self.reason in set(Reason) else None
 
 
-class KnownKeys:
-    """The keys of the issuers file alone: nothing is fetched."""
-
-    def candidates(self, profile: IssuerProfile, token: Token) -> tuple[VerifyKey, ...]:
-        """Return the keys with the token's kid."""
-        return tuple(key for key in profile.keys if key.kid == token.kid)
-
-    def start(self) -> None:
-        """Fetch nothing."""
-
-
 def examine(
-    text: str, trust: TrustFile, *, base_url: str, url: str | None, at: datetime, keys: checks.Keys | None = None
+    text: str, trust: TrustFile, *, base_url: str, url: str | None, at: datetime, keys: Keys | None = None
 ) -> Examined:
     """Return everything that is wrong with a token, as if it were shown now.
 
@@ -92,7 +82,7 @@ def examine(
     unchecked = ["the client certificate"] if profile.certificate_use else []
     if keys is None and profile.jku and not KnownKeys().candidates(profile, token):
         unchecked.append("the signature: the issuer publishes its keys, see --fetch-keys")
-    elif (problem := checks.signature_problem(token, profile, keys or KnownKeys())) is not None:
+    elif (problem := signature_problem(token, profile, keys or KnownKeys())) is not None:
         reasons.append(problem)
     return Examined(facts, tuple(reasons), tuple(unchecked))
 
@@ -132,10 +122,11 @@ def _facts(token: Token, at: datetime) -> Iterator[tuple[str, str]]:
         yield "jku", token.jku
     yield "iss", token.iss
     yield "aud", ", ".join(token.aud)
-    yield "issued", _when(token.iat, at)
+    issued = token.exp if token.iat is None else token.iat
+    yield "issued", _when(issued, at)
     if token.nbf is not None:
         yield "not before", _when(token.nbf, at)
-    yield "expires", f"{_when(token.exp, at)}, life {token.exp - token.iat:g} s"
+    yield "expires", f"{_when(token.exp, at)}, life {token.exp - issued:g} s"
     if token.tenant:
         yield "tenant", token.tenant
     yield "jti", f"in the audit: {audit.digest(token.jti)}"

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from cds.caller import ANONYMOUS, Caller
-from cds.trust import checks, client_certificate, tokens
+from cds.trust import checks, client_certificate
 from cds.trust.issuer import CertificateUse, TrustFile
-from cds.trust.refusal import Reason, Refused
-from cds.trust.refusal_log import RefusalLog
 from clinical.clock import Clock
 from clinical.errors import Busy, Denied
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.checks import Keys
+from fhir_adapters.trust.refusal import Reason, Refused
+from fhir_adapters.trust.refusal_log import RefusalLog
 from record_store.seen_tokens import SeenTokens
 
 BEARER = Caller("bearer-token", "bearer-token")
@@ -20,9 +22,7 @@ BEARER = Caller("bearer-token", "bearer-token")
 class TokenDoor:
     """Lets in who shows a good token of a known issuer, once; or a client certificate that is enough by itself."""
 
-    def __init__(
-        self, trust: TrustFile, keys: checks.Keys, seen: SeenTokens, now: Clock, audit: RefusalLog
-    ) -> None:
+    def __init__(self, trust: TrustFile, keys: Keys, seen: SeenTokens, now: Clock, audit: RefusalLog) -> None:
         self._trust = trust
         self._keys = keys
         self._seen = seen

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cds.caller import Caller, Capabilities
-from cds.trust.jwk import Algorithm, VerifyKey
 from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.trust.jwk import Algorithm, VerifyKey
 
 DEFAULT_LIFE_S = 300
 DEFAULT_LEEWAY_S = 60

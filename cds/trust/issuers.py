@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from cds.trust.issuer import CertificateHeader, IssuerProfile, TrustFile
 from cds.trust.issuers_file import Entry, Header, in_words
-from cds.trust.jwk import KeyUnfit, VerifyKey, read_key, refuse_twins
 from cds.trust.presets import PRESETS, Preset, completed
 from clinical.errors import IncorrectInput
 from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.trust.jwk import KeyUnfit, VerifyKey, read_key, refuse_twins
 
 MAX_FILE_BYTES = 1 << 20
 RESERVED = {"anonymous", "bearer-token", "unknown"}  # callers without an issuer, in metrics and audit

@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cds.caller import Capabilities
 from cds.trust.issuer import DEFAULT_LEEWAY_S, DEFAULT_LIFE_S, CertificateUse
-from cds.trust.jwk import RECOMMENDED, Algorithm
 from clinical.errors import IncorrectInput
 from fhir_adapters.allow_list import AllowedServer, Network, parse_url
+from fhir_adapters.trust.jwk import RECOMMENDED, Algorithm
 
 MAX_LIFE_S = 3600
 MAX_LEEWAY_S = 300

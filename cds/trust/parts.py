@@ -3,11 +3,11 @@
 from cds.stages import Doorkeeper
 from cds.trust.door import BearerDoor, OpenDoor, TokenDoor
 from cds.trust.issuer import TrustFile
-from cds.trust.key_fetch import KeyFetcher
-from cds.trust.keys import KeyRing
-from cds.trust.refusal_log import Observe, RefusalLog, observe_nothing
 from clinical.clock import Clock
 from clinical.errors import Fault
+from fhir_adapters.trust.key_fetch import KeyFetcher
+from fhir_adapters.trust.keys import KeyRing
+from fhir_adapters.trust.refusal_log import Observe, RefusalLog, observe_nothing
 from record_store.database import Database
 from record_store.seen_tokens import SeenTokens
 

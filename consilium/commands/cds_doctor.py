@@ -61,9 +61,9 @@ def _show_last(console: Console, count: int, data_dir: Path | None) -> None:
 
 def _show_token(console: Console, text: str, url: str | None, data_dir: Path | None, *, fetch_keys: bool) -> bool:
     from cds.trust.doctor import examine  # noqa: PLC0415
-    from cds.trust.key_fetch import KeyFetcher  # noqa: PLC0415
-    from cds.trust.keys import KeyRing  # noqa: PLC0415
     from clinical.clock import utc_now  # noqa: PLC0415
+    from fhir_adapters.trust.key_fetch import KeyFetcher  # noqa: PLC0415
+    from fhir_adapters.trust.keys import KeyRing  # noqa: PLC0415
 
     trust, base_url = _trust(data_dir)
     keys = KeyRing(trust.issuers, KeyFetcher(trust.issuers)) if fetch_keys else None

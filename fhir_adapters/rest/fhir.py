@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from flask import Response, request
 from werkzeug.http import http_date
@@ -11,9 +12,11 @@ from clinical.errors import Denied, NotFound
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.search.parameters import TYPES
 from record_store.database import Database
+from record_store.resource_search import Criterion
 from record_store.resources import StoredResource
 from record_store.times import from_text
 
+Permission = Literal["c", "r", "u", "d", "s"]
 CONTENT_TYPE = f"{MEDIA_TYPE}; charset=utf-8"
 
 
@@ -53,6 +56,23 @@ def require_writable(resource_type: str) -> None:
     require_type(resource_type)
     if TYPES[resource_type].read_only:
         raise Denied("only this server writes resources of this type")
+
+
+def allowed(resource_type: str, permission: Permission) -> Criterion | None:  # noqa: ARG001 - filled in next
+    """Return what the caller may do with a type narrows down to: None for all of it, else a criterion to add.
+
+    permission: SMART's letter: create, read (vread, history of one), update (patch), delete, search (history of
+    a type). Raises Denied when the caller may do nothing of it.
+    """
+    return None
+
+
+def visible(resource_type: str) -> Criterion | None:  # noqa: ARG001 - filled in next
+    """Return what the caller may see of a type, as `allowed`; a criterion that nothing meets for what it may not.
+
+    For what is answered besides what was asked for: includes, compartments, exports. Never raises.
+    """
+    return None
 
 
 def served(stored: StoredResource, status: int = 200) -> Response:

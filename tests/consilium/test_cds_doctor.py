@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from cds.trust.refusal import Reason, Refused
-from cds.trust.refusal_log import RefusalLog
-from cds.trust.testing import Signer, claims
 from clinical.clock import utc_now
 from consilium.cli import app
 from consilium.settings import load_settings
 from consilium.wiring import House, prepare_storage
+from fhir_adapters.trust.refusal import Reason, Refused
+from fhir_adapters.trust.refusal_log import RefusalLog
+from fhir_adapters.trust.testing import Signer, claims
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 ISS = "https://ehr.example/fhir"

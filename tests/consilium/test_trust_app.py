@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cds.trust.testing import Signer, claims
 from consilium.app import create_app
 from consilium.settings import load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
+from fhir_adapters.trust.testing import Signer, claims
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 BASE = "https://cds.example"

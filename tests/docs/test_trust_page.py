@@ -11,9 +11,9 @@ from cds.trust.advice import ADVICE
 from cds.trust.issuer import CertificateUse
 from cds.trust.issuers import read
 from cds.trust.issuers_file import Entry
-from cds.trust.jwk import Algorithm
 from cds.trust.presets import PRESETS
 from fhir_adapters.allow_list import Network
+from fhir_adapters.trust.jwk import Algorithm
 
 PAGE = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
 

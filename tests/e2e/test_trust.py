@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cds.trust.testing import Signer, claims
+from fhir_adapters.trust.testing import Signer, claims
 from record_store.testing import postgres_absent, postgres_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -13,10 +13,10 @@ from cds.service import CdsContext
 from cds.testing import counting_uuids, one_card_service
 from cds.trust.door import TokenDoor
 from cds.trust.issuer import IssuerProfile, TrustFile
-from cds.trust.jwk import RECOMMENDED, read_key
-from cds.trust.keys import KeyRing
-from cds.trust.refusal_log import RefusalLog
-from cds.trust.testing import CannedFetcher, Signer, claims
+from fhir_adapters.trust.jwk import RECOMMENDED, read_key
+from fhir_adapters.trust.keys import KeyRing
+from fhir_adapters.trust.refusal_log import RefusalLog
+from fhir_adapters.trust.testing import CannedFetcher, Signer, claims
 from model_runtime.testing import CannedEngine
 from record_store.seen_tokens import SeenTokens
 from record_store.tables import audit

@@ -7,16 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from cds.caller import ANONYMOUS, Capabilities
-from cds.trust import tokens
 from cds.trust.checks import audiences
 from cds.trust.door import BEARER, BearerDoor, OpenDoor
 from cds.trust.issuer import TrustFile
-from cds.trust.jwk import Algorithm, read_key
 from cds.trust.parts import door
-from cds.trust.refusal import Refused
-from cds.trust.refusal_log import RefusalLog
-from cds.trust.testing import part
 from clinical.errors import Busy, Denied, Fault
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.jwk import Algorithm, read_key
+from fhir_adapters.trust.refusal import Refused
+from fhir_adapters.trust.refusal_log import RefusalLog
+from fhir_adapters.trust.testing import part
 from record_store.database import open_database
 
 URL = "https://cds.example/cds-services/one-card"

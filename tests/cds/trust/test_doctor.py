@@ -7,9 +7,9 @@ import pytest
 from cds.trust.advice import ADVICE
 from cds.trust.doctor import examine, last_refusals
 from cds.trust.issuer import TrustFile
-from cds.trust.keys import KeyRing
-from cds.trust.refusal import Reason
-from cds.trust.testing import CannedFetcher
+from fhir_adapters.trust.keys import KeyRing
+from fhir_adapters.trust.refusal import Reason
+from fhir_adapters.trust.testing import CannedFetcher
 
 BASE = "https://cds.example"
 

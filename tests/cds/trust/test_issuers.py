@@ -8,10 +8,10 @@ from cds.caller import SpecVersion
 from cds.card import SelectionBehavior
 from cds.trust.issuer import CertificateUse
 from cds.trust.issuers import IssuersWrong, load, read
-from cds.trust.jwk import Algorithm
 from cds.trust.presets import PRESETS
-from cds.trust.testing import Signer
 from fhir_adapters.allow_list import Network
+from fhir_adapters.trust.jwk import Algorithm
+from fhir_adapters.trust.testing import Signer
 
 JKU = 'jku = ["https://ehr.example/jwks.json"]\n'
 ONE = '[[issuer]]\nname = "ehr"\niss = "https://ehr.example"\n'

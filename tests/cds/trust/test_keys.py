@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from cds.trust import tokens
-from cds.trust.base64url import decode, encode
-from cds.trust.jwk import Algorithm, KeyUnfit, read_key, read_published
-from cds.trust.key_fetch import KeyFetcher, KeysAway
-from cds.trust.keys import ASK_BURST, ASK_EVERY_S, ASKING, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
-from cds.trust.testing import CannedFetcher, Signer
 from clinical.errors import Busy
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.base64url import decode, encode
+from fhir_adapters.trust.jwk import Algorithm, KeyUnfit, read_key, read_published
+from fhir_adapters.trust.key_fetch import KeyFetcher, KeysAway
+from fhir_adapters.trust.keys import ASK_BURST, ASK_EVERY_S, ASKING, GRACE_S, REFRESH_S, RETRY_S, STALE_S, KeyRing
+from fhir_adapters.trust.testing import CannedFetcher, Signer
 
 JKU = "https://ehr.example/jwks.json"
 SECOND = "https://ehr.example/more.json"

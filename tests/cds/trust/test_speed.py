@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cds.trust.jwk import Algorithm, read_key
+from fhir_adapters.trust.jwk import Algorithm, read_key
 
 URL = "https://cds.example/cds-services/one-card"
 

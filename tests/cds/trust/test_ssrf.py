@@ -22,11 +22,11 @@ from cds.prefetch import PrefetchTemplate
 from cds.service import Service
 from cds.testing import CannedReader
 from cds.trust.issuer import TrustFile
-from cds.trust.key_fetch import KeyFetcher, KeysAway
-from cds.trust.keys import KeyRing
 from cds.trust.readers import Readers
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.client import FetchFailed, Grant, Reason
+from fhir_adapters.trust.key_fetch import KeyFetcher, KeysAway
+from fhir_adapters.trust.keys import KeyRing
 
 EHR = "https://ehr.example/fhir"
 SECRET = "zzcanary-access-token"
@@ -359,7 +359,7 @@ def test_a_token_is_let_in_with_keys_fetched_over_http(make_house, hospital, min
 
 
 def test_a_key_server_that_says_nothing_is_not_waited_for(hospital, monkeypatch):
-    monkeypatch.setattr("cds.trust.key_fetch.FETCH_S", 0.2)
+    monkeypatch.setattr("fhir_adapters.trust.key_fetch.FETCH_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/jwks.json"
         fetcher = KeyFetcher([replace(hospital, network=Network.LOOPBACK, jku=(url,))])

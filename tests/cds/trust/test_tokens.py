@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds.trust import checks, tokens
-from cds.trust.refusal import Reason, Refused
-from cds.trust.testing import part
+from cds.trust import checks
+from fhir_adapters.trust import tokens
+from fhir_adapters.trust.refusal import Reason, Refused
+from fhir_adapters.trust.testing import part
 
 SERVICE = "https://cds.example/cds-services/one-card"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from cds.trust.refusal import Refused
 from clinical.clock import Clock
 from clinical.errors import ClinicalError
+from fhir_adapters.trust.refusal import Refusal
 from record_store import audit
 from record_store.database import Database
 
@@ -40,7 +40,11 @@ class _Kind:
 class RefusalLog:
     """Writes refusals to the audit. Never raises: a record that fails lets nobody in, and keeps nobody out."""
 
-    def __init__(self, db: Database, now: Clock, observe: Observe = observe_nothing) -> None:
+    def __init__(
+        self, db: Database, now: Clock, observe: Observe = observe_nothing, *, action: str = ACTION
+    ) -> None:
+        """action: what the rows are called, by which the doctors find them."""
+        self._action = action
         self._db = db
         self._now = now
         self._observe = observe
@@ -49,7 +53,7 @@ class RefusalLog:
         self._this_hour = 0
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
-    def record(self, refused: Refused, path: str) -> None:
+    def record(self, refused: Refusal, path: str) -> None:
         """Note a refusal. path: what was called, one of our routes and so bounded."""
         issuer = refused.profile.name if refused.profile else "unknown"
         self._observe(issuer, refused.reason.value)
@@ -73,7 +77,7 @@ class RefusalLog:
                 audit.append(
                     conn,
                     at=self._now(),
-                    action=ACTION,
+                    action=self._action,
                     outcome="denied",
                     actor=f"client:{issuer}",
                     subject=path,

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpcore
 
-from cds.trust.issuer import IssuerProfile
 from clinical.errors import IncorrectInput
 from fhir_adapters import strict_json
 from fhir_adapters.allow_list import AllowedServer, admits
 from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, time_left, until
+from fhir_adapters.trust.signatory import Signatory
 
 MAX_SET_BYTES = 256 * 1024
 FETCH_S = 2.0
@@ -34,7 +34,7 @@ class KeyFetcher:
 
     def __init__(
         self,
-        profiles: Iterable[IssuerProfile],
+        profiles: Iterable[Signatory],
         *,
         resolve: Resolver = system_resolver,
         tls: ssl.SSLContext | None = None,

@@ -1,4 +1,4 @@
-"""A token taken apart: compact JWS (RFC 7515 7.1) with the claims of CDS Hooks. Nothing is believed here yet.
+"""A token taken apart: compact JWS (RFC 7515 7.1) with its claims. Nothing is believed here yet.
 
 Strict where a lenient reader would be a second opinion: one spelling of Base64url, no name twice, no extension
 that changes what is signed (crit, b64), no key that the token brings along (jwk, x5c, x5u are never looked at).
@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cds.trust import base64url
-from cds.trust.jwk import MAX_KID, Algorithm
-from cds.trust.refusal import Reason, Refused
 from clinical.errors import IncorrectInput
 from fhir_adapters import strict_json
+from fhir_adapters.trust import base64url
+from fhir_adapters.trust.jwk import MAX_KID, Algorithm
+from fhir_adapters.trust.refusal import Reason, Refused
 
+CDS_HOOKS = ("iss", "aud", "exp", "iat", "jti")  # CDS Hooks 3.0, "Trusting CDS Clients"
+CLIENT_ASSERTION = ("iss", "sub", "aud", "exp", "jti")  # SMART App Launch 2.2, client-confidential-asymmetric
 MAX_TOKEN = 8192  # characters; real ones have 500 to 1,500
 MAX_JTI = 512
 _MAX_TEXT = 2048
@@ -34,10 +36,11 @@ class Token:
     iss: str
     aud: tuple[str, ...]
     exp: float
-    iat: float
+    iat: float | None
     nbf: float | None
     jti: str = field(repr=False)
     tenant: str | None
+    sub: str | None
     signed: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
@@ -52,8 +55,11 @@ def bearer(authorization: str | None) -> str:
     return token.strip(" ")
 
 
-def parse(text: str) -> Token:
-    """Return the parts of a token. Raises Refused for whatever is no token of CDS Hooks."""
+def parse(text: str, required: tuple[str, ...] = CDS_HOOKS) -> Token:
+    """Return the parts of a token.
+
+    required: the claims that it must have. Raises Refused for whatever is no such token.
+    """
     if len(text) > MAX_TOKEN:
         raise Refused(Reason.TOO_LARGE)
     parts = text.split(".")
@@ -72,15 +78,23 @@ def parse(text: str) -> Token:
     if jku is not None and not (isinstance(jku, str) and 0 < len(jku) <= _MAX_TEXT):
         raise Refused(Reason.JKU)
     signed = text.rpartition(".")[0].encode("ascii")
-    return _token(_object(payload_bytes, Reason.PAYLOAD_NOT_JSON), algorithm, kid, jku, signed, signature)
+    claims = _object(payload_bytes, Reason.PAYLOAD_NOT_JSON)
+    if not all(name in claims for name in required):
+        raise Refused(Reason.CLAIM_MISSING)
+    # What is not asked for is left alone, whatever it is.
+    subject = _text(claims["sub"]) if "sub" in required else None
+    return _token(claims, algorithm, kid, jku, subject, signed, signature)
 
 
 def _token(
-    claims: Mapping[str, Any], algorithm: Algorithm, kid: str, jku: str | None, signed: bytes, signature: bytes
+    claims: Mapping[str, Any],
+    algorithm: Algorithm,
+    kid: str,
+    jku: str | None,
+    subject: str | None,
+    signed: bytes,
+    signature: bytes,
 ) -> Token:
-    for name in ("iss", "aud", "exp", "iat", "jti"):
-        if name not in claims:
-            raise Refused(Reason.CLAIM_MISSING)
     return Token(
         algorithm,
         kid,
@@ -88,10 +102,11 @@ def _token(
         iss=_text(claims["iss"]),
         aud=_audiences(claims["aud"]),
         exp=_time(claims["exp"]),
-        iat=_time(claims["iat"]),
+        iat=_time(claims["iat"]) if "iat" in claims else None,
         nbf=_time(claims["nbf"]) if "nbf" in claims else None,
         jti=_text(claims["jti"], MAX_JTI),
         tenant=_text(claims["tenant"]) if "tenant" in claims else None,
+        sub=subject,
         signed=signed,
         signature=signature,
     )

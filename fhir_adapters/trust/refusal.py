@@ -1,11 +1,11 @@
-"""Why a caller is not let in. The caller never learns it (J5): these words are for the operator."""
+"""Why a caller is not let in. The caller never learns it (CDS Hooks J5): these words are for the operator."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from cds.trust.issuer import IssuerProfile
-    from cds.trust.tokens import Token
+    from fhir_adapters.trust.signatory import Signatory
+    from fhir_adapters.trust.tokens import Token
 
 
 class Reason(StrEnum):
@@ -44,11 +44,22 @@ class Reason(StrEnum):
     BEARER = "bearer-token"
 
 
+class Refusal(Protocol):
+    """What is to be recorded of a refusal: `Refused`, or a kin of it with reasons of its own."""
+
+    @property
+    def reason(self) -> StrEnum: ...
+    @property
+    def token(self) -> "Token | None": ...
+    @property
+    def profile(self) -> "Signatory | None": ...
+
+
 class Refused(Exception):
     """A caller is not let in. token, profile: as far as they were known by then."""
 
     def __init__(
-        self, reason: Reason, *, token: "Token | None" = None, profile: "IssuerProfile | None" = None
+        self, reason: Reason, *, token: "Token | None" = None, profile: "Signatory | None" = None
     ) -> None:
         super().__init__(reason.value)
         self.reason = reason

@@ -13,7 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from cds.trust import base64url
+from fhir_adapters.trust import base64url
 
 MAX_KEYS = 100
 MAX_KID = 256

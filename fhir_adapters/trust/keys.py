@@ -1,4 +1,4 @@
-"""The keys of issuers that publish them: fetched in the background, kept while their server is away.
+"""The keys of signatories that publish them: fetched in the background, kept while their server is away.
 
 Rotation without refused tokens: a key id that is not known has the set fetched again at once, for the caller
 who shows it, at most so often; a key that has left the set serves on for a minute, because servers behind one name
@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from cds.trust.issuer import IssuerProfile
-from cds.trust.jwk import KeyUnfit, VerifyKey, read_published
-from cds.trust.key_fetch import KeysAway
-from cds.trust.tokens import Token
 from clinical.errors import Busy
+from fhir_adapters.trust.jwk import KeyUnfit, VerifyKey, read_published
+from fhir_adapters.trust.key_fetch import KeysAway
+from fhir_adapters.trust.signatory import Signatory
+from fhir_adapters.trust.tokens import Token
 
 REFRESH_S = 300.0
 RETRY_S = 15.0
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Fetcher(Protocol):
-    """Where key sets come from: `cds.trust.key_fetch.KeyFetcher`."""
+    """Where key sets come from: `fhir_adapters.trust.key_fetch.KeyFetcher`."""
 
     def fetch(self, url: str) -> dict[str, Any]:
         """Return a JWK Set. Raises KeysAway."""
@@ -65,7 +65,7 @@ class KeyRing:
     """Every issuer's keys, in one process. Safe for threads; its own thread begins with the first caller."""
 
     def __init__(
-        self, profiles: Iterable[IssuerProfile], fetcher: Fetcher, *, clock: Callable[[], float] = time.monotonic
+        self, profiles: Iterable[Signatory], fetcher: Fetcher, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sets = {url: _Published(url) for profile in profiles for url in profile.jku}
         self._fetcher = fetcher
@@ -75,7 +75,7 @@ class KeyRing:
         self._asking = threading.BoundedSemaphore(ASKING)
         self._thread: threading.Thread | None = None
 
-    def candidates(self, profile: IssuerProfile, token: Token) -> tuple[VerifyKey, ...]:
+    def candidates(self, profile: Signatory, token: Token) -> tuple[VerifyKey, ...]:
         """Return the issuer's keys with the token's key id: those in its entry, else those that it publishes.
 
         Raises Busy when the issuer publishes its keys and none could be fetched, or none for too long; and when

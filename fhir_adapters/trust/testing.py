@@ -12,7 +12,7 @@ from typing import Any
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from cds.trust.key_fetch import KeysAway
+from fhir_adapters.trust.key_fetch import KeysAway
 
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
