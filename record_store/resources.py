@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, delete, insert, select, text, update
 
 from clinical.errors import Busy
+from record_store import outbox
 from record_store.tables import resource, resource_history, sp_date, sp_reference, sp_string, sp_token
 
 # A b-tree entry of PostgreSQL holds 2,704 bytes, and the columns 512 characters.
@@ -130,7 +131,8 @@ def put(conn: Connection, new: NewResource) -> None:
 def put_all(conn: Connection, news: Sequence[NewResource]) -> None:
     """Store versions in the caller's transaction: first ones are inserted, later ones replace.
 
-    Superseded versions move to the history. Raises Busy when another writer was quicker with a version.
+    Superseded versions move to the history, and each version is told in the outbox. Raises Busy when another
+    writer was quicker with a version.
     """
     for new in news:
         if new.version > 1:
@@ -138,6 +140,7 @@ def put_all(conn: Connection, news: Sequence[NewResource]) -> None:
     first = [_resource_row(new) for new in news if new.version == 1]
     if first:
         conn.execute(insert(resource), first)
+    outbox.add(conn, [(new.type, new.id, new.version) for new in news])
     for table, rows in (
         (sp_token, [_token_row(new, row) for new in news for row in dict.fromkeys(new.index.tokens)]),
         (sp_string, [_string_row(new, row) for new in news for row in dict.fromkeys(new.index.strings)]),

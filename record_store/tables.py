@@ -56,6 +56,18 @@ resource_history = Table(
     Index("resource_history_updated", "type", "updated", "id"),
 )
 
+# A row for each written version, until whom it concerns is known (record_store/outbox.py). tx: the transaction's
+# number on PostgreSQL, 0 on SQLite.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("position", _auto, primary_key=True, autoincrement=True),
+    Column("tx", BigInteger, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
 
 def _index_table(name: str, *columns: Column[object], index: tuple[str, ...]) -> Table:
     return Table(
