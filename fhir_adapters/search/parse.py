@@ -220,6 +220,8 @@ def _size(criterion: Criterion) -> int:
             return len(prefixes)
         case TokenIn(_, alternatives) | ReferenceIn(_, alternatives) | DateIn(_, alternatives):
             return len(alternatives)
+        case _:
+            return 1
 
 
 def _count(found: SearchRequest, value: str) -> SearchRequest:
