@@ -1,6 +1,7 @@
 """What a search can ask of a resource, as values (R4 3.1.1). `criteria_sql` is their one translation.
 
 What a parameter means (which element is a `date`, how a token is written) is decided in `fhir_adapters/search`.
+`param` names the parameter whose index rows are asked, or several with a bar between.
 """
 
 from collections.abc import Callable, Iterable
@@ -92,6 +93,14 @@ class TokenIn:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenText:
+    """The words of some token (of its concept, its code, its identifier's type) start with one of these."""
+
+    param: str
+    prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceIn:
     """Some reference equals one of (type, id); None matches any type of ours."""
 
@@ -148,15 +157,21 @@ class UriIn:
     starts: tuple[str, ...] = ()
 
 
-RowCriterion = TokenIn | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | QuantityIn | UriIn
+RowCriterion = (
+    TokenIn | TokenText | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | QuantityIn | UriIn
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """There is some index row of the parameter (`:missing=false`)."""
+    """There is some index row of the parameter (`:missing=false`).
+
+    target_types: of references, only to these types; empty for any.
+    """
 
     param: str
     rows: Rows
+    target_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from record_store.criteria import (
     is_row,
 )
 from record_store.resources import hot_code
-from record_store.rows_sql import any_of, compared, condition, row, table_of
+from record_store.rows_sql import any_of, compared, condition, of_param, row, table_of
 from record_store.tables import resource, sp_reference
 
 # Codes of which nearly every resource has one of few: as candidates they list half of the table.
@@ -120,9 +120,10 @@ def holds(owner: FromClause, resource_type: str, criterion: Criterion) -> _Flag:
             return owner.c.patient.in_(_ids(target_type, inner))
         case AllOf() | AnyOf() | Not():
             return _combined(owner, resource_type, criterion)
-        case Present(param, rows):
+        case Present(param, rows, types):
             table = table_of(rows)
-            return exists().where(*_owned(table, owner, resource_type), table.c.param == param)
+            only = [table.c.target_type.in_(types)] if types else []
+            return exists().where(*_owned(table, owner, resource_type), of_param(table, param), *only)
         case Has():
             return owner.c.id.in_(_listed(resource_type, criterion))
         case Chained(param, target_type, inner):
@@ -161,7 +162,7 @@ def _listed(resource_type: str, criterion: Criterion) -> Any:  # noqa: ANN401 - 
         case Has(source_type, param, inner):
             return select(sp_reference.c.target_id).where(
                 sp_reference.c.type == source_type,
-                sp_reference.c.param == param,
+                of_param(sp_reference, param),
                 sp_reference.c.target_type == resource_type,
                 sp_reference.c.id.in_(_ids(source_type, inner)),
             )
@@ -191,7 +192,7 @@ def _several(criterion: Criterion) -> tuple[Criterion, ...]:
 
 def _points(table: FromClause, param: str, target_type: str, inner: Criterion) -> _Flag:
     return and_(
-        table.c.param == param, table.c.target_type == target_type, table.c.target_id.in_(_ids(target_type, inner))
+        of_param(table, param), table.c.target_type == target_type, table.c.target_id.in_(_ids(target_type, inner))
     )
 
 

@@ -4,11 +4,12 @@ Order: a resource without the sorted value stands first ascending and last desce
 id, so that a page can be continued after the last row seen (keyset), whatever was written in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_
 
 from record_store.criteria import (
     UPDATED,
@@ -35,19 +36,21 @@ from record_store.criteria import (
     StringIs,
     StringStarts,
     TokenIn,
+    TokenText,
     UriIn,
     everything,
     restricted,
 )
 from record_store.criteria_sql import holds, matching
 from record_store.resources import STORED, StoredResource
-from record_store.tables import resource, sp_date, sp_string, sp_token
+from record_store.rows_sql import of_param, table_of
+from record_store.tables import resource
 
 __all__ = [
     "UPDATED", "AllOf", "Amount", "AnyOf", "Chained", "Compare", "Criterion", "DateIn", "DateRange", "Has", "IdIn",
-    "Match", "Not", "PatientIn", "Present", "QuantityIn", "QuantityMatch", "ReferenceIn", "RestrictionOf", "Rows",
-    "SamePart", "SearchQuery", "SortBy", "SortKey", "StringContains", "StringIs", "StringStarts", "TokenIn",
-    "UriIn", "condition", "count", "everything", "restricted", "search",
+    "Match", "Not", "PatientIn", "Place", "Present", "QuantityIn", "QuantityMatch", "ReferenceIn", "RestrictionOf",
+    "Rows", "SamePart", "SearchQuery", "SortBy", "SortKey", "StringContains", "StringIs", "StringStarts", "TokenIn",
+    "TokenText", "UriIn", "condition", "count", "everything", "restricted", "search",
 ]  # fmt: skip
 
 
@@ -60,11 +63,17 @@ class SortBy(StrEnum):
     TOKEN = "token"  # noqa: S105 - a FHIR search type
     DATE = "date"
     STRING = "string"
+    REFERENCE = "reference"
+    QUANTITY = "quantity"
+    URI = "uri"
+
+
+Place = tuple[str | float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One key. param: the index rows' parameter, for TOKEN, DATE and STRING (the least value counts)."""
+    """One key. param: the index rows' parameter, for all but ID, UPDATED, HOT_DATE (the least value counts)."""
 
     by: SortBy
     descending: bool = False
@@ -81,7 +90,7 @@ class SearchQuery:
     type: str
     criteria: tuple[Criterion, ...] = ()
     sort: tuple[SortKey, ...] = ()
-    after: tuple[str, ...] | None = None
+    after: Place | None = None
     limit: int = 50
 
 
@@ -90,7 +99,7 @@ class Match:
     """One found resource and its place in the order, to continue from."""
 
     resource: StoredResource
-    place: tuple[str, ...] = field(repr=False)
+    place: Place = field(repr=False)
 
 
 def search(conn: Connection, query: SearchQuery) -> list[Match]:
@@ -119,7 +128,7 @@ def condition(resource_type: str, criteria: Sequence[Criterion]) -> ColumnElemen
     return holds(resource, resource_type, AllOf(tuple(criteria)))
 
 
-def _sort_value(key: SortKey) -> ColumnElement[str]:
+def _sort_value(key: SortKey) -> ColumnElement[Any]:
     match key.by:
         case SortBy.ID:
             return resource.c.id
@@ -127,20 +136,30 @@ def _sort_value(key: SortKey) -> ColumnElement[str]:
             return resource.c.updated
         case SortBy.HOT_DATE:
             return resource.c.date_lo
-        case SortBy.TOKEN:
-            return _least(sp_token, sp_token.c.code, key.param)
-        case SortBy.DATE:
-            return _least(sp_date, sp_date.c.lo, key.param)
-        case SortBy.STRING:
-            return _least(sp_string, sp_string.c.value, key.param)
+        case _:
+            return _least(key)
 
 
-def _least(table: Table, column: ColumnElement[str], param: str) -> ColumnElement[str]:
-    owned = (table.c.type == resource.c.type, table.c.id == resource.c.id, table.c.param == param)
-    return func.coalesce(select(func.min(column)).where(*owned).scalar_subquery(), "")
+# The column of an index table that orders, and what stands for a resource without a row: less than every value.
+_ORDERED: Mapping[SortBy, tuple[Rows, str, str | float]] = {
+    SortBy.TOKEN: (Rows.TOKEN, "code", ""),
+    SortBy.DATE: (Rows.DATE, "lo", ""),
+    SortBy.STRING: (Rows.STRING, "value", ""),
+    SortBy.REFERENCE: (Rows.REFERENCE, "target_id", ""),
+    SortBy.QUANTITY: (Rows.QUANTITY, "canon_lo", float("-inf")),
+    SortBy.URI: (Rows.URI, "value", ""),
+}
 
 
-def _beyond(keys: Sequence[tuple[ColumnElement[str], bool]], after: Sequence[str]) -> ColumnElement[bool]:
+def _least(key: SortKey) -> ColumnElement[Any]:
+    rows, name, without = _ORDERED[key.by]
+    table = table_of(rows)
+    owned = (table.c.type == resource.c.type, table.c.id == resource.c.id, of_param(table, key.param))
+    least: ColumnElement[Any] = select(func.min(table.c[name])).where(*owned).scalar_subquery()
+    return func.coalesce(least, literal(without))
+
+
+def _beyond(keys: Sequence[tuple[ColumnElement[Any], bool]], after: Place) -> ColumnElement[bool]:
     values = [value for value, _ in keys]
     if len({down for _, down in keys}) == 1:
         here, there = tuple_(*values), tuple_(*(literal(value) for value in after))

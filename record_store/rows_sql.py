@@ -18,6 +18,7 @@ from record_store.criteria import (
     StringIs,
     StringStarts,
     TokenIn,
+    TokenText,
     UriIn,
 )
 from record_store.resources import cut, fit
@@ -39,12 +40,17 @@ def row(criterion: RowCriterion) -> tuple[FromClause, _Flag]:
 
 def condition(table: FromClause, criterion: RowCriterion) -> _Flag:
     """Return the condition on a row of `table` (an index table or an alias of it)."""
-    return and_(table.c.param == criterion.param, _met(table, criterion))
+    return and_(of_param(table, criterion.param), _met(table, criterion))
+
+
+def of_param(table: FromClause, param: str) -> _Flag:
+    """Return "the row is one of this parameter's", or of any of several with a bar between."""
+    return _is_one(table.c.param, param.split("|"))
 
 
 def _rows_of(criterion: RowCriterion) -> Rows:
     match criterion:
-        case TokenIn():
+        case TokenIn() | TokenText():
             return Rows.TOKEN
         case ReferenceIn():
             return Rows.REFERENCE
@@ -68,6 +74,8 @@ def _met(table: FromClause, criterion: RowCriterion) -> _Flag:
     match criterion:
         case TokenIn(_, tokens):
             return _tokens(table, tokens)
+        case TokenText(_, prefixes):
+            return any_of(_starts(column.text, map(cut, prefixes)))
         case ReferenceIn(_, references):
             return _references(table, references)
         case StringStarts(_, prefixes):

@@ -9,6 +9,7 @@ import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 from clinical.errors import IncorrectInput
@@ -25,13 +26,13 @@ def link(base_url: str, resource_type: str, pairs: Pairs) -> str:
     return f"{base_url.rstrip('/')}/{resource_type}" + (f"?{query}" if query else "")
 
 
-def sign(key: bytes, resource_type: str, pairs: Pairs, place: Sequence[str]) -> str:
+def sign(key: bytes, resource_type: str, pairs: Pairs, place: Sequence[object]) -> str:
     """Return the token of the page after `place` of this search."""
     body = json.dumps(list(place), separators=(",", ":")).encode()
     return f"{_text(body)}.{_text(_signature(key, resource_type, pairs, body))}"
 
 
-def place_in(key: bytes, resource_type: str, pairs: Pairs, token: str) -> tuple[str, ...]:
+def place_in(key: bytes, resource_type: str, pairs: Pairs, token: str) -> tuple[Any, ...]:
     """Return the place in a token of `sign`.
 
     pairs: the search's parameters without the token. Raises IncorrectInput when anything was changed.
