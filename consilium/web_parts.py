@@ -20,6 +20,7 @@ from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
 from consilium.settings import Settings
 from consilium.wiring import House
+from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
@@ -48,6 +49,12 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             new_id=lambda: str(uuid.uuid4()),
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
+            bulk=Bulk(
+                blobs=lambda: house.blobs,
+                life_s=settings.export_life_s,
+                most_of_a_client=settings.exports_per_client,
+                needs_token=_bearer_token(settings) is not None,
+            ),
         ),
         dicomweb=LazyDoor(lambda: _archive(house)),
         pages=_pages(house, links, ready, engine),

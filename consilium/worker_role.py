@@ -46,6 +46,7 @@ from dicom_node.expected_count import ExpectedCount
 from dicom_node.pixels import Decoder
 from dicom_node.query.scu import find
 from dicom_node.query.worklist import orders_of
+from fhir_adapters.bulk.making import Exporter, clear_old
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
 from record_store import commitment_requests, readings, sent_cards
@@ -59,6 +60,8 @@ DRAIN_S = 6
 INDEX_POLL_S = 0.5
 MEASURE_S = 5.0
 AUDIT_POLL_S = 5.0
+EXPORT_POLL_S = 0.5
+CLEAR_EXPORTS_S = 60.0
 PURGE_S = 3600.0
 QUESTION_DAYS = 30
 
@@ -188,7 +191,7 @@ def build_worker(house: House) -> Worker:
     )
     jobs = JobClient(house.db)
     loops = (
-        *_loops(house, models, jobs),
+        *_loops(house, models, jobs, stopping),
         deliver,
         Loop("commit", commitment.once, COMMITMENT_POLL_S),
         Loop("vouch", vouching.once, COMMITMENT_POLL_S),
@@ -197,7 +200,7 @@ def build_worker(house: House) -> Worker:
     return Worker(engine, loops, lanes, stopping, decoder, jobs, models, settings.required_models)
 
 
-def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ...]:
+def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threading.Event) -> tuple[Loop, ...]:
     settings = house.settings
     closing = Closing(
         db=house.db,
@@ -224,6 +227,8 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient) -> tuple[Loop, ..
         *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("audit", _auditing(house).once, AUDIT_POLL_S),
+        Loop("export", _exporter(house, stopping).once, EXPORT_POLL_S),
+        Loop("purge exports", lambda: clear_exports(house), CLEAR_EXPORTS_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
@@ -245,6 +250,22 @@ def _priors(house: House) -> Priors:
         find,
         fetch_of(house),
     )
+
+
+def _exporter(house: House, stopping: threading.Event) -> Exporter:
+    return Exporter(
+        db=house.db,
+        blobs=house.blobs,
+        now=house.now,
+        base_url=f"{house.base_url}/fhir",
+        executor=house.settings.executor_id,
+        stopping=stopping.is_set,
+    )
+
+
+def clear_exports(house: House) -> int:
+    """Remove the files of bulk exports that were cancelled or whose life is over; return the number of files."""
+    return clear_old(house.db, house.blobs, house.now, house.settings.export_life_s)
 
 
 def _auditing(house: House) -> Auditing:

@@ -11,6 +11,10 @@ from fhir_adapters.strict_json import MAX_BYTES
 
 Json = dict[str, Any]
 
+_BULK = "http://hl7.org/fhir/uv/bulkdata/"
+# `$export` is three operations: of the system, of Patient, of Group.
+_EXPORTS = {"": "export", "Patient": "patient-export", "Group": "group-export"}
+
 SOFTWARE = "consilium-cds"
 _OF_THE_SYSTEM = ("transaction", "batch")
 
@@ -29,6 +33,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
         "kind": "instance",
         "software": {"name": SOFTWARE, "version": _version()},
         "implementation": {"description": "Consilium clinical decision support", "url": base_url},
+        **({"instantiates": [f"{_BULK}CapabilityStatement/bulk-data"]} if "$export" in interactions else {}),
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "rest": [
@@ -40,6 +45,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
                     f" {MAX_BYTES} bytes."
                 ),
                 "interaction": [{"code": code} for code in _OF_THE_SYSTEM if "transaction" in interactions],
+                **({"operation": exports} if (exports := _exports("", interactions)) else {}),
                 "resource": [_resource(name, search, interactions) for name, search in TYPES.items()],
             }
         ],
@@ -71,9 +77,16 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
         "operation": [
             {"name": code[1:], "definition": f"{FHIR}OperationDefinition/Resource-{code[1:]}"}
             for code in interactions
-            if code.startswith("$")
-        ],
+            if code.startswith("$") and not code.startswith("$export")
+        ]
+        + _exports(name, interactions),
     }
+
+
+def _exports(place: str, interactions: Sequence[str]) -> list[Json]:
+    if "$export" not in interactions or place not in _EXPORTS:
+        return []
+    return [{"name": "export", "definition": f"{_BULK}OperationDefinition/{_EXPORTS[place]}"}]
 
 
 def _of_a_type(code: str) -> bool:

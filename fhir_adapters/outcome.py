@@ -40,11 +40,16 @@ class SeveralMatches(PreconditionMissing):
     """A condition that must mean one resource matches more (R4 3.1.0.8.1)."""
 
 
+class TooMany(Busy):
+    """This client has as much under way as it may (RFC 6585 4)."""
+
+
 # What R4 says more exactly than the category does.
 _NARROWER: Mapping[type[ClinicalError], tuple[str, int]] = {
     Gone: ("deleted", 410),
     VersionConflict: ("conflict", 412),
     SeveralMatches: ("multiple-matches", 412),
+    TooMany: ("throttled", 429),
 }
 
 # What the HTTP framework refuses before we see it: status -> (issue-type code, words)

@@ -491,3 +491,37 @@ audit_seal = Table(
     Column("seal", String(64), nullable=False),
     Column("sealed_at", String(32), nullable=False),
 )
+
+# ---------------------------------------------------------------- bulk exports
+# asked: JSON; at: the transaction time, once it has begun; step, after: up to where files are stored.
+bulk_export = Table(
+    "bulk_export",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("client", String(256), nullable=False),
+    Column("kickoff", Text, nullable=False),
+    Column("asked", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("at", String(32)),
+    Column("step", Integer, nullable=False),
+    Column("after", String(64), nullable=False),
+    Column("resources", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("problem", Text),
+    Column("executor", String(64)),
+    Column("leased_until", String(32), nullable=False),
+    Column("settled_at", String(32), nullable=False),
+    Index("bulk_export_state", "state", "settled_at"),
+)
+
+bulk_export_file = Table(
+    "bulk_export_file",
+    metadata,
+    Column("export", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("resources", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)

@@ -18,6 +18,8 @@ from fhir_adapters.rest import (
     capabilities,
     create,
     delete,
+    export,
+    export_status,
     history,
     patch,
     read,
@@ -48,6 +50,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
     validate.INTERACTION,
     bundle.INTERACTION,
     bundle.WITH_SLASH,
+    *export.INTERACTIONS,
+    *export_status.INTERACTIONS,
 )
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -77,7 +81,8 @@ def blueprint(fhir: Fhir) -> Blueprint:
 
 
 def _negotiate() -> None:
-    if request.method != "OPTIONS":
+    # The files of an export are NDJSON, whatever a client says that it takes.
+    if request.method != "OPTIONS" and not (request.endpoint or "").endswith(f"-{export_status.FILE}"):
         require_json_answer(request, request.args.getlist("_format"))
 
 
@@ -88,7 +93,9 @@ def _http(error: HTTPException) -> Response:
 
 
 def _fallback(interactions: tuple[Interaction, ...]) -> Callable[..., Response]:
-    patterns = [(re.compile(re.sub("<[a-z_]+>", "[^/]+", each.path)), each) for each in interactions]
+    patterns = [
+        (re.compile(re.sub("<[a-z_]+>", "[^/]+", each.path.replace("$", "[$]"))), each) for each in interactions
+    ]
 
     def answer(rest: str = "") -> Response:
         fitting = [each for pattern, each in patterns if pattern.fullmatch(f"/{rest}")]

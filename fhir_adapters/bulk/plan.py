@@ -1,0 +1,62 @@
+"""Which resources an export holds, in which order: one step for each type and kind of file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
+from fhir_adapters.search.index import target_of
+from fhir_adapters.search.parameters import TYPES
+from record_store.as_of import About, Wanted
+
+OUTPUT, DELETED, ERROR = "output", "deleted", "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. kind: output or deleted."""
+
+    kind: str
+    wanted: Wanted
+
+
+def steps_of(asked: Asked, at: str, patients: frozenset[str] | None, base_url: str) -> tuple[Step, ...]:
+    """Return the steps, always the same for the same arguments: a place in them outlives a worker.
+
+    at: the transaction time. patients: the ids that patient-level and group-level exports are about; None for all.
+    """
+    wanted = [_wanted(kind, asked, at, patients, base_url) for kind in types_of(asked)]
+    steps = [Step(OUTPUT, one) for one in wanted]
+    # Only who has an earlier export can have something to remove.
+    steps += [Step(DELETED, one) for one in wanted if asked.since]
+    return tuple(steps)
+
+
+def types_of(asked: Asked) -> tuple[str, ...]:
+    """Return the types that are exported, in the order of their names."""
+    kept = [kind for kind in sorted(TYPES) if asked.level == SYSTEM or compartment_of(kind) or kind == "Patient"]
+    return tuple(kind for kind in kept if not asked.types or kind in asked.types)
+
+
+def compartment_of(kind: str) -> tuple[str, ...]:
+    """Return the parameters by which a resource is in a Patient's compartment."""
+    return tuple(name for name in ("patient", "subject") if name in TYPES[kind].parameters)
+
+
+def members_of(group: Mapping[str, Any], base_url: str) -> frozenset[str]:
+    """Return the ids of the Patients that are members of a Group just now."""
+    found = set()
+    for member in group.get("member", ()):
+        text = member.get("entity", {}).get("reference", "")
+        kind, name = target_of(text, base_url)
+        if kind == "Patient" and not member.get("inactive"):
+            found.add(name)
+    return frozenset(found)
+
+
+def _wanted(kind: str, asked: Asked, at: str, patients: frozenset[str] | None, base_url: str) -> Wanted:
+    any_of = tuple(criteria_of(kind, query, base_url).criteria for each, query in asked.filters if each == kind)
+    about = None
+    if asked.level != SYSTEM and (kind != "Patient" or patients is not None or asked.level != PATIENT):
+        about = About(compartment_of(kind), patients)
+    return Wanted(kind, at, asked.since, any_of, about=about)
