@@ -1,5 +1,7 @@
 """Messages to test with: what a hospital's systems send, small and made up."""
 
+# ruff: noqa: E501 - a segment is one line
+
 ADMISSION = """MSH|^~\\&|ADT1|GENERAL|CONSILIUM|GENERAL|20261127101500+0100||ADT^A01^ADT_A01|A1|P|2.5.1|||AL|NE||UNICODE UTF-8
 EVN|A01|20261127101400
 PID|1||4711^^^GENERAL^MR~756.1234.5678.97^^^AHV&2.16.756.5.32&ISO^SS||Müller^Anna^Maria^^Dr.^^L~Meier^^^^^^M||19700203|F|||Weg 1^^Bern^BE^3000^CH^H||+41 31 000 00 00^PRN^PH~^NET^Internet^anna@example.org|^WPN^PH^^41^31^1112233|de^German^ISO639|M
