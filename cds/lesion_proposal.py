@@ -23,7 +23,13 @@ def suggestions(
     )
     now = context.now()
     refer = service_request(PATIENT_REFERRAL, patient_id=patient_id, authored=now, why=said, text=REFERRAL)
-    record = recorded_risk(risk, patient_id=patient_id, occurred=now, judged=ANSWER_IN_WORDS[diagnosis.answer])
+    record = recorded_risk(
+        risk,
+        patient_id=patient_id,
+        occurred=now,
+        judged=ANSWER_IN_WORDS[diagnosis.answer],
+        answer=diagnosis.answer,
+    )
     return (
         Suggestion(
             label="Refer to a breast unit",

@@ -28,7 +28,9 @@ def _offered(told: Told, patient_id: str, context: CdsContext) -> Iterator[tuple
         told.answer is not Answer.NEGATIVE,
         False,
     )
-    record = recorded_risk(risk, patient_id=patient_id, occurred=now, judged=IN_WORDS[told.answer])
+    record = recorded_risk(
+        risk, patient_id=patient_id, occurred=now, judged=IN_WORDS[told.answer], answer=told.answer
+    )
     yield (
         "Record the estimate in the chart",
         Action("create", f"Record the estimate as a RiskAssessment by {risk.model.label}", record),

@@ -20,7 +20,6 @@ BREASTS = (BREAST, LEFT_BREAST, RIGHT_BREAST, BOTH_BREASTS)
 SIDES = ((Side.LEFT, LEFT_BREAST), (Side.RIGHT, RIGHT_BREAST))
 LESION = Coding(SNOMED_CT, "52988006", "Lesion")  # where it lies is said beside it
 ABNORMAL_STRUCTURE = Coding(SNOMED_CT, "49755003", "Morphologically Abnormal Structure")
-MALIGNANT_NEOPLASM_OF_BREAST = Coding(SNOMED_CT, "372137005", "Primary malignant neoplasm of breast")
 BREAST_LESION_TERMS = FindingTerms(ABNORMAL_STRUCTURE, LESION, LESION, BREAST, "breast lesion")
 DESCRIBED_WITHIN_DAYS = 365
 

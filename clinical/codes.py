@@ -66,6 +66,8 @@ IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")
 MEASUREMENT_GROUP = Coding(DICOM_DCM, "125007", "Measurement Group")
 AI_ASSERTED = Coding(V3_OBSERVATION_VALUE, "AIAST", "Artificial Intelligence asserted")
 
+MALIGNANT_NEOPLASM_OF_BREAST = Coding(SNOMED_CT, "372137005", "Primary malignant neoplasm of breast")
+
 # Family history, as risk models read it
 ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
 ICD_10 = "http://hl7.org/fhir/sid/icd-10"
@@ -86,7 +88,30 @@ ACTIVE_DAYS_A_WEEK = Coding(
 VIGOROUS_ACTIVITY = Coding(LOINC, "77593-2", "Vigorous physical activity [IPAQ]")
 PREGNANCIES = Coding(LOINC, "11996-6", "[#] Pregnancies")
 
+# What a lesion may be called, and how probable something is in words
+BENIGN = Coding(SNOMED_CT, "30807003", "Benign")
+MALIGNANT = Coding(SNOMED_CT, "21594007", "Malignant")
+RISK_PROBABILITY = "http://terminology.hl7.org/CodeSystem/risk-probability"
+LOW_RISK = Coding(RISK_PROBABILITY, "low", "Low likelihood")
+MODERATE_RISK = Coding(RISK_PROBABILITY, "moderate", "Moderate likelihood")
+HIGH_RISK = Coding(RISK_PROBABILITY, "high", "High likelihood")
+
+# What the classification of diseases calls a finding or an outcome. C50.9: of either sex, which C50.919 is not.
+CLASSIFIED_AS = {
+    NODULE_OF_LUNG: (Coding(ICD_10_CM, "R91.1", "Solitary pulmonary nodule"),),
+    DIABETES_MELLITUS_TYPE_2: (Coding(ICD_10_CM, "E11.9", "Type 2 diabetes mellitus without complications"),),
+    MALIGNANT_NEOPLASM_OF_BREAST: (
+        Coding(ICD_10_CM, "C50.9", "Malignant neoplasm of breast of unspecified site"),
+    ),
+}
+
 # Heart rate by the minute, and what moves it
 HEART_RATE = Coding(LOINC, "8867-4", "Heart rate")
 STEPS_UNSPECIFIED_TIME = Coding(LOINC, "55423-8", "Number of steps in unspecified time Pedometer")
+VITAL_SIGNS = Coding(OBSERVATION_CATEGORY, "vital-signs", "Vital Signs")
+OBSERVATION_STATISTICS = "http://terminology.hl7.org/CodeSystem/observation-statistics"
+AVERAGE = Coding(OBSERVATION_STATISTICS, "average", "Average")
+MINIMUM = Coding(OBSERVATION_STATISTICS, "minimum", "Minimum")
+MAXIMUM = Coding(OBSERVATION_STATISTICS, "maximum", "Maximum")
+COUNT = Coding(OBSERVATION_STATISTICS, "count", "Count")
 STEPS_24_HOURS = Coding(LOINC, "41950-7", "Number of steps in 24 hour Measured")

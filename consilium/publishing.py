@@ -1,29 +1,35 @@
 """One reading, all its results, in one transaction: the store, the FHIR API and the way to the archives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 from pydicom.dataset import Dataset
 from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
+from clinical.finding import Reading
 from clinical.identity import PatientKey
 from clinical.uids import derived_uid, tracking_uid
 from consilium.rules import NO_RULES, Rules, send_decision
 from dicom_node.preflight import CLASSES_OF_KIND
-from fhir_adapters.publish import find_or_add_patient, publish
+from fhir_adapters.orders import orders_of
+from fhir_adapters.publish import PRELIMINARY, find_or_add_patient, publish, versions_of
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
+from fhir_adapters.resources.labels import reference
+from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import GENDER, Demographics
-from fhir_adapters.resources.reading import ResultIds, result_ids, results_of
-from fhir_adapters.supersede import supersede
+from fhir_adapters.resources.reading import ResultIds, provenance_of, result_ids, results_of
+from fhir_adapters.supersede import CANCELLED, supersede
 from record_store import deliveries, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, study_row
 from record_store.reading_json import from_json
 from record_store.readings import JobRow, ResultObject, StoredReading
+from record_store.resources import read
 
 Json = dict[str, Any]
 
@@ -34,6 +40,7 @@ HEADER_TAGS = (
     "StudyDate",
     "StudyTime",
     "StudyDescription",
+    "AccessionNumber",
     "TimezoneOffsetFromUTC",
     "SpecificCharacterSet",
 )
@@ -43,7 +50,8 @@ HEADER_TAGS = (
 class Publishing:
     """What one job publishes, in the caller's write transaction.
 
-    kinds_for: the kinds of objects that a destination gets; all that were made where it says nothing.
+    about: what is said of the job's model beside its results. kinds_for: the kinds of objects that a destination
+    gets; all that were made where it says nothing.
     """
 
     conn: Connection
@@ -51,6 +59,7 @@ class Publishing:
     now: datetime
     destinations: tuple[str, ...]
     patient_id: Callable[[PatientKey], str]
+    about: AiModel
     kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: Rules = NO_RULES
 
@@ -105,20 +114,51 @@ class Publishing:
         subject = find_or_add_patient(
             self.conn, patient, self.patient_id(patient), self.now, demographics_of(header)
         )
+        ids = result_ids(reading, reading_id=reading_id)
         known = readings.readings_of_image(self.conn, patient, reading.image.sop_instance_uid, reading.model.name)
         before = known[: [one.reading_id for one in known].index(reading_id)]
+        about = replace(self.about, ref=reading.model)
+        orders = orders_of(self.conn, patient, str(header.get("AccessionNumber", "")).strip())
         resources = results_of(
             reading,
-            ids=result_ids(reading, reading_id=reading_id),
+            ids=ids,
             tracking_uids=[tracking_uid(reading_id, finding.number) for finding in reading.findings],
             patient_id=subject,
             issued=self.job.created_at,
             study=study_facts_of(header),
             evidence=evidence,
-            replaces=_ids(before[-1]).report if before else None,
+            about=about,
+            reading_id=reading_id,
+            replaces=self._replaced(before),
+            based_on=[reference("ServiceRequest", order["id"]) for order in orders],
         )
         publish(self.conn, resources, self.now)
+        self._provenance(reading, ids, about, item["image"])
         self._supersede(known[:-1], known[-1])
+
+    def _replaced(self, before: Sequence[StoredReading]) -> str | None:
+        """Return the id of the report that this one replaces; none when a person has made it theirs."""
+        if not before:
+            return None
+        report = _ids(before[-1]).report
+        stored = read(self.conn, "DiagnosticReport", report)
+        mine = stored is None or orjson.loads(stored.body).get("status") in (PRELIMINARY, CANCELLED)
+        return report if mine else None
+
+    def _provenance(self, reading: Reading, ids: ResultIds, about: AiModel, image_sha256: str) -> None:
+        """Say once which versions the model made, and of which: later versions are somebody else's."""
+        if read(self.conn, "Provenance", ids.provenance) is not None:
+            return
+        used = [("ImagingStudy", ids.imaging_study), ("DocumentReference", about.card_id)]
+        made = provenance_of(
+            reading,
+            ids=ids,
+            versions=versions_of(self.conn, [*ids.results, *used]),
+            issued=self.job.created_at,
+            about=about,
+            image_sha256=image_sha256,
+        )
+        publish(self.conn, [made], self.now)
 
     def _supersede(self, older: Sequence[StoredReading], current: StoredReading) -> None:
         """Leave one current result of this image by this model, whichever job was published first."""

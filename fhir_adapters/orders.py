@@ -1,4 +1,4 @@
-"""What our FHIR store says was ordered: the side that a ServiceRequest names."""
+"""What our FHIR store says was ordered: the ServiceRequests of a study, and the side that they name."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,17 +23,19 @@ def ordered_side(conn: Connection, patient: PatientKey, accession_number: str) -
     A ServiceRequest has it as an identifier, of whatever system. Its bodySite, orderDetail and code are read, in
     codes and words.
     """
-    theirs = ids_of(conn, patient)
-    if not accession_number or not theirs:
-        return ""
-    wanted = (PatientIn(tuple(theirs)), TokenIn("identifier", ((None, accession_number),)))
-    bodies = (
-        orjson.loads(match.resource.body)
-        for match in search(conn, SearchQuery("ServiceRequest", wanted, limit=_MOST))
-    )
-    orders = [body for body in bodies if body.get("status") not in _NO_ORDERS]
-    sides = {side for order in orders if (side := _side(order))}
+    sides = {side for order in orders_of(conn, patient, accession_number) if (side := _side(order))}
     return sides.pop() if len(sides) == 1 else ""
+
+
+def orders_of(conn: Connection, patient: PatientKey, accession_number: str) -> list[Json]:
+    """Return the ServiceRequests of this patient with this accession number that are orders; [] without one."""
+    theirs = ids_of(conn, patient) if accession_number else []
+    if not theirs:
+        return []
+    wanted = (PatientIn(tuple(theirs)), TokenIn("identifier", ((None, accession_number),)))
+    found = search(conn, SearchQuery("ServiceRequest", wanted, limit=_MOST))
+    bodies = (orjson.loads(match.resource.body) for match in found)
+    return [body for body in bodies if body.get("status") not in _NO_ORDERS]
 
 
 def _side(order: Json) -> str:

@@ -19,6 +19,7 @@ from record_store.times import to_text
 
 Json = dict[str, Any]
 
+PRELIMINARY, ACTIVE = "preliminary", "active"
 # When the same work is done again only its clock differs, and the first telling stands.
 _CLOCKS = frozenset({"issued", "recorded"})
 _SET_BY_STORE = frozenset({"versionId", "lastUpdated"})
@@ -28,7 +29,8 @@ def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datet
     """Write resources by their ids and return the references of those that are new or changed.
 
     A resource whose content is stored already (apart from when it was issued or recorded) keeps its version. One
-    that a client has deleted comes back: what was found is told again when the work is done again.
+    that a client has deleted comes back: what was found is told again when the work is done again. What a person
+    has made of a result stands (final, amended, entered in error, a word of theirs in it), and so does a recall.
     An ImagingStudy keeps the series and instances that it has and gains the new ones.
 
     resources: with `resourceType` and `id`, references relative; each (type, id) once.
@@ -42,6 +44,11 @@ def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datet
     news = [new for new in versions if new is not None]
     put_all(conn, news)
     return [f"{new.type}/{new.id}" for new in news]
+
+
+def versions_of(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return the current versions of those (type, id) that are here."""
+    return {key: one.stored.version for key, one in latest_all(conn, keys).items() if not one.deleted}
 
 
 def find_or_add_patient(
@@ -71,6 +78,8 @@ def _next_version(resource: Json, last: Version | None, updated: str) -> NewReso
     version = 1 if last is None else last.stored.version + 1
     if last is not None and not last.deleted:
         before = _content(orjson.loads(last.stored.body))
+        if _is_settled(before, last.stored.version, resource):
+            return None
         if resource["resourceType"] == "ImagingStudy":
             resource = imaging_study.merged(before, resource)
         if _timeless(before) == _timeless(_content(resource)):
@@ -91,6 +100,13 @@ def _next_version(resource: Json, last: Version | None, updated: str) -> NewReso
         date_lo=indexed.date_lo,
         method="PUT",
     )
+
+
+def _is_settled(before: Json, version: int, new: Json) -> bool:
+    """Tell whether somebody has decided about this since the model said it, or the model itself was recalled."""
+    if new.get("status") == PRELIMINARY:
+        return before.get("status") != PRELIMINARY or version > 1
+    return new["resourceType"] == "Device" and new.get("status") == ACTIVE and before.get("status") != ACTIVE
 
 
 def _content(resource: Json) -> Json:

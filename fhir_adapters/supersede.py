@@ -24,18 +24,10 @@ def supersede(conn: Connection, older: Sequence[ResultIds], by_report: str, now:
 
     Resources that a person has made final since are left alone: they are no longer only the model's word.
     """
-    wanted = [key for ids in older for key in _results(ids)]
+    wanted = [key for ids in older for key in ids.results]
     there = [one.stored.body for one in latest_all(conn, wanted).values() if not one.deleted]
     changed = [_replaced(orjson.loads(body), by_report) for body in there]
     return publish(conn, [one for one in changed if one is not None], now)
-
-
-def _results(ids: ResultIds) -> list[tuple[str, str]]:
-    return [
-        ("DiagnosticReport", ids.report),
-        *(("Observation", one) for one in ids.observations),
-        *(("RiskAssessment", one) for one in ids.risks),
-    ]
 
 
 def _replaced(resource: Json, by_report: str) -> Json | None:

@@ -51,6 +51,10 @@ class Engine(Protocol):
         """Return the arrays that explain a model (`arrays.<key>` of its manifest). Raises NotFound or Fault."""
         ...
 
+    def card(self, model: str) -> str:
+        """Return the model's card (Markdown). Raises NotFound when there is no such model, or no card of it."""
+        ...
+
     def ready(self) -> tuple["ModelState", ...]:
         """Return the state of every model, for /readyz."""
         ...
@@ -116,6 +120,10 @@ class LocalEngine:
         if (model, key) not in self._kept:
             self._kept[model, key] = MappingProxyType(self._library.arrays(model, key))
         return self._kept[model, key]
+
+    def card(self, model: str) -> str:
+        """See Engine."""
+        return self._library.card(model)
 
     def warm(self, model: str, *, heavy: bool = True) -> ModelState:
         """Verify and load a model's graphs now and return its state; a fault is in the state and not raised.

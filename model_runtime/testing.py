@@ -9,7 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
+from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS
+from clinical.codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.errors import Busy, ClinicalError, NotFound
 from model_runtime.engine import ModelState, Outputs, State
 from model_runtime.graphs import MODEL
@@ -98,6 +99,10 @@ class CannedEngine:
             return self._arrays[model, key]
         except KeyError:
             raise NotFound(f"model {model} has no arrays named {key}") from None
+
+    def card(self, model: str) -> str:
+        """Every model has a card of one line."""
+        return f"# {self.manifest(model).title}\n"
 
     def ready(self) -> tuple[ModelState, ...]:
         """Everything is ready, except models whose answer is an error."""

@@ -15,6 +15,7 @@ from typing import Any
 from clinical.codes import UCUM, Coding
 
 Resource = Mapping[str, Any]
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _DATE_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2}))?")
 
 
@@ -110,6 +111,9 @@ def effective(observation: Resource) -> datetime | None:
 
 
 def reference_to(resource: Resource) -> str | None:
-    """Return `Type/id`, or None for a resource without an id."""
-    ident = resource.get("id")
-    return f"{resource.get('resourceType')}/{ident}" if isinstance(ident, str) else None
+    """Return `Type/id`, to its version where it says which it is, or None for a resource without an id."""
+    ident, meta = resource.get("id"), resource.get("meta")
+    if not isinstance(ident, str):
+        return None
+    version = word(meta, "versionId") if isinstance(meta, dict) else ""
+    return f"{resource.get('resourceType')}/{ident}" + (f"/_history/{version}" if _ID.fullmatch(version) else "")

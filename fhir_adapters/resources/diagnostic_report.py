@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from clinical.codes import CHEST_IMAGING_STUDY, LOINC, Coding
+from clinical.codes import CHEST_IMAGING_STUDY, CLASSIFIED_AS, LOINC, Coding
 from clinical.finding import LENGTH_DECIMALS, PROBABILITY_DECIMALS, Finding, Reading
-from fhir_adapters.resources.labels import NOT_REVIEWED, Json, ai_asserted, concept, instant, reference
+from fhir_adapters.resources.device import performed_by
+from fhir_adapters.resources.labels import (
+    NOT_REVIEWED,
+    Json,
+    ai_asserted,
+    ai_confidence,
+    concept,
+    instant,
+    reference,
+)
 from fhir_adapters.resources.observation import size_origin
 
 REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
@@ -21,13 +30,17 @@ def diagnostic_report(
     observation_ids: Sequence[str],
     imaging_study_id: str,
     issued: datetime,
+    device_id: str,
+    identifiers: Sequence[Json] = (),
     effective: str | None = None,
     replaces: str | None = None,
+    based_on: Sequence[Json] = (),
 ) -> Json:
     """Return the report of one reading.
 
     observation_ids: of its findings, in their order; empty when there is none. resultsInterpreter stays
     empty until a person has looked at it. replaces: id of the report of the reading that this one replaces.
+    identifiers: of the reading. based_on: References to the orders of the study.
     """
     resource: Json = {
         "resourceType": "DiagnosticReport",
@@ -38,17 +51,29 @@ def diagnostic_report(
         "code": concept(CHEST_IMAGING_STUDY),
         "subject": reference("Patient", patient_id),
         "issued": instant(issued),
+        "performer": [performed_by(reading.model, device_id)],
         "imagingStudy": [reference("ImagingStudy", imaging_study_id)],
         "conclusion": conclusion(reading),
     }
     if effective:
         resource["effectiveDateTime"] = effective
+    if identifiers:
+        resource["identifier"] = list(identifiers)
+    if based_on:
+        resource["basedOn"] = list(based_on)
     if replaces:
         resource["extension"] = [{"url": REPLACES, "valueReference": reference("DiagnosticReport", replaces)}]
     if observation_ids:
         resource["result"] = [reference("Observation", each) for each in observation_ids]
-        resource["conclusionCode"] = [concept(reading.terms.observation)]
+        resource["conclusionCode"] = [_concluded(reading)]
     return resource
+
+
+def _concluded(reading: Reading) -> Json:
+    """Return what was found, and how sure the model is of it: of any of the findings, that of the surest."""
+    codes = (reading.terms.observation, *CLASSIFIED_AS.get(reading.terms.observation, ()))
+    surest = max(finding.probability for finding in reading.findings)
+    return {"extension": [ai_confidence(surest)], **concept(*codes)}
 
 
 def conclusion(reading: Reading) -> str:

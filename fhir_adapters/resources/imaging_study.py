@@ -28,7 +28,13 @@ class Instance:
 
 
 def imaging_study(
-    study_uid: str, *, resource_id: str, patient_id: str, instances: Sequence[Instance], facts: StudyFacts
+    study_uid: str,
+    *,
+    resource_id: str,
+    patient_id: str,
+    instances: Sequence[Instance],
+    facts: StudyFacts,
+    based_on: Sequence[Json] = (),
 ) -> Json:
     """Return the ImagingStudy of these instances; R4 writes a modality as a Coding."""
     resource: Json = {
@@ -42,6 +48,8 @@ def imaging_study(
         resource["started"] = facts.started
     if facts.description:
         resource["description"] = facts.description
+    if based_on:
+        resource["basedOn"] = list(based_on)
     series = {each.series_uid: each.modality for each in instances}
     return resource | _counted([_series(uid, modality, instances) for uid, modality in series.items()])
 

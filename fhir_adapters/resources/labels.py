@@ -20,6 +20,9 @@ AI_DEVICE_PROFILE = f"{AI_TRANSPARENCY}/StructureDefinition/AI-Device"
 AI_PROVENANCE_PROFILE = f"{AI_TRANSPARENCY}/StructureDefinition/AI-Provenance"
 AI_CONFIDENCE = f"{AI_TRANSPARENCY}/StructureDefinition/AIconfidence"
 AI_KIND = f"{AI_TRANSPARENCY}/StructureDefinition/aitransparency.AIKind"
+MODEL_CARD_EXTENSION = f"{AI_TRANSPARENCY}/StructureDefinition/aitransparency.modelCardDescription"
+AI_MODEL_CARD_PROFILE = f"{AI_TRANSPARENCY}/StructureDefinition/AI-ModelCard"
+AI_INPUTS = f"{AI_TRANSPARENCY}/CodeSystem/AIinputsCS"
 AI_DEVICE_TYPE = f"{AI_TRANSPARENCY}/CodeSystem/AIdeviceTypeCS"
 
 ARTIFICIAL_INTELLIGENCE = Coding(AI_DEVICE_TYPE, "Artificial-Intelligence", "All kinds of Artificial Intelligence")
@@ -27,6 +30,23 @@ MACHINE_LEARNING = Coding(AI_DEVICE_TYPE, "Machine-Learning-Models", "Machine Le
 DEEP_LEARNING = Coding(AI_DEVICE_TYPE, "Deep-Learning-Models", "Deep Learning Models")
 MEDICAL_IMAGE_ANALYSIS = Coding(AI_DEVICE_TYPE, "Medical-Image-Analysis", "Medical Image Analysis")
 STRUCTURED_CLINICAL_DATA = Coding(AI_DEVICE_TYPE, "AI-for-Structured-Clinical-Data", "Structured Clinical Data")
+
+CLINICAL_MONITORING = Coding(
+    AI_DEVICE_TYPE, "Clinical-Monitoring-and-Early-Warning", "Clinical Monitoring and Early Warning"
+)
+DETERMINISTIC = Coding(AI_DEVICE_TYPE, "Deterministic-AI", "Deterministic AI")
+IMAGING_DATA = Coding(AI_DEVICE_TYPE, "AI-for-Medical-Imaging-Data", "AI for Medical Imaging Data")
+MULTIMODAL_DATA = Coding(AI_DEVICE_TYPE, "AI-for-Multimodal-Data", "AI for Multimodal Data")
+PHYSIOLOGICAL_SIGNALS = Coding(
+    AI_DEVICE_TYPE, "AI-for-Physiological-Signal-Data", "AI for Physiological Signal Data"
+)
+MODEL_CARD = Coding(AI_INPUTS, "AIModelCard", "AI Model-Card")
+MODEL_CARD_IN_MARKDOWN = Coding(AI_INPUTS, "AIModelCardMarkdownFormat", "Markdown Format")
+
+# Where R4 lets no Device stand (Observation.performer), the guide names it by this extension.
+ALTERNATE_REFERENCE = "http://hl7.org/fhir/StructureDefinition/alternate-reference"
+MODEL_IDENTIFIER = "urn:consilium:model"  # value: name@version
+SHA256_IDENTIFIER = "urn:consilium:sha256"  # value: hexadecimal digest of a model's manifest or of what it read
 
 DICOM_UID = "urn:dicom:uid"  # R4 ImagingStudy.identifier: the system of DICOM UIDs
 NOT_REVIEWED = "AI result, not reviewed by a human."
@@ -42,9 +62,15 @@ def concept(*what: Coding, text: str | None = None) -> Json:
     return {"coding": [coding(each) for each in what]} | ({"text": text} if text else {})
 
 
-def reference(resource_type: str, resource_id: str) -> Json:
-    """Return a relative Reference."""
-    return {"reference": f"{resource_type}/{resource_id}"}
+def reference(resource_type: str, resource_id: str, version: int | None = None) -> Json:
+    """Return a relative Reference; version: to that version alone (R4 2.3.0, version specific)."""
+    own = "" if version is None else f"/_history/{version}"
+    return {"reference": f"{resource_type}/{resource_id}{own}"}
+
+
+def sha256_identifier(digest: str) -> Json:
+    """Return the Identifier of what has this SHA-256 (hexadecimal)."""
+    return {"system": SHA256_IDENTIFIER, "value": digest}
 
 
 def dicom_uid(uid: str) -> Json:

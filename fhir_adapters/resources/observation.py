@@ -1,10 +1,13 @@
 """One finding as one Observation (R4 10.1): what, where, how large, how sure, and from which image."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from clinical.codes import IMAGING, MEASUREMENT_GROUP, Coding
+from clinical.codes import BENIGN, IMAGING, MALIGNANT, MEASUREMENT_GROUP, Coding
+from clinical.conformal import Answer
 from clinical.finding import Finding, Reading
 from clinical.image import SpacingOrigin
+from fhir_adapters.resources.device import made_by, method, performed_by
 from fhir_adapters.resources.labels import (
     NOT_REVIEWED,
     Json,
@@ -16,6 +19,9 @@ from fhir_adapters.resources.labels import (
     quantity,
     reference,
 )
+
+# What may be said of a lesion (clinical.conformal); when it is not sure enough, nothing.
+DIAGNOSES = {Answer.NEGATIVE: BENIGN, Answer.POSITIVE: MALIGNANT}
 
 
 def observation(
@@ -29,12 +35,15 @@ def observation(
     imaging_study_id: str,
     issued: datetime,
     effective: str | None = None,
+    based_on: Sequence[Json] = (),
 ) -> Json:
     """Return the Observation of one finding.
 
     tracking_uid: the Tracking UID (0062,0021) of the same finding in SEG and SR. effective: when the image
-    was taken, as a FHIR dateTime. There is no value: the code says what was found, the components how much.
-    The second category is that of HL7's DICOM SR mapping 1.0.0 for what a measurement group of the report says.
+    was taken, as a FHIR dateTime. based_on: References to the orders of the study.
+    The value is benign or malignant where the model assesses a lesion and is sure enough; else there is none: the
+    code says what was found, the components how much. The second category is that of HL7's DICOM SR mapping 1.0.0
+    for what a measurement group of the report says.
     """
     resource: Json = {
         "resourceType": "Observation",
@@ -48,14 +57,20 @@ def observation(
         "subject": reference("Patient", patient_id),
         "issued": instant(issued),
         "bodySite": concept(reading.terms.body_site),
-        "method": {"text": f"{reading.model.label} (AI model)"},
-        "device": reference("Device", device_id),
+        "method": method(reading.model),
+        "performer": [performed_by(reading.model, device_id)],
+        "device": made_by(reading.model, device_id),
         "derivedFrom": [reference("ImagingStudy", imaging_study_id)],
         "note": [{"text": _note(reading, finding)}],
         "component": [_component(each.what, quantity(each)) for each in reading.measurements(finding)],
     }
     if effective:
         resource["effectiveDateTime"] = effective
+    if based_on:
+        resource["basedOn"] = list(based_on)
+    lesion = reading.lesion(finding.number)
+    if lesion is not None and lesion.answer in DIAGNOSES:
+        resource["valueCodeableConcept"] = concept(DIAGNOSES[lesion.answer])
     return resource
 
 

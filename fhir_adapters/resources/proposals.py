@@ -7,12 +7,11 @@ not know. What a model asserted carries the AI labels; what it asks a person to 
 from datetime import datetime
 
 from clinical.codes import Coding
+from clinical.conformal import Answer
 from clinical.finding import Finding, ModelRef, Reading
 from clinical.risk import RiskScore
-from fhir_adapters.resources.device import IMAGE_MODEL_KINDS, device
+from fhir_adapters.resources.device import IMAGE_MODEL_KINDS, RECORD_MODEL_KINDS, device
 from fhir_adapters.resources.labels import (
-    MACHINE_LEARNING,
-    STRUCTURED_CLINICAL_DATA,
     Json,
     ai_asserted,
     concept,
@@ -24,7 +23,6 @@ from fhir_adapters.resources.observation import observation
 from fhir_adapters.resources.risk_assessment import risk_assessment
 
 DISCLAIMER = "Proposed by a model, not reviewed by a human. Research demonstration, not a medical device."
-RECORD_MODEL_KINDS = (MACHINE_LEARNING, STRUCTURED_CLINICAL_DATA)
 _MODEL = "model"
 _CONDITION = "http://terminology.hl7.org/CodeSystem/condition-"
 
@@ -35,11 +33,18 @@ def recorded_risk(
     patient_id: str,
     occurred: datetime,
     judged: str,
+    answer: Answer,
     kinds: tuple[Coding, ...] = RECORD_MODEL_KINDS,
 ) -> Json:
     """Return a RiskAssessment whose performer is the model. judged: what was made of the probability, in words."""
     made = risk_assessment(
-        risk, resource_id="", patient_id=patient_id, device_id="", occurred=occurred, judged=judged
+        risk,
+        resource_id="",
+        patient_id=patient_id,
+        device_id="",
+        occurred=occurred,
+        answer=answer,
+        judged=judged,
     )
     return _by(risk.model, made, "performer", kinds)
 
@@ -59,6 +64,7 @@ def recorded_finding(
         issued=issued,
     )
     made["derivedFrom"] = [{"type": "ImagingStudy", "identifier": dicom_uid(reading.image.study_uid)}]
+    del made["performer"]  # its extension would point to a Device of ours
     return _by(reading.model, made, "device", IMAGE_MODEL_KINDS)
 
 
@@ -96,7 +102,8 @@ def provisional_condition(what: Coding, *, patient_id: str, recorded: datetime, 
 
 def _by(model: ModelRef, made: Json, element: str, kinds: tuple[Coding, ...]) -> Json:
     del made["id"]
-    return made | {element: {"reference": f"#{_MODEL}"}, "contained": [_contained(model, kinds)]}
+    named = {**made[element], "reference": f"#{_MODEL}"}
+    return made | {element: named, "contained": [_contained(model, kinds)]}
 
 
 def _contained(model: ModelRef, kinds: tuple[Coding, ...]) -> Json:

@@ -1,22 +1,26 @@
 """All resources of one reading: the FHIR side of "one finding, one number" (DESIGN promise 3)."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
+from clinical.conformal import Answer
 from clinical.errors import Fault
-from clinical.finding import ModelRef, Reading
+from clinical.finding import Reading
 from clinical.lesion import ANSWER_IN_WORDS, LesionAssessment
 from clinical.risk import RiskScore
 from fhir_adapters.resources.device import device
 from fhir_adapters.resources.diagnostic_report import diagnostic_report
+from fhir_adapters.resources.ids import derived, device_id, imaging_study_id
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, imaging_study
 from fhir_adapters.resources.labels import Json, reference
+from fhir_adapters.resources.model_card import AiModel, model_card
 from fhir_adapters.resources.observation import observation
 from fhir_adapters.resources.provenance import provenance
 from fhir_adapters.resources.risk_assessment import risk_assessment
+
+READING_IDENTIFIER = "urn:consilium:reading"
+REFER = "Referral to a breast unit, for imaging and for a biopsy where it is needed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,15 @@ class ResultIds:
     observations: tuple[str, ...]
     risks: tuple[str, ...] = ()
 
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        """(type, id) of what the model asserts: the report, its Observations, its RiskAssessments."""
+        return [
+            ("DiagnosticReport", self.report),
+            *(("Observation", one) for one in self.observations),
+            *(("RiskAssessment", one) for one in self.risks),
+        ]
+
 
 def result_ids(reading: Reading, *, reading_id: str) -> ResultIds:
     """Return ids that follow from the reading: the same work writes the same identities again.
@@ -40,21 +53,11 @@ def result_ids(reading: Reading, *, reading_id: str) -> ResultIds:
     return ResultIds(
         device=device_id(reading.model),
         imaging_study=imaging_study_id(reading.image.study_uid),
-        report=_derived("report", reading_id),
-        provenance=_derived("provenance", reading_id),
-        observations=tuple(_derived("observation", reading_id, str(number)) for number in numbers),
-        risks=tuple(_derived("risk", reading_id, str(lesion.finding)) for lesion in reading.lesions),
+        report=derived("report", reading_id),
+        provenance=derived("provenance", reading_id),
+        observations=tuple(derived("observation", reading_id, str(number)) for number in numbers),
+        risks=tuple(derived("risk", reading_id, str(lesion.finding)) for lesion in reading.lesions),
     )
-
-
-def device_id(model: ModelRef) -> str:
-    """Return the id of a model version's Device."""
-    return _derived("device", model.name, model.version, model.digest)
-
-
-def imaging_study_id(study_uid: str) -> str:
-    """Return the id of a study's ImagingStudy."""
-    return _derived("imaging-study", study_uid)
 
 
 def results_of(
@@ -66,13 +69,17 @@ def results_of(
     issued: datetime,
     study: StudyFacts,
     evidence: Sequence[Instance],
+    about: AiModel,
+    reading_id: str,
     replaces: str | None = None,
+    based_on: Sequence[Json] = (),
 ) -> list[Json]:
-    """Return Device, ImagingStudy, an Observation a finding, DiagnosticReport and Provenance, in that order.
+    """Return model card, Device, ImagingStudy, an Observation a finding and the DiagnosticReport, in that order.
 
-    Before the Provenance stands a RiskAssessment for each lesion that the model assesses: how probable malignancy
-    is, never a Condition. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR made of it.
-    replaces: id of the DiagnosticReport of the reading that this one replaces.
+    Then a RiskAssessment for each lesion that the model assesses: how probable malignancy is, never a Condition.
+    Their Provenance is `provenance_of`. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR
+    made of it. replaces: id of the DiagnosticReport of the reading that this one replaces. based_on: References to
+    the orders of the study.
 
     Raises Fault when ids or tracking UIDs are not one a finding.
     """
@@ -91,6 +98,7 @@ def results_of(
             imaging_study_id=ids.imaging_study,
             issued=issued,
             effective=study.started,
+            based_on=based_on,
         )
         for finding, resource_id, tracking_uid in zip(
             reading.findings, ids.observations, tracking_uids, strict=True
@@ -103,36 +111,63 @@ def results_of(
         observation_ids=ids.observations,
         imaging_study_id=ids.imaging_study,
         issued=issued,
+        device_id=ids.device,
+        identifiers=[{"system": READING_IDENTIFIER, "value": reading_id}],
         effective=study.started,
         replaces=replaces,
+        based_on=based_on,
     )
     of_finding = {finding.number: one for finding, one in zip(reading.findings, ids.observations, strict=True)}
     risks = [
         _risk(reading, lesion, resource_id, of_finding[lesion.finding], ids, patient_id, issued)
         for lesion, resource_id in zip(reading.lesions, ids.risks, strict=True)
     ]
-    made = [reference(each["resourceType"], each["id"]) for each in (report, *observations, *risks)]
-    record = dict.fromkeys(used.source for lesion in reading.lesions for used in lesion.inputs if used.source)
     return [
-        device(reading.model, resource_id=ids.device),
+        model_card(about),
+        device(reading.model, resource_id=ids.device, kinds=about.kinds, model_card_id=about.card_id),
         imaging_study(
             image.study_uid,
             resource_id=ids.imaging_study,
             patient_id=patient_id,
             instances=[source, *evidence],
             facts=study,
+            based_on=based_on,
         ),
         *observations,
         report,
         *risks,
-        provenance(
-            resource_id=ids.provenance,
-            targets=made,
-            device_id=ids.device,
-            sources=[reference("ImagingStudy", ids.imaging_study), *({"reference": one} for one in record)],
-            recorded=issued,
-        ),
     ]
+
+
+def provenance_of(
+    reading: Reading,
+    *,
+    ids: ResultIds,
+    versions: Mapping[tuple[str, str], int],
+    issued: datetime,
+    about: AiModel,
+    image_sha256: str,
+) -> Json:
+    """Return the Provenance of a reading's results.
+
+    versions: (type, id) -> the version that was written; what is not in it is referred to without one.
+    image_sha256: of the file that was read.
+    """
+
+    def to(kind: str, ident: str) -> Json:
+        return reference(kind, ident, versions.get((kind, ident)))
+
+    record = dict.fromkeys(used.source for lesion in reading.lesions for used in lesion.inputs if used.source)
+    return provenance(
+        reading.model,
+        resource_id=ids.provenance,
+        targets=[to(*each) for each in ids.results],
+        device_id=ids.device,
+        sources=[to("ImagingStudy", ids.imaging_study), *({"reference": one} for one in record)],
+        recorded=issued,
+        model_card=to("DocumentReference", about.card_id),
+        input_sha256=image_sha256,
+    )
 
 
 def _risk(
@@ -151,9 +186,7 @@ def _risk(
         device_id=ids.device,
         occurred=issued,
         basis=(f"Observation/{observation_id}", f"ImagingStudy/{ids.imaging_study}"),
+        answer=lesion.answer,
         judged=ANSWER_IN_WORDS[lesion.answer],
+        mitigation=None if lesion.answer is Answer.NEGATIVE else REFER,
     )
-
-
-def _derived(*parts: str) -> str:
-    return str(UUID(bytes=hashlib.sha256("\x1f".join(parts).encode()).digest()[:16], version=5))

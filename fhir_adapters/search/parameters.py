@@ -252,6 +252,32 @@ _SERVICE_REQUEST = (
     _token("body-site", "ServiceRequest-body-site", "bodySite"),
 )
 
+_DOCUMENT_REFERENCE = (
+    _token("identifier", "clinical-identifier", "identifier"),
+    _token("status", "DocumentReference-status", "status", system=f"{FHIR}document-reference-status"),
+    _token("type", "clinical-type", "type"),
+    _token("category", "DocumentReference-category", "category"),
+    _date("date", "DocumentReference-date", "date"),
+    _patient("clinical-patient", "subject"),
+    _reference("subject", "DocumentReference-subject", "subject"),
+    _reference("related", "DocumentReference-related", "context.related"),
+)
+
+_TASK = (
+    _token("identifier", "Task-identifier", "identifier"),
+    _token("status", "Task-status", "status", system=f"{FHIR}task-status"),
+    _token("intent", "Task-intent", "intent", system=f"{FHIR}task-intent"),
+    _token("code", "Task-code", "code"),
+    _token("business-status", "Task-business-status", "businessStatus"),
+    _date("authored-on", "Task-authored-on", "authoredOn"),
+    _date("modified", "Task-modified", "lastModified"),
+    _patient("Task-patient", "for"),
+    _reference("subject", "Task-subject", "for"),
+    _reference("focus", "Task-focus", "focus"),
+    _reference("owner", "Task-owner", "owner"),
+    _reference("based-on", "Task-based-on", "basedOn"),
+)
+
 
 def _of(
     own: tuple[SearchParameter, ...],
@@ -269,10 +295,12 @@ TYPES: Mapping[str, TypeSearch] = {
     "AuditEvent": replace(_of(_AUDIT_EVENT, ("patient",), "type", "date"), read_only=True),
     "Device": _of(_DEVICE, ("patient",)),
     "DiagnosticReport": _of(_DIAGNOSTIC_REPORT, _ABOUT_SUBJECT, "code", "date"),
+    "DocumentReference": _of(_DOCUMENT_REFERENCE, _ABOUT_SUBJECT, "type", "date"),
     "ImagingStudy": _of(_IMAGING_STUDY, _ABOUT_SUBJECT, None, "started"),
     "Observation": _of(_OBSERVATION, _ABOUT_SUBJECT, "code", "date"),
     "Patient": _of(_PATIENT, (), None, "birthdate"),
     "Provenance": _of(_PROVENANCE, (), None, "recorded"),
     "RiskAssessment": _of(_RISK_ASSESSMENT, _ABOUT_SUBJECT, None, "date"),
+    "Task": _of(_TASK, ("patient",), "code", "modified"),
     "ServiceRequest": _of(_SERVICE_REQUEST, _ABOUT_SUBJECT, "code", "authored"),
 }

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clinical.breast_codes import MALIGNANT_NEOPLASM_OF_BREAST
+from clinical.codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.conformal import conformal_of
 from clinical.errors import IncorrectInput
 from model_export import metrics, plots

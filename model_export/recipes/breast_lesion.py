@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
+from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS
+from clinical.codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.conformal import Conformal, conformal_of
 from clinical.errors import IncorrectInput
 from clinical.image import GreyImage

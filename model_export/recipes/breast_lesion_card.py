@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS, MALIGNANT_NEOPLASM_OF_BREAST
+from clinical.breast_codes import BREAST_LESION_TERMS, BREAST_RECORD, BREASTS
+from clinical.codes import MALIGNANT_NEOPLASM_OF_BREAST
 from clinical.conformal import Conformal
 from model_export import plots
 from model_export.card import card_text, image, table, with_interval

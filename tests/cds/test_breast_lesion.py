@@ -8,8 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from cds.testing import hook_body
-from clinical.breast_codes import BREAST_LESION_TERMS, MALIGNANT_NEOPLASM_OF_BREAST
-from clinical.codes import LONG_AXIS, SHORT_AXIS
+from clinical.breast_codes import BREAST_LESION_TERMS
+from clinical.codes import LONG_AXIS, MALIGNANT_NEOPLASM_OF_BREAST, SHORT_AXIS
 from clinical.conformal import Answer
 from clinical.errors import Busy, Fault
 from clinical.finding import Finding, ImageRef, Measurement, ModelRef, Reading

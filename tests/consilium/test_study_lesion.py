@@ -25,6 +25,7 @@ from model_export.testing import write_tiny_lesion
 from model_runtime.engine import LocalEngine
 from model_runtime.library import Library
 from record_store.readings import DONE, readings_of_patient, result_objects
+from tests.fhir_adapters.ai_transparency import faults_of
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +123,7 @@ def test_the_record_of_this_patient_is_joined_and_named_as_the_basis(study):
     (lesion,) = stored(study)[0].lesions
     assert (lesion.basis, lesion.answer) == (Basis.BOTH, Answer.POSITIVE)
     assert [(used.name, used.shown, used.source) for used in lesion.inputs] == [
-        ("birads", "5", "Observation/category")
+        ("birads", "5", "Observation/category/_history/1")
     ]
     (risk,), (observation,) = (
         study.resources("RiskAssessment"),
@@ -130,10 +131,11 @@ def test_the_record_of_this_patient_is_joined_and_named_as_the_basis(study):
     )
     said = risk["prediction"][0]
     assert said["probabilityDecimal"] == pytest.approx(lesion.probability * 100)
-    assert said["qualitativeRisk"] == {"text": "malignant"}
+    assert (said["qualitativeRisk"]["text"], said["qualitativeRisk"]["coding"][0]["code"]) == ("malignant", "high")
+    assert observation["valueCodeableConcept"]["coding"][0]["code"] == "21594007"
     assert said["outcome"]["coding"][0]["code"] == "372137005"
     assert {one["reference"].split("/")[0] for one in risk["basis"]} == {"Observation", "ImagingStudy"}
-    assert {"reference": "Observation/category"} in risk["basis"]
+    assert {"reference": "Observation/category/_history/1"} in risk["basis"]
     parts = {
         part["code"]["coding"][0]["code"]: part["valueQuantity"]["value"] for part in observation["component"]
     }
@@ -141,8 +143,13 @@ def test_the_record_of_this_patient_is_joined_and_named_as_the_basis(study):
     assert {one["meta"]["security"][0]["code"] for one in (risk, observation)} == {"AIAST"}
     assert study.resources("Condition") == []
     (provenance,) = study.resources("Provenance")
-    assert {"reference": f"RiskAssessment/{risk['id']}"} in provenance["target"]
-    assert {"what": {"reference": "Observation/category"}, "role": "source"} in provenance["entity"]
+    assert {"reference": f"RiskAssessment/{risk['id']}/_history/1"} in provenance["target"]
+    assert {"what": {"reference": "Observation/category/_history/1"}, "role": "source"} in provenance["entity"]
+    study_read = [one["what"].get("reference", "").split("/")[0] for one in provenance["entity"]]
+    assert study_read.count("ImagingStudy") == study_read.count("DocumentReference") == 1
+    kinds = ("DocumentReference", "Device", "ImagingStudy", "Observation", "DiagnosticReport", "RiskAssessment")
+    made = [one for kind in kinds for one in study.resources(kind) if one["id"] != "category"]
+    assert faults_of([*made, provenance]) == []
 
 
 def test_a_split_screen_has_a_lesion_in_each_picture(study):

@@ -14,8 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from clinical.breast_codes import BREAST_LESION_TERMS, MALIGNANT_NEOPLASM_OF_BREAST
-from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, SNOMED_CT, Coding
+from clinical.breast_codes import BREAST_LESION_TERMS
+from clinical.codes import (
+    LONG_AXIS,
+    LUNG,
+    MALIGNANT_NEOPLASM_OF_BREAST,
+    NODULE_OF_LUNG,
+    SHORT_AXIS,
+    SNOMED_CT,
+    Coding,
+)
 from clinical.conformal import Answer
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading, ReadingMask
 from clinical.identity import IssuerTable

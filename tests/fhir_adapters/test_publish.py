@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
 from clinical.identity import PatientKey
 from fhir_adapters.publish import find_or_add_patient, publish
+from fhir_adapters.resources.device import IMAGE_MODEL_KINDS
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts
+from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.resources.reading import result_ids, results_of
 from record_store.resource_history import version
@@ -27,6 +30,8 @@ def results(reading, issued=NOW, evidence=(), reading_id="r1"):
         issued=issued,
         study=StudyFacts(),
         evidence=evidence,
+        about=AiModel(reading.model, "Lung nodules", IMAGE_MODEL_KINDS, "# Lung nodules\n"),
+        reading_id=reading_id,
     )
 
 
@@ -57,6 +62,31 @@ def test_a_changed_result_is_a_new_version_and_the_old_one_stays_readable(db, ma
         assert b'"versionId":"2"' in version(conn, resource_type, resource_id, 2).stored.body
         assert version(conn, resource_type, resource_id, 3) is None
         assert len(search(conn, SearchQuery("Observation", (PatientIn(("p1",)),)))) == 1
+
+
+@pytest.mark.parametrize("status", ["final", "amended", "entered-in-error"])
+def test_what_a_person_has_decided_about_a_result_stands_when_the_work_is_done_again(db, make_reading, status):
+    published(db, results(make_reading()))
+    mine = result_ids(make_reading(), reading_id="r1").observations[0]
+    with db.write() as conn:
+        found = orjson.loads(read(conn, "Observation", mine).body)
+        publish(conn, [found | {"status": status}], NOW)
+    assert published(db, results(make_reading(probability=0.9)), LATER) == [
+        f"DiagnosticReport/{result_ids(make_reading(), reading_id='r1').report}"
+    ]
+    with db.read() as conn:
+        assert orjson.loads(read(conn, "Observation", mine).body)["status"] == status
+
+
+def test_a_model_that_was_recalled_does_not_come_back_with_its_next_result(db, make_reading):
+    published(db, results(make_reading()))
+    device = result_ids(make_reading(), reading_id="r1").device
+    with db.write() as conn:
+        found = orjson.loads(read(conn, "Device", device).body)
+        publish(conn, [found | {"status": "inactive"}], NOW)
+    published(db, results(make_reading()), LATER)
+    with db.read() as conn:
+        assert orjson.loads(read(conn, "Device", device).body)["status"] == "inactive"
 
 
 def test_a_study_read_image_by_image_lists_all_of_them(db, make_reading):

@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinical.breast_codes import MALIGNANT_NEOPLASM_OF_BREAST
-from clinical.codes import DIABETES_MELLITUS_TYPE_2, LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS, Coding
+from clinical.codes import (
+    DIABETES_MELLITUS_TYPE_2,
+    LONG_AXIS,
+    LUNG,
+    MALIGNANT_NEOPLASM_OF_BREAST,
+    NODULE_OF_LUNG,
+    SHORT_AXIS,
+    Coding,
+)
 from clinical.conformal import Answer
 from clinical.errors import Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
@@ -21,27 +28,43 @@ from clinical.image import PixelSpacing, SpacingOrigin
 from clinical.inputs import InputUsed
 from clinical.lesion import Basis, LesionAssessment, image_tokens
 from clinical.risk import RiskScore
+from fhir_adapters.resources.device import IMAGE_MODEL_KINDS
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time, merged
+from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import Demographics, patient
-from fhir_adapters.resources.reading import result_ids, results_of
+from fhir_adapters.resources.proposals import recorded_finding
+from fhir_adapters.resources.reading import provenance_of, result_ids, results_of
 from fhir_adapters.resources.risk_assessment import risk_assessment
+from fhir_adapters.search.ai_values import ai_confidences_of, ai_models_of
+from fhir_adapters.strict_json import loads
+from fhir_adapters.validation import problems_of
+from tests.fhir_adapters.ai_transparency import faults_of
 
 ISSUED = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SEG = Instance("1.2.3.8.1", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.3.8", "SEG")
 SR = Instance("1.2.3.9.1", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.3.9", "SR")
+CARD = "# Lung nodules\n\nWhat it is for: ä.\n"
 AI_LABEL = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "AIAST"}
 
 
-def resources_of(reading, study=None, evidence=(SEG, SR)):
-    return results_of(
+def resources_of(reading, study=None, evidence=(SEG, SR), **more):
+    ids = result_ids(reading, reading_id="r1")
+    about = AiModel(reading.model, "Lung nodules", IMAGE_MODEL_KINDS, CARD)
+    results = results_of(
         reading,
-        ids=result_ids(reading, reading_id="r1"),
+        ids=ids,
         tracking_uids=[f"2.25.{each.number}" for each in reading.findings],
         patient_id="p1",
         issued=ISSUED,
         study=study or StudyFacts(started="2026-11-22", description="Chest"),
         evidence=evidence,
+        about=about,
+        reading_id="r1",
+        **more,
     )
+    versions = {(each["resourceType"], each["id"]): 1 for each in results}
+    made = provenance_of(reading, ids=ids, versions=versions, issued=ISSUED, about=about, image_sha256="ef" * 32)
+    return [*results, made]
 
 
 def only(resources, resource_type):
@@ -54,6 +77,8 @@ def check_r4(resource):
     name = resource["resourceType"]
     model = getattr(importlib.import_module(f"fhir.resources.R4B.{name.lower()}"), name)
     model.model_validate_json(orjson.dumps(resource))
+    found = problems_of(loads(orjson.dumps(resource), decimals=True), expected=name)
+    assert not [each for each in found if each.severity == "error"]
     _refuse_empty(resource)
     if name == "Observation":
         value = any(member.startswith("value") for member in resource)
@@ -146,10 +171,11 @@ def test_every_resource_of_any_reading_is_valid_r4(reading, study):
     resources = resources_of(reading, study)
     for resource in resources:
         check_r4(resource)
-    assert len(resources) == 4 + len(reading.findings) + len(reading.lesions)
+    assert not faults_of(resources)
+    assert len(resources) == 5 + len(reading.findings) + len(reading.lesions)
     known = {f"{each['resourceType']}/{each['id']}" for each in resources} | {"Patient/p1", "Observation/said"}
     named = set(re.findall(r'"reference":"([^"]+)"', orjson.dumps(resources).decode()))
-    assert named <= known
+    assert {one.partition("/_history/")[0] for one in named} <= known
 
 
 # ---------------------------------------------------------------- one reading
@@ -218,7 +244,18 @@ def test_a_lesion_s_risk_is_a_percentage_with_its_basis_and_never_a_condition(le
     risk = only(lesion_resources, "RiskAssessment")
     observation = only(lesion_resources, "Observation")
     assert risk["prediction"][0]["probabilityDecimal"] == 41.2
-    assert risk["prediction"][0]["qualitativeRisk"] == {"text": "not sure enough, refer"}
+    assert risk["prediction"][0]["qualitativeRisk"] == {
+        "coding": [
+            {
+                "system": "http://terminology.hl7.org/CodeSystem/risk-probability",
+                "code": "moderate",
+                "display": "Moderate likelihood",
+            }
+        ],
+        "text": "not sure enough, refer",
+    }
+    assert risk["mitigation"].startswith("Referral to a breast unit")
+    assert risk["prediction"][0]["outcome"]["coding"][1]["code"] == "C50.9"
     assert risk["prediction"][0]["rationale"].endswith("BI-RADS category 4B (2026-11-22). Not available: Age.")
     assert {"reference": f"Observation/{observation['id']}"} in risk["basis"]
     assert {"reference": "Observation/said"} in risk["basis"]
@@ -252,7 +289,8 @@ def test_what_the_ai_asserted_is_labelled_and_traced_to_its_device(make_reading)
         label = only(resources, name)["meta"]["security"][0]
         assert label.items() >= AI_LABEL.items()
     made_by = only(resources, "Provenance")
-    assert made_by["agent"][0]["who"] == {"reference": f"Device/{device['id']}"}
+    assert made_by["agent"][0]["who"]["reference"] == f"Device/{device['id']}"
+    assert made_by["agent"][0]["who"]["identifier"]["value"] == "lung-nodule@0.1.0"
     assert made_by["reason"][0]["coding"][0]["code"] == "AIAST"
     assert made_by["agent"][0]["role"][0]["coding"][0]["code"] == "Artificial-Intelligence"
     assert {target["reference"].split("/")[0] for target in made_by["target"]} == {
@@ -265,6 +303,58 @@ def test_what_the_ai_asserted_is_labelled_and_traced_to_its_device(make_reading)
         "display": "All kinds of Artificial Intelligence",
     }
     assert [each["value"] for each in device["version"]] == ["0.1.0", "ab" * 32]
+
+
+@pytest.mark.parametrize("kind", ["Observation", "DiagnosticReport", "RiskAssessment"])
+def test_every_result_says_the_same_way_by_which_model_and_how_sure(lesion_resources, kind):
+    result = only(lesion_resources, kind)
+    assert set(ai_models_of(result)) == {
+        ("urn:consilium:model", "lung-nodule@0.1.0"),
+        ("urn:consilium:model", "lung-nodule"),
+    }
+    assert ai_confidences_of(result) == ((0.412,) if kind == "RiskAssessment" else (0.873,))
+
+
+def test_the_model_of_a_result_that_a_client_recorded_is_found_in_what_it_contains(make_reading):
+    reading = make_reading()
+    recorded = recorded_finding(
+        reading, reading.findings[0], tracking_uid="2.25.1", patient_id="p1", issued=ISSUED
+    )
+    check_r4(recorded)
+    assert ("urn:consilium:model", "lung-nodule@0.1.0") in ai_models_of(recorded)
+
+
+def test_a_finding_of_a_lesion_says_benign_or_malignant_only_when_the_model_is_sure_enough(
+    make_reading, lesion_resources
+):
+    assert "valueCodeableConcept" not in only(lesion_resources, "Observation")
+    sure = LesionAssessment(
+        1,
+        MALIGNANT_NEOPLASM_OF_BREAST,
+        Basis.IMAGE,
+        0.95,
+        0.95,
+        Answer.POSITIVE,
+        (),
+        (),
+        image_tokens(np.zeros(2)),
+    )
+    found = only(resources_of(replace(make_reading(), lesions=(sure,))), "Observation")
+    assert found["valueCodeableConcept"]["coding"][0]["code"] == "21594007"
+
+
+def test_the_guide_s_checks_can_fail(make_reading):
+    resources = resources_of(make_reading())
+    for kind, element, broken in (
+        ("Observation", "meta", {}),
+        ("Observation", "performer", [{"reference": "Practitioner/1"}]),
+        ("Device", "extension", []),
+        ("DocumentReference", "category", []),
+        ("Provenance", "entity", []),
+        ("Provenance", "reason", []),
+    ):
+        changed = [each | {element: broken} if each["resourceType"] == kind else each for each in resources]
+        assert faults_of(changed), (kind, element)
 
 
 def test_an_imaging_study_lists_the_image_and_what_was_made_of_it(make_reading):
@@ -305,6 +395,8 @@ def test_a_reading_with_too_few_tracking_uids_is_our_fault(make_reading):
             issued=ISSUED,
             study=StudyFacts(),
             evidence=(),
+            about=AiModel(reading.model, "Lung nodules", IMAGE_MODEL_KINDS, CARD),
+            reading_id="a",
         )
 
 

@@ -28,6 +28,7 @@ OBSERVATION = {
 MINIMAL = {
     "Device": {},
     "DiagnosticReport": {"status": "final", "code": {"text": "x"}},
+    "DocumentReference": {"status": "current", "content": [{"attachment": {"title": "x"}}]},
     "ImagingStudy": {"status": "available", "subject": {"reference": "Patient/p1"}},
     "Observation": {"status": "final", "code": {"text": "x"}},
     "Patient": {"name": [{"family": "Zzcanary", "given": ["Quillon"]}]},
@@ -38,6 +39,7 @@ MINIMAL = {
     },
     "RiskAssessment": {"status": "final", "subject": {"reference": "Patient/p1"}},
     "ServiceRequest": {"status": "active", "intent": "order", "subject": {"reference": "Patient/p1"}},
+    "Task": {"status": "requested", "intent": "order"},
 }
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical.breast_codes import MALIGNANT_NEOPLASM_OF_BREAST
-from clinical.codes import AREA, LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
+from clinical.codes import AREA, LONG_AXIS, LUNG, MALIGNANT_NEOPLASM_OF_BREAST, NODULE_OF_LUNG, SHORT_AXIS
 from clinical.conformal import Answer
 from clinical.errors import Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading

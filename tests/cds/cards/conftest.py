@@ -14,8 +14,8 @@ from cds.request import parse_request
 from cds.service import HookCall
 from cds.services import breast_lesion, diabetes_risk, heart_rate, imaging_findings
 from cds.testing import counting_uuids, hook_body
-from clinical.breast_codes import BREAST_LESION_TERMS, MALIGNANT_NEOPLASM_OF_BREAST
-from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
+from clinical.breast_codes import BREAST_LESION_TERMS
+from clinical.codes import LONG_AXIS, LUNG, MALIGNANT_NEOPLASM_OF_BREAST, NODULE_OF_LUNG, SHORT_AXIS
 from clinical.conformal import Answer
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, Reading
 from clinical.identity import PatientKey

@@ -75,10 +75,10 @@ def test_a_recorded_risk_is_the_models_own_in_percent():
     risk = action["resource"]
     assert risk["resourceType"] == "RiskAssessment"
     assert risk["prediction"][0]["probabilityDecimal"] == 93.0
-    assert risk["performer"] == {"reference": "#model"}
+    assert risk["performer"]["reference"] == "#model"
     (device,) = risk["contained"]
     assert (device["resourceType"], device["id"]) == ("Device", "model")
-    assert device["identifier"][0]["value"] == "diabetes-risk|0.1.0"
+    assert device["identifier"][0]["value"] == "diabetes-risk@0.1.0"
     assert "Condition" not in str(body["systemActions"])
 
 
