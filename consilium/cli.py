@@ -20,6 +20,7 @@ from consilium.commands import audit as audit_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import dicom as dicom_commands
 from consilium.commands import dicom_query
+from consilium.commands import fhir as fhir_commands
 from consilium.commands import study as study_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
@@ -33,6 +34,7 @@ app.add_typer(audit_commands.app, name="audit")
 app.add_typer(cds_commands.app, name="cds")
 dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
+app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(study_commands.app, name="study")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 

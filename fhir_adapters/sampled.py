@@ -6,6 +6,7 @@ R4's `value-quantity` reads `Observation.value as SampledData` too; a run is fou
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any, NamedTuple
 
 NO_VALUE = frozenset("EUL")  # an error, above and below the limits of detection
@@ -35,7 +36,7 @@ def bounds_of(element: Mapping[str, Any]) -> Bounds | None:
         found = [float(word) for word in data.split() if word not in NO_VALUE]
     except ValueError:
         return None
-    if not found:
+    if not found or not all(map(isfinite, found)):
         return None
     ends = [float(base + factor * Decimal(str(one))) for one in (min(found), max(found))]
     system, code = origin.get("system", ""), origin.get("code", origin.get("unit", ""))

@@ -104,6 +104,18 @@ sp_reference = _index_table(
     index=("target_id", "target_type"),
 )
 
+# Files that were imported, by what they hold, so that an import goes on where it ended. target: "" is this store.
+fhir_import = Table(
+    "fhir_import",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("target", String(512), primary_key=True),
+    Column("done", BigInteger, nullable=False),  # resources of the file that are done with
+    Column("refused", BigInteger, nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+)
+
 # ---------------------------------------------------------------- DICOM objects received
 instance = Table(
     "instance",

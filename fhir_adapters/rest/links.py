@@ -5,7 +5,8 @@ Done in the bytes, where a link stands, so that everything else stays as the cli
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Protocol
 
 _LINK = re.compile(
     r'(?<!\\)"(?P<name>reference|url|uri|valueUri|valueUrl|valueUuid|valueOid|valueCanonical)"\s*:\s*'
@@ -14,15 +15,24 @@ _LINK = re.compile(
 CONDITION = re.compile(r"(?P<type>[A-Z][A-Za-z]{1,63})\?(?P<condition>.+)", re.DOTALL)
 
 
-def linked(data: bytes, became: Mapping[str, str], found: Callable[[str, str], str]) -> bytes:
+class Became(Protocol):
+    """What a fullUrl came to name, "Type/id"; a mapping is one."""
+
+    def get(self, link: str, /) -> str | None:
+        """Return it, None for a link that stays as it is."""
+        ...
+
+
+def linked(data: bytes, became: Became, found: Callable[[str, str], str]) -> bytes:
     """Return a resource with its links resolved.
 
-    became: fullUrl -> "Type/id". found: asked for (type, condition) of each conditional reference
+    found: asked for (type, condition) of each conditional reference
     ("Patient?identifier=..."), it returns "Type/id" or raises.
     """
 
     def resolved(match: re.Match[str]) -> str:
-        link = json.loads(match["value"])
+        said = match["value"]
+        link = json.loads(said) if "\\" in said else said[1:-1]
         target = became.get(link)
         condition = CONDITION.fullmatch(link) if match["name"] == "reference" and target is None else None
         if condition is not None:

@@ -31,6 +31,8 @@ def test_a_run_has_the_range_of_its_values(run, lo, hi):
         run_of("E U L"),
         run_of(""),
         run_of("72 much"),
+        run_of("72 nan"),
+        run_of("72 inf"),
         run_of(72),
         run_of("72", origin=[]),
         run_of("72", factor="2"),

@@ -1,0 +1,68 @@
+"""`consilium fhir`: records in from files. More commands come from modules of their own (`add_to`)."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from consilium.importing import Outcome
+
+app = typer.Typer(no_args_is_help=True, help="Bring FHIR resources in from files.")
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+_REPORT = Path("fhir-import-problems.ndjson")
+
+
+@app.callback()
+def fhir() -> None:
+    """Bring FHIR resources in from files."""
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Bundles, NDJSON, or folders of them.")],
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge everything and write nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also files that were imported before.")] = False,
+    trust_ids: Annotated[
+        bool, typer.Option("--trust-ids", help="An id of a Patient in the files means the Patient here.")
+    ] = False,
+    report: Annotated[Path, typer.Option(help="Where to write what is not imported, and why (NDJSON).")] = _REPORT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
+) -> None:
+    """Import Bundles (transaction, batch, collection) and NDJSON, also .gz, into the store.
+
+    It can be stopped and run again: nothing comes in twice. Exit code 1: something was refused (see the report).
+    """
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
+    from consilium.importing import fhir_of, import_files  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from fhir_adapters.importing.writing import Store  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    try:
+        target = Store(fhir_of(house), rehearsal=dry_run)
+        shown = Console(stderr=True)
+        done = import_files(house, target, paths, report=report, console=shown, again=again, trust_ids=trust_ids)
+    finally:
+        house.db.dispose()
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(done)) + "\n")
+    else:
+        _show(done, dry_run=dry_run)
+    raise typer.Exit(1 if done.refused else 0)
+
+
+def _show(done: "Outcome", *, dry_run: bool) -> None:
+    counted = {name: count for name, count in asdict(done).items() if name != "report"}
+    table = Table(*counted, title="What an import would do" if dry_run else None)
+    table.add_row(*map(str, counted.values()))
+    Console().print(table)
+    if done.report:
+        typer.echo(f"What was refused, and why: {done.report}", err=True)

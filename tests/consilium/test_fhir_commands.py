@@ -1,0 +1,63 @@
+"""`consilium fhir import`: what an operator sees, and what a second run does."""
+
+import json
+import sys
+
+import pytest
+
+from consilium import cli
+from consilium.settings import load_settings
+from consilium.wiring import prepare_storage
+from record_store.database import open_database
+from record_store.tables import audit
+
+pytestmark = pytest.mark.usefixtures("no_settings")
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, tmp_path):
+    settings = load_settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    prepare_storage(settings)
+
+    def call(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(
+            sys, "argv", ["consilium", "fhir", *map(str, arguments), "--data-dir", str(settings.data_dir)]
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capfd.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    call.database = settings.database
+    return call
+
+
+def test_an_import_counts_writes_a_report_and_is_noted_in_the_audit(run, tmp_path):
+    lines = [{"resourceType": "Patient", "id": "p", "gender": "zzcanary"}, {"resourceType": "Patient", "id": "q"}]
+    (tmp_path / "Patient.ndjson").write_text("\n".join(map(json.dumps, lines)))
+    code, out, _ = run("import", "Patient.ndjson", "--dry-run", "--json")
+    assert (code, json.loads(out)["created"]) == (1, 1)
+    code, out, err = run("import", "Patient.ndjson", "--json")
+    told = json.loads(out)
+    assert (code, told["created"], told["refused"]) == (1, 1, 1)
+    report = json.loads((tmp_path / told["report"]).read_text())
+    assert report == {
+        "file": "Patient.ndjson",
+        "line": 1,
+        "path": "Patient.gender",
+        "severity": "error",
+        "reason": report["reason"],
+    }
+    assert "zzcanary" not in out + err + json.dumps(report)
+    code, out, _ = run("import", "Patient.ndjson", "--json")
+    assert (code, json.loads(out)["created"], json.loads(out)["unchanged"]) == (1, 0, 1)
+    with open_database(run.database).read() as conn:
+        noted = conn.execute(audit.select()).all()
+    assert [(one.action, one.outcome) for one in noted] == [("fhir-import", "incomplete")] * 2
+
+
+def test_what_can_be_mended_is_one_line(run):
+    code, _, err = run("import", "nowhere")
+    assert (code, err.strip()) == (1, "consilium: there is no file or folder nowhere")
