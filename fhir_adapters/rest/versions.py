@@ -14,8 +14,9 @@ from fhir_adapters.rest.fhir import Fhir, served
 from fhir_adapters.rest.negotiate import preferences
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.index import Indexed, index_of
+from record_store.index_rows import IndexRows
 from record_store.resource_history import Version
-from record_store.resources import IndexRows, NewResource, StoredResource, put
+from record_store.resources import NewResource, StoredResource, put
 from record_store.times import to_text
 
 Json = Mapping[str, Any]

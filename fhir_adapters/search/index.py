@@ -1,19 +1,24 @@
-"""What of a resource can be found: its index rows and hot columns, by the table in `parameters`."""
+"""What of a resource can be found: its index rows and hot columns, by the table in `parameters`.
+
+A resource is walked once, along the members that some parameter looks at (`_plan`); what each of them makes of the
+element found there stands in `elements`.
+"""
 
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from fhir_adapters.search.dates import period_of, range_of
-from fhir_adapters.search.parameters import TYPES, Kind, SearchParameter
-from record_store.resources import DateRow, IndexRows, ReferenceRow, StringRow, TokenRow, hot_code
+from fhir_adapters.search.elements import Emit, Rows, emit_of, target_of
+from fhir_adapters.search.parameters import TYPES, Kind, Place
+from record_store.index_rows import IndexRows
+from record_store.resources import hot_code
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # R4 2.24.0.1, id
-_LOCAL = re.compile(
-    r"(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"
-)
+_STEP = re.compile(r"(?P<name>\w+)(?:\[(?:(?P<at>\d+)|(?P<key>\w+)=(?P<value>[^\]]+))\])?(?:\.|$)")
+
+__all__ = ["ID", "Indexed", "index_of", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,94 +31,123 @@ class Indexed:
     date_lo: str | None
 
 
+@dataclass(slots=True)
+class _Node:
+    """An element on the way. joined: a composite joins over its items. emits: what is made of what stands here."""
+
+    members: dict[str, list["_Edge"]] = field(default_factory=dict)
+    emits: list[tuple[str, Emit]] = field(default_factory=list)
+    joined: bool = False
+
+
+@dataclass(slots=True)
+class _Edge:
+    """The way to a member. at: only the item with this number. key, value: only items whose member equals it."""
+
+    node: _Node
+    at: int | None
+    key: str | None
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a type is read. hot_*: the parameters whose rows the hot columns repeat."""
+
+    root: _Node
+    absent: tuple[str, ...]
+    hot_patient: frozenset[str]
+    hot_code: str | None
+    hot_date: str | None
+
+
 def index_of(resource: Mapping[str, Any], base_url: str) -> Indexed:
     """Return what of a resource can be searched.
 
     resource: of one of `parameters.TYPES`. Elements of an unexpected shape give no rows.
     base_url: ours, so that an absolute reference to this server equals the relative one.
     """
-    search = TYPES[resource["resourceType"]]
-    tokens: list[TokenRow] = []
-    strings: list[StringRow] = []
-    dates: list[DateRow] = []
-    references: list[ReferenceRow] = []
-    for parameter in search.parameters.values():
-        for value in parameter.values_in(resource):
-            match parameter.kind:
-                case Kind.TOKEN:
-                    tokens.extend(TokenRow(parameter.name, *token) for token in _tokens(value, parameter.system))
-                case Kind.STRING:
-                    strings.extend(_string(parameter.name, value))
-                case Kind.DATE:
-                    dates.extend(_date(parameter.name, value))
-                case Kind.REFERENCE:
-                    references.extend(_reference(parameter, value, base_url))
-    rows = IndexRows(tuple(tokens), tuple(strings), tuple(dates), tuple(references))
-    about = [row.target_id for row in references if search.hot_patient and row.param == "patient"]
-    codes = {(row.system, row.code) for row in tokens if row.param == search.hot_code}
-    starts = [row.lo for row in dates if row.param == search.hot_date]
+    plan = _plan(resource["resourceType"])
+    made = Rows(base_url.rstrip("/") + "/" if base_url else "")
+    _walk(plan.root, resource, 0, made)
+    for name in plan.absent:
+        made.absent(name)
+    about = plan.hot_patient
+    patient = next(
+        (row.target_id for row in made.references if row.target_type == "Patient" and row.param in about), None
+    )
+    codes = {(row.system, row.code) for row in made.tokens if row.param == plan.hot_code and row.code}
+    starts = [row.lo for row in made.dates if row.param == plan.hot_date]
     return Indexed(
-        rows,
-        patient=next(iter(about), None),
+        made.frozen(),
+        patient=patient,
         code=hot_code(*next(iter(codes))) if len(codes) == 1 else None,
         date_lo=min(starts, default=None),
     )
 
 
-def normal_text(text: str) -> str:
-    """Return text as string searches compare it: no case, no accents (R4 3.1.1.4.8), single blanks."""
-    bare = "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
-    return " ".join(bare.casefold().split())
-
-
-def target_of(reference: str, base_url: str) -> tuple[str, str]:
-    """Return (type, id) of a reference to this server, ("", the whole text) of any other."""
-    own = reference.removeprefix(base_url.rstrip("/") + "/")
-    found = _LOCAL.fullmatch(own)
-    return (found["type"], found["id"]) if found else ("", reference)
-
-
-def _tokens(value: object, system: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, bool):
-        yield system, "true" if value else "false"
-    elif isinstance(value, str):
-        yield system, value
-    elif isinstance(value, dict) and isinstance(value.get("coding"), list):
-        for coding in value["coding"]:
-            yield from _coded(coding, "code")
-    else:
-        yield from _coded(value, "code")
-        yield from _coded(value, "value")
-
-
-def _coded(value: object, member: str) -> Iterator[tuple[str, str]]:
-    # A Coding has `code`, an Identifier has `value`; no type has both.
-    if isinstance(value, dict) and isinstance(value.get(member), str):
-        system = value.get("system", "")
-        yield system if isinstance(system, str) else "", value[member]
-
-
-def _string(name: str, value: object) -> Iterator[StringRow]:
-    if isinstance(value, str) and (text := normal_text(value)):
-        yield StringRow(name, text)
-
-
-def _date(name: str, value: object) -> Iterator[DateRow]:
-    bounds = None
-    if isinstance(value, str):
-        bounds = range_of(value)
-    elif isinstance(value, dict):
-        start, end = value.get("start"), value.get("end")
-        if isinstance(start, str | None) and isinstance(end, str | None):
-            bounds = period_of(start, end)
-    if bounds is not None:
-        yield DateRow(name, *bounds)
-
-
-def _reference(parameter: SearchParameter, value: object, base_url: str) -> Iterator[ReferenceRow]:
-    text = value.get("reference") if isinstance(value, dict) else None
-    if not isinstance(text, str) or text.startswith("#"):  # contained: nothing of its own to be found
+def _walk(node: _Node, value: Any, part: int, made: Rows) -> None:
+    for name, emit in node.emits:
+        emit(name, value, part, made)
+    members = node.members
+    if not members or not isinstance(value, dict):
         return
-    target_type, target_id = target_of(text, base_url)
-    if not parameter.targets or target_type in parameter.targets or not target_type:
-        yield ReferenceRow(parameter.name, target_type, target_id)
+    for name, held in value.items():
+        for edge in members.get(name, ()):
+            if isinstance(held, list):
+                for number, item in enumerate(held):
+                    if _chosen(edge, number, item):
+                        _walk(edge.node, item, number + 1 if edge.node.joined else part, made)
+            elif _chosen(edge, 0, held):
+                _walk(edge.node, held, part, made)
+
+
+def _chosen(edge: _Edge, number: int, item: Any) -> bool:
+    if edge.at is not None:
+        return edge.at == number
+    return edge.key is None or (isinstance(item, dict) and item.get(edge.key) == edge.value)
+
+
+@cache
+def _plan(resource_type: str) -> _Plan:
+    search = TYPES[resource_type]
+    root = _Node()
+    absent = []
+    for parameter in search.parameters.values():
+        if parameter.rows == (parameter.name,):
+            for place in parameter.places:
+                node = _node(root, place)
+                if emit := emit_of(parameter.kind, place):
+                    node.emits.append((parameter.name, emit))
+            if any(place.type == "PresenceOfTrue" for place in parameter.places):
+                absent.append(parameter.name)
+    for parameter in search.parameters.values():
+        for path in parameter.on if parameter.kind is Kind.COMPOSITE else ():
+            if path:
+                _node(root, Place(path, "")).joined = True
+    hot = search.hot_patient
+    return _Plan(
+        root,
+        tuple(absent),
+        frozenset(name for each in hot for name in search.parameters[each].rows),
+        search.hot_code,
+        search.hot_date,
+    )
+
+
+def _node(root: _Node, place: Place) -> _Node:
+    """Return the node of a place, made where it is not there yet."""
+    node = root
+    at = 0
+    while at < len(place.path):
+        step = _STEP.match(place.path, at)
+        if step is None:
+            raise ValueError(place.path)
+        number = int(step["at"]) if step["at"] else None
+        edges = node.members.setdefault(step["name"], [])
+        edge = next((one for one in edges if (one.at, one.key, one.value) == (number, step["key"], step["value"])), None)
+        if edge is None:
+            edge = _Edge(_Node(), number, step["key"], step["value"])
+            edges.append(edge)
+        node, at = edge.node, step.end()
+    return node

@@ -1,16 +1,21 @@
-"""Which search parameters each type has, and where in the resource they look (R4 search-parameters.json).
+"""Which search parameters each type has, and where in a resource they look.
 
-A path walks objects and lists by member name. What a parameter compares follows from its kind and from the
-shape found there: a CodeableConcept gives its codings, an Identifier its system and value, a code its value
-under the system that its binding implies.
+All of R4's (`definitions.search_tables`, compiled from HL7's search-parameters.json), but for those that have no
+expression, `phonetic` and `near`: a test lists them. Added here: `ai-model` and `ai-confidence` on results, and two
+places that R4 forgot.
 
-Left out on purpose, and therefore refused by name: quantity, number, uri and composite parameters.
+What a parameter compares follows from its kind and from the type of what stands at its places: `index`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any
+
+from fhir_adapters.definitions.search_tables import EVERYWHERE, patient_compartment, rows_of
+from fhir_adapters.resources.device import MODEL_IDENTIFIER
+from fhir_adapters.resources.labels import AI_CONFIDENCE
 
 FHIR = "http://hl7.org/fhir/"
 
@@ -22,32 +27,48 @@ class Kind(StrEnum):
     STRING = "string"
     DATE = "date"
     REFERENCE = "reference"
+    QUANTITY = "quantity"
+    NUMBER = "number"
+    URI = "uri"
+    COMPOSITE = "composite"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a parameter looks.
+
+    path: members with dots; `telecom[system=phone]` and `entry[0]` choose among a list's items. type: FHIR's, of what
+    stands there. target: the type that a reference must name. system: what a bare code there means; systems: by code,
+    where it depends on it. many: several can stand there.
+    """
+
+    path: str
+    type: str
+    target: str = ""
+    system: str = ""
+    systems: Mapping[str, str] = field(default_factory=dict, compare=False)
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchParameter:
     """One parameter of one type.
 
-    definition: id of the R4 SearchParameter. paths: where to look, all of them.
-    system: what a bare code found there means. targets: only references to these types count.
+    canonical: its URL. targets: the types that its references may name, empty for any. components, on: of a
+    composite, the parameters that it joins and the elements that it joins over ("" is the resource).
+    rows: the parameters whose index rows answer it (itself, or those that say the same). only: the target types that
+    these rows must have to count, or "" for a URL of elsewhere; empty for any.
     """
 
     name: str
     kind: Kind
-    definition: str
-    paths: tuple[str, ...]
-    system: str = ""
+    canonical: str
+    places: tuple[Place, ...] = ()
     targets: tuple[str, ...] = ()
-
-    @property
-    def canonical(self) -> str:
-        """The parameter's canonical URL."""
-        return f"{FHIR}SearchParameter/{self.definition}"
-
-    def values_in(self, resource: Mapping[str, Any]) -> Iterator[object]:
-        """Yield what stands at the paths, lists unrolled; nothing where the shape is another."""
-        for path in self.paths:
-            yield from _walk(resource, path.split("."))
+    components: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,241 +87,212 @@ class TypeSearch:
     read_only: bool = False
 
 
-def _walk(value: object, path: list[str]) -> Iterator[object]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _walk(item, path)
-    elif not path:
-        yield value
-    elif isinstance(value, dict) and path[0] in value:
-        yield from _walk(value[path[0]], path[1:])
-
-
-def _token(name: str, definition: str, *paths: str, system: str = "") -> SearchParameter:
-    return SearchParameter(name, Kind.TOKEN, definition, paths, system=system)
-
-
-def _string(name: str, definition: str, *paths: str) -> SearchParameter:
-    return SearchParameter(name, Kind.STRING, definition, paths)
-
-
-def _date(name: str, definition: str, *paths: str) -> SearchParameter:
-    return SearchParameter(name, Kind.DATE, definition, paths)
-
-
-def _reference(name: str, definition: str, *paths: str, targets: tuple[str, ...] = ()) -> SearchParameter:
-    return SearchParameter(name, Kind.REFERENCE, definition, paths, targets=targets)
-
-
-def _patient(definition: str, path: str) -> SearchParameter:
-    return _reference("patient", definition, path, targets=("Patient",))
-
-
-_HUMAN_NAME = tuple(f"name.{part}" for part in ("family", "given", "prefix", "suffix", "text"))
-_EFFECTIVE = ("effectiveDateTime", "effectivePeriod", "effectiveInstant", "effectiveTiming.event")
-
-# Every type has these; _id and _lastUpdated are columns of their own.
-EVERYWHERE = (
-    _token("_tag", "Resource-tag", "meta.tag"),
-    _token("_security", "Resource-security", "meta.security"),
+# The types that this server keeps: what its results are made of, what US Core and Synthea bundles hold, and what
+# these refer to.
+_KEPT = (
+    *("Account", "ActivityDefinition", "AdverseEvent", "AllergyIntolerance", "Appointment", "AuditEvent"),
+    *("Basic", "Binary", "BodyStructure", "CarePlan", "CareTeam", "Claim", "ClaimResponse"),
+    *("ClinicalImpression", "CodeSystem", "Communication", "CommunicationRequest", "Composition", "ConceptMap"),
+    *("Condition", "Consent", "Coverage", "DetectedIssue", "Device", "DeviceMetric", "DeviceRequest"),
+    *("DeviceUseStatement", "DiagnosticReport", "DocumentReference", "Encounter", "Endpoint", "EpisodeOfCare"),
+    *("ExplanationOfBenefit", "FamilyMemberHistory", "Flag", "Goal", "Group", "GuidanceResponse"),
+    *("HealthcareService", "ImagingStudy", "Immunization", "InsurancePlan", "Library", "List", "Location"),
+    *("Media", "Medication", "MedicationAdministration", "MedicationDispense", "MedicationRequest"),
+    *("MedicationStatement", "NutritionOrder", "Observation", "Organization", "Patient", "PlanDefinition"),
+    *("Practitioner", "PractitionerRole", "Procedure", "Provenance", "Questionnaire", "QuestionnaireResponse"),
+    *("RelatedPerson", "RequestGroup", "ResearchStudy", "ResearchSubject", "RiskAssessment", "Schedule"),
+    *("ServiceRequest", "Slot", "Specimen", "StructureDefinition", "Subscription", "Substance"),
+    *("SupplyDelivery", "SupplyRequest", "Task", "ValueSet", "VisionPrescription"),
 )
+_READ_ONLY = frozenset({"AuditEvent"})
+_COLUMNS_OF_THEIR_OWN = frozenset({"_id", "_lastUpdated"})
 
-_PATIENT = (
-    _token("identifier", "Patient-identifier", "identifier"),
-    _string("name", "Patient-name", *_HUMAN_NAME),
-    _string("family", "individual-family", "name.family"),
-    _string("given", "individual-given", "name.given"),
-    _date("birthdate", "individual-birthdate", "birthDate"),
-    _date("death-date", "Patient-death-date", "deceasedDateTime"),
-    _token("gender", "individual-gender", "gender", system=f"{FHIR}administrative-gender"),
-    _token("active", "Patient-active", "active"),
-    _reference("general-practitioner", "Patient-general-practitioner", "generalPractitioner"),
-    _reference("organization", "Patient-organization", "managingOrganization", targets=("Organization",)),
-    _reference("link", "Patient-link", "link.other"),
+_RESULTS = ("DiagnosticReport", "Observation", "RiskAssessment")
+_OF_RESULTS = (
+    SearchParameter(
+        "ai-model",
+        Kind.TOKEN,
+        "urn:consilium:SearchParameter/ai-model",
+        (
+            Place(f"method.coding[system={MODEL_IDENTIFIER}]", "Coding", many=True),
+            Place(f"device.identifier[system={MODEL_IDENTIFIER}]", "Identifier"),
+            Place(f"performer.identifier[system={MODEL_IDENTIFIER}]", "Identifier", many=True),
+            Place(f"extension[url={MODEL_IDENTIFIER}].valueIdentifier", "Identifier", many=True),
+            Place(f"extension[url={MODEL_IDENTIFIER}].valueCoding", "Coding", many=True),
+        ),
+    ),
+    SearchParameter(
+        "ai-confidence",
+        Kind.NUMBER,
+        "urn:consilium:SearchParameter/ai-confidence",
+        (
+            Place(f"extension[url={AI_CONFIDENCE}].valueDecimal", "decimal", many=True),
+            Place(f"extension[url={AI_CONFIDENCE}].valueRange", "Range", many=True),
+            Place(f"extension[url={AI_CONFIDENCE}].valueQuantity", "Percent", many=True),
+        ),
+    ),
 )
-
-_OBSERVATION = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _token("code", "clinical-code", "code"),
-    _token("category", "Observation-category", "category"),
-    _token("status", "Observation-status", "status", system=f"{FHIR}observation-status"),
-    _date("date", "clinical-date", *_EFFECTIVE),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "Observation-subject", "subject"),
-    _reference("encounter", "clinical-encounter", "encounter", targets=("Encounter", "EpisodeOfCare")),
-    _reference("performer", "Observation-performer", "performer"),
-    _reference("device", "Observation-device", "device"),
-    _reference("based-on", "Observation-based-on", "basedOn"),
-    _reference("part-of", "Observation-part-of", "partOf"),
-    _reference("derived-from", "Observation-derived-from", "derivedFrom"),
-    _reference("has-member", "Observation-has-member", "hasMember"),
-    _reference("focus", "Observation-focus", "focus"),
-    _reference("specimen", "Observation-specimen", "specimen", targets=("Specimen",)),
-    _token("method", "Observation-method", "method"),
-    _token("value-concept", "Observation-value-concept", "valueCodeableConcept"),
-    _token("component-code", "Observation-component-code", "component.code"),
-    _token("combo-code", "Observation-combo-code", "code", "component.code"),
-    _token("data-absent-reason", "Observation-data-absent-reason", "dataAbsentReason"),
-)
-
-_DIAGNOSTIC_REPORT = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _token("code", "clinical-code", "code"),
-    _token("category", "DiagnosticReport-category", "category"),
-    _token("status", "DiagnosticReport-status", "status", system=f"{FHIR}diagnostic-report-status"),
-    _date("date", "clinical-date", "effectiveDateTime", "effectivePeriod"),
-    _date("issued", "DiagnosticReport-issued", "issued"),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "DiagnosticReport-subject", "subject"),
-    _reference("encounter", "clinical-encounter", "encounter", targets=("Encounter", "EpisodeOfCare")),
-    _reference("performer", "DiagnosticReport-performer", "performer"),
-    _reference("results-interpreter", "DiagnosticReport-results-interpreter", "resultsInterpreter"),
-    _reference("result", "DiagnosticReport-result", "result", targets=("Observation",)),
-    _reference("based-on", "DiagnosticReport-based-on", "basedOn"),
-    _reference("media", "DiagnosticReport-media", "media.link", targets=("Media",)),
-    _reference("specimen", "DiagnosticReport-specimen", "specimen", targets=("Specimen",)),
-    _token("conclusion", "DiagnosticReport-conclusion", "conclusionCode"),
-)
-
-_IMAGING_STUDY = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _token("status", "ImagingStudy-status", "status", system=f"{FHIR}imagingstudy-status"),
-    _date("started", "ImagingStudy-started", "started"),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "ImagingStudy-subject", "subject"),
-    _reference("encounter", "ImagingStudy-encounter", "encounter", targets=("Encounter",)),
-    _reference("basedon", "ImagingStudy-basedon", "basedOn"),
-    _reference("endpoint", "ImagingStudy-endpoint", "endpoint", "series.endpoint", targets=("Endpoint",)),
-    _reference("interpreter", "ImagingStudy-interpreter", "interpreter"),
-    _reference("performer", "ImagingStudy-performer", "series.performer.actor"),
-    _reference("referrer", "ImagingStudy-referrer", "referrer"),
+_FORGOTTEN = {
     # The parameter reads series.modality; a study that lists no series may still name its modalities.
-    _token("modality", "ImagingStudy-modality", "series.modality", "modality"),
-    _token("bodysite", "ImagingStudy-bodysite", "series.bodySite"),
-    _token("dicom-class", "ImagingStudy-dicom-class", "series.instance.sopClass"),
-    _token("instance", "ImagingStudy-instance", "series.instance.uid"),
-    _token("series", "ImagingStudy-series", "series.uid"),
-    _token("reason", "ImagingStudy-reason", "reasonCode"),
-)
-
-_DEVICE = (
-    _token("identifier", "Device-identifier", "identifier"),
-    _token("status", "Device-status", "status", system=f"{FHIR}device-status"),
-    _token("type", "Device-type", "type"),
-    _string("device-name", "Device-device-name", "deviceName.name", "type.coding.display", "type.text"),
-    _string("manufacturer", "Device-manufacturer", "manufacturer"),
-    _string("model", "Device-model", "modelNumber"),
-    _patient("Device-patient", "patient"),
-    _reference("location", "Device-location", "location", targets=("Location",)),
-    _reference("organization", "Device-organization", "owner", targets=("Organization",)),
-)
-
-_PROVENANCE = (
-    _reference("target", "Provenance-target", "target"),
-    _patient("Provenance-patient", "target"),
-    _date("recorded", "Provenance-recorded", "recorded"),
-    _date("when", "Provenance-when", "occurredDateTime"),
-    _reference("agent", "Provenance-agent", "agent.who"),
-    _token("agent-role", "Provenance-agent-role", "agent.role"),
-    _token("agent-type", "Provenance-agent-type", "agent.type"),
-    _reference("entity", "Provenance-entity", "entity.what"),
-    _reference("location", "Provenance-location", "location", targets=("Location",)),
-)
-
-_RISK_ASSESSMENT = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _date("date", "clinical-date", "occurrenceDateTime"),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "RiskAssessment-subject", "subject"),
-    _reference("encounter", "clinical-encounter", "encounter", targets=("Encounter", "EpisodeOfCare")),
-    _reference("condition", "RiskAssessment-condition", "condition", targets=("Condition",)),
-    _reference("performer", "RiskAssessment-performer", "performer"),
-    _token("method", "RiskAssessment-method", "method"),
-    _token("risk", "RiskAssessment-risk", "prediction.qualitativeRisk"),
-)
-
-
-_AUDIT_EVENT = (
-    _token("action", "AuditEvent-action", "action", system=f"{FHIR}audit-event-action"),
-    _string("address", "AuditEvent-address", "agent.network.address"),
-    _reference("agent", "AuditEvent-agent", "agent.who"),
-    _string("agent-name", "AuditEvent-agent-name", "agent.name"),
-    _token("agent-role", "AuditEvent-agent-role", "agent.role"),
-    _token("altid", "AuditEvent-altid", "agent.altId"),
-    _date("date", "AuditEvent-date", "recorded"),
-    _reference("entity", "AuditEvent-entity", "entity.what"),
-    _token("entity-role", "AuditEvent-entity-role", "entity.role"),
-    _token("entity-type", "AuditEvent-entity-type", "entity.type"),
-    _token("outcome", "AuditEvent-outcome", "outcome", system=f"{FHIR}audit-event-outcome"),
-    _patient("AuditEvent-patient", "entity.what"),
-    _reference("source", "AuditEvent-source", "source.observer"),
-    _token("subtype", "AuditEvent-subtype", "subtype"),
-    _token("type", "AuditEvent-type", "type"),
-)
-
-_SERVICE_REQUEST = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _token("code", "clinical-code", "code"),
-    _token("category", "ServiceRequest-category", "category"),
-    _token("status", "ServiceRequest-status", "status", system=f"{FHIR}request-status"),
-    _token("intent", "ServiceRequest-intent", "intent", system=f"{FHIR}request-intent"),
-    _date("authored", "ServiceRequest-authored", "authoredOn"),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "ServiceRequest-subject", "subject"),
-    _reference("encounter", "clinical-encounter", "encounter", targets=("Encounter", "EpisodeOfCare")),
-    _reference("requester", "ServiceRequest-requester", "requester"),
-    _token("body-site", "ServiceRequest-body-site", "bodySite"),
-)
-
-_DOCUMENT_REFERENCE = (
-    _token("identifier", "clinical-identifier", "identifier"),
-    _token("status", "DocumentReference-status", "status", system=f"{FHIR}document-reference-status"),
-    _token("type", "clinical-type", "type"),
-    _token("category", "DocumentReference-category", "category"),
-    _date("date", "DocumentReference-date", "date"),
-    _patient("clinical-patient", "subject"),
-    _reference("subject", "DocumentReference-subject", "subject"),
-    _reference("related", "DocumentReference-related", "context.related"),
-)
-
-_TASK = (
-    _token("identifier", "Task-identifier", "identifier"),
-    _token("status", "Task-status", "status", system=f"{FHIR}task-status"),
-    _token("intent", "Task-intent", "intent", system=f"{FHIR}task-intent"),
-    _token("code", "Task-code", "code"),
-    _token("business-status", "Task-business-status", "businessStatus"),
-    _date("authored-on", "Task-authored-on", "authoredOn"),
-    _date("modified", "Task-modified", "lastModified"),
-    _patient("Task-patient", "for"),
-    _reference("subject", "Task-subject", "for"),
-    _reference("focus", "Task-focus", "focus"),
-    _reference("owner", "Task-owner", "owner"),
-    _reference("based-on", "Task-based-on", "basedOn"),
-)
-
-
-def _of(
-    own: tuple[SearchParameter, ...],
-    hot_patient: tuple[str, ...] = (),
-    hot_code: str | None = None,
-    hot_date: str | None = None,
-) -> TypeSearch:
-    return TypeSearch({each.name: each for each in (*EVERYWHERE, *own)}, hot_patient, hot_code, hot_date)
-
-
-_ABOUT_SUBJECT = ("patient", "subject")
-
-# The types this server keeps; the capability statement and every interaction read this.
-TYPES: Mapping[str, TypeSearch] = {
-    "AuditEvent": replace(_of(_AUDIT_EVENT, ("patient",), "type", "date"), read_only=True),
-    "Device": _of(_DEVICE, ("patient",)),
-    "DiagnosticReport": _of(_DIAGNOSTIC_REPORT, _ABOUT_SUBJECT, "code", "date"),
-    "DocumentReference": _of(_DOCUMENT_REFERENCE, _ABOUT_SUBJECT, "type", "date"),
-    "ImagingStudy": _of(_IMAGING_STUDY, _ABOUT_SUBJECT, None, "started"),
-    "Observation": _of(_OBSERVATION, _ABOUT_SUBJECT, "code", "date"),
-    "Patient": _of(_PATIENT, (), None, "birthdate"),
-    "Provenance": _of(_PROVENANCE, (), None, "recorded"),
-    "RiskAssessment": _of(_RISK_ASSESSMENT, _ABOUT_SUBJECT, None, "date"),
-    "Task": _of(_TASK, ("patient",), "code", "modified"),
-    "ServiceRequest": _of(_SERVICE_REQUEST, _ABOUT_SUBJECT, "code", "authored"),
+    ("ImagingStudy", "modality"): (Place("modality", "Coding", many=True),),
 }
+
+# The first that a type has is the hot one: what its lists are asked for by, newest first.
+_HOT_CODE = ("code", "vaccine-code", "type")
+_HOT_DATE = (
+    *("date", "started", "authored", "authoredon", "authored-on", "recorded", "recorded-date"),
+    *("effective", "effective-time", "start-date", "collected", "sent", "created", "birthdate", "period"),
+)
+_NOT_HOT = frozenset({"Device", "ImagingStudy", "Patient", "Provenance", "RiskAssessment"})  # by code
+
+
+@cache
+def _search_of(resource_type: str) -> TypeSearch:
+    published = {**rows_of(EVERYWHERE), **rows_of(resource_type)}
+    own = {
+        name: _parameter(resource_type, name, row)
+        for name, row in published.items()
+        if name not in _COLUMNS_OF_THEIR_OWN
+    }
+    if resource_type in _RESULTS:
+        own |= {each.name: each for each in _OF_RESULTS}
+    parameters = {name: _answered(each, own) for name, each in own.items()}
+    return TypeSearch(
+        parameters,
+        _hot_patient(parameters),
+        None if resource_type in _NOT_HOT else _first(_HOT_CODE, Kind.TOKEN, parameters),
+        _first(_HOT_DATE, Kind.DATE, parameters),
+        resource_type in _READ_ONLY,
+    )
+
+
+def _parameter(resource_type: str, name: str, row: list[Any]) -> SearchParameter:
+    kind, definition, places, rest = row
+    forgotten = _FORGOTTEN.get((resource_type, name), ())
+    return SearchParameter(
+        name,
+        Kind(kind),
+        f"{FHIR}SearchParameter/{definition}",
+        (*(_place(*place) for place in places), *forgotten),
+        tuple(rest.get("targets", ())),
+        tuple(rest.get("parts", ())),
+        tuple(rest.get("on", ())),
+    )
+
+
+def _place(path: str, kind: str, rest: dict[str, Any]) -> Place:
+    return Place(
+        path,
+        kind,
+        rest.get("is", ""),
+        rest.get("system", ""),
+        rest.get("systems", {}),
+        bool(rest.get("many")),
+    )
+
+
+def _answered(parameter: SearchParameter, among: Mapping[str, SearchParameter]) -> SearchParameter:
+    """Return the parameter with the index rows that answer it: fewer are written when two say the same.
+
+    `combo-code` is what `code` and `component-code` say, `patient` what `subject` says of Patients.
+    """
+    wanted = {place.path for place in parameter.places}
+    targets = {place.target for place in parameter.places}
+    narrower = parameter.kind is Kind.REFERENCE and len(targets) == 1 and "" not in targets
+    rows: list[str] = []
+    for name, other in sorted(among.items()):
+        theirs = {place.path for place in other.places}
+        says_less = theirs < wanted or (narrower and theirs <= wanted) or (theirs == wanted and name < parameter.name)
+        open_ = all(not place.target for place in other.places)
+        if name != parameter.name and other.kind is parameter.kind and theirs and says_less and open_:
+            rows.append(name)
+    covered = {place.path for name in rows for place in among[name].places}
+    if covered != wanted or (targets != {""} and not narrower):
+        return _with_rows(parameter, (parameter.name,), ())
+    least = _least(rows, wanted, among)
+    return _with_rows(parameter, least, tuple(sorted(targets)) if narrower else ())
+
+
+def _least(rows: list[str], wanted: set[str], among: Mapping[str, SearchParameter]) -> tuple[str, ...]:
+    """Return the names that are needed to cover the places, those with most places first."""
+    chosen: list[str] = []
+    left = set(wanted)
+    for name in sorted(rows, key=lambda each: (-len(among[each].places), each)):
+        theirs = {place.path for place in among[name].places}
+        if theirs & left:
+            chosen.append(name)
+            left -= theirs
+    return tuple(sorted(chosen))
+
+
+def _with_rows(parameter: SearchParameter, rows: tuple[str, ...], only: tuple[str, ...]) -> SearchParameter:
+    return SearchParameter(
+        parameter.name,
+        parameter.kind,
+        parameter.canonical,
+        parameter.places,
+        parameter.targets,
+        parameter.components,
+        parameter.on,
+        rows,
+        only,
+    )
+
+
+def _hot_patient(parameters: Mapping[str, SearchParameter]) -> tuple[str, ...]:
+    patient = parameters.get("patient")
+    if patient is None or len(patient.places) != 1 or patient.places[0].many:
+        return ()
+    path = patient.places[0].path
+    same = [
+        name
+        for name, each in parameters.items()
+        if each.kind is Kind.REFERENCE
+        and [place.path for place in each.places] == [path]
+        and each.places[0].target in ("", "Patient")
+    ]
+    return ("patient", *sorted(name for name in same if name != "patient"))
+
+
+def _first(names: tuple[str, ...], kind: Kind, parameters: Mapping[str, SearchParameter]) -> str | None:
+    return next((name for name in names if name in parameters and parameters[name].kind is kind), None)
+
+
+class _Types(Mapping[str, TypeSearch]):
+    """The types, each read from the tables when it is first asked for."""
+
+    def __getitem__(self, resource_type: str) -> TypeSearch:
+        if resource_type not in _NAMES:
+            raise KeyError(resource_type)
+        return _search_of(resource_type)
+
+    def __contains__(self, resource_type: object) -> bool:
+        return resource_type in _NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEPT)
+
+    def __len__(self) -> int:
+        return len(_KEPT)
+
+
+class _Compartment(Mapping[str, tuple[str, ...]]):
+    """The patient compartment, of the types that this server keeps."""
+
+    def __getitem__(self, resource_type: str) -> tuple[str, ...]:
+        if resource_type not in _NAMES:
+            raise KeyError(resource_type)
+        return tuple(patient_compartment()[resource_type])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in _KEPT if name in patient_compartment())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+_NAMES = frozenset(_KEPT)
+# The types this server keeps; the capability statement and every interaction read this.
+TYPES: Mapping[str, TypeSearch] = _Types()
+# Type -> the parameters that tie a resource to a Patient (R4 2.23, CompartmentDefinition/patient).
+COMPARTMENT: Mapping[str, tuple[str, ...]] = _Compartment()

@@ -24,13 +24,29 @@ _SHAPE = (
     ("sp_reference", "sp_reference_owner", "40000 10000 2"),
 )
 
+_SHAPE_OF_QUANTITIES = (
+    ("sp_quantity", "sp_quantity_value", "20000 5000 5000 1000 2 2 1"),
+    ("sp_quantity", "sp_quantity_owner", "20000 5000 1"),
+    ("sp_uri", "sp_uri_value", "20000 5000 5000 10 1"),
+    ("sp_uri", "sp_uri_owner", "20000 5000 1"),
+)
+
 
 def write_shape() -> None:
     """Write the shape, in a migration that has made the search tables."""
+    _write(_SHAPE)
+
+
+def write_shape_of_quantities() -> None:
+    """Write the shape of the tables that came later, in the migration that has made them."""
+    _write(_SHAPE_OF_QUANTITIES)
+
+
+def _write(shapes: tuple[tuple[str, str, str], ...]) -> None:
     if op.get_bind().dialect.name != "sqlite":
         return
     op.execute("ANALYZE sqlite_schema")  # makes sqlite_stat1; of an empty database it holds nothing
-    for table, index, shape in _SHAPE:
+    for table, index, shape in shapes:
         values = {"tbl": table, "idx": index, "stat": shape}
         op.execute(
             sa.text("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (:tbl, :idx, :stat)").bindparams(**values)

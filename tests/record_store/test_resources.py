@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from clinical.errors import Busy
+from record_store.index_rows import DateRow, IndexRows, ReferenceRow, StringRow, TokenRow
 from record_store.resource_history import latest_all, version
 from record_store.resource_search import (
     Compare,
@@ -25,12 +26,7 @@ from record_store.resource_search import (
     search,
 )
 from record_store.resources import (
-    DateRow,
-    IndexRows,
     NewResource,
-    ReferenceRow,
-    StringRow,
-    TokenRow,
     hot_code,
     lock_writers,
     put,
