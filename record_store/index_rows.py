@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, delete
+from sqlalchemy import Connection, delete
 
 from record_store.tables import sp_date, sp_quantity, sp_reference, sp_string, sp_token, sp_uri
 
@@ -21,8 +21,8 @@ _SURELY_FITS = MAX_INDEXED_BYTES // 4  # characters: one has at most four bytes
 class TokenRow(NamedTuple):
     """A code, identifier or boolean; system is "" when there is none.
 
-    text: normalised, what `:text` searches; a concept that has only a text has a row without a code. part, of every
-    row: which of the elements that a composite joins over it is from, 0 for the resource itself.
+    text: normalised, what `:text` searches; a concept that has only a text has a row without a code. part, of
+    every row: which of the elements that a composite joins over it is from, 0 for the resource itself.
     """
 
     param: str
@@ -62,8 +62,8 @@ class ReferenceRow(NamedTuple):
 class QuantityRow(NamedTuple):
     """A quantity or a number: from lo to hi, which are the same for an exact value and may be infinite.
 
-    system, code, unit: as sent, "" where absent. canon_*: in base units of UCUM; canon_unit is "" and the bounds are
-    lo and hi where the unit is none of UCUM.
+    system, code, unit: as sent, "" where absent. canon_*: in base units of UCUM; canon_unit is "" and the bounds
+    are lo and hi where the unit is none of UCUM.
     """
 
     param: str
@@ -145,35 +145,31 @@ def cut(value: str) -> str:
     return value.encode()[:MAX_INDEXED_BYTES].decode(errors="ignore")
 
 
-def _token(row: Any) -> tuple[Any, ...]:
+def _token(row: TokenRow) -> tuple[Any, ...]:
     return row.param, fit(row.system), fit(row.code), cut(row.text), row.part
 
 
-def _string(row: Any) -> tuple[Any, ...]:
-    return row.param, cut(row.value), cut(row.exact), row.part
+def _string(row: StringRow) -> tuple[Any, ...]:
+    return row.param, cut(row.value), fit(row.exact), row.part
 
 
-def _reference(row: Any) -> tuple[Any, ...]:
+def _reference(row: ReferenceRow) -> tuple[Any, ...]:
     return row.param, row.target_type, fit(row.target_id), row.part
 
 
-def _quantity(row: Any) -> tuple[Any, ...]:
+def _quantity(row: QuantityRow) -> tuple[Any, ...]:
     param, lo, hi, system, code, unit, canon_lo, canon_hi, canon_unit, part = row
     return param, lo, hi, fit(system), fit(code), fit(unit), canon_lo, canon_hi, fit(canon_unit), part
 
 
-def _uri(row: Any) -> tuple[Any, ...]:
+def _uri(row: UriRow) -> tuple[Any, ...]:
     return row.param, fit(row.value), row.part
 
 
 # In the order of INDEX_TABLES: a row as its table holds it, in the order of the columns below.
 _STORED: tuple[Callable[[Any], tuple[Any, ...]], ...] = (_token, _string, tuple, _reference, _quantity, _uri)
-_COLUMNS = {
-    table.name: ("type", "id", *row._fields)
-    for table, row in zip(
-        INDEX_TABLES, (TokenRow, StringRow, DateRow, ReferenceRow, QuantityRow, UriRow), strict=True
-    )
-}
+_FIELDS = tuple(row._fields for row in (TokenRow, StringRow, DateRow, ReferenceRow, QuantityRow, UriRow))
+_COLUMNS = {table.name: ("type", "id", *fields) for table, fields in zip(INDEX_TABLES, _FIELDS, strict=True)}
 
 
 @cache

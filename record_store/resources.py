@@ -3,6 +3,7 @@
 What a row means (which element is a `date`, what a token matches) is decided in `fhir_adapters/search`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

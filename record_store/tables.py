@@ -115,8 +115,8 @@ sp_reference = _index_table(
     Column("target_id", String(512), nullable=False),  # an id, or the whole URL when it is not local
     index=("target_id", "target_type"),
 )
-# Bounds are what the value can be: "<5" is -Infinity to 5. canon_*: in base units of UCUM, and "" with the same bounds
-# where there is no such unit (a number among them).
+# Bounds are what the value can be: "<5" is -Infinity to 5. canon_*: in base units of UCUM, and "" with the same
+# bounds where there is no such unit (a number among them).
 sp_quantity = _index_table(
     "sp_quantity",
     Column("lo", Float(53), nullable=False),

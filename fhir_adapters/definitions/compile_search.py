@@ -1,15 +1,15 @@
 """Write `search.json.gz` from the published search parameters: python -m <this module> PACKAGE_FOLDER.
 
-PACKAGE_FOLDER: as in `compile`, which has to run first: what an expression walks is known by `structure`. Run time
-evaluates no FHIRPath: each expression of R4 (search-parameters.json) becomes the places it looks at, with the type of
-what stands there. `expressions` reads the forms that R4 uses; what cannot be read is kept under "left_out" with the
-reason, and a test lists it.
+PACKAGE_FOLDER: as in `compile`, which has to run first: what an expression walks is known by `structure`. Run
+time evaluates no FHIRPath: each expression of R4 (search-parameters.json) becomes the places it looks at, with the
+type of what stands there. `expressions` reads the forms that R4 uses; what cannot be read is kept under "left_out"
+with the reason, and a test lists it.
 
 A parameter of a type is a row [kind, id of its definition, places, rest]; a place is [path, type, rest]. A path is
-names of members with dots; `telecom[system=phone]` and `entry[0]` choose among the items of a list. `rest` of a place:
-"is", the type that a reference must name; "many", that several can stand there; "system", what a bare code means there ("systems": code -> system, when
-several are bound). `rest` of a parameter: "targets" of references; "on" and "parts" of a composite, the elements that it
-joins over ("" is the resource) and its component parameters.
+names of members with dots; `telecom[system=phone]` and `entry[0]` choose among the items of a list. `rest` of a
+place: "is", the type that a reference must name; "many", that several can stand there; "system", what a bare code
+means there ("systems": code -> system, when several are bound). `rest` of a parameter: "targets" of references;
+"on" and "parts" of a composite, the elements that it joins over ("" is the resource) and its component parameters.
 """
 
 import gzip

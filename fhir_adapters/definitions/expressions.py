@@ -18,9 +18,7 @@ COMPARABLE = {
     "string": frozenset(("string", "markdown", "HumanName", "Address", "CodeableConcept")),
     "date": frozenset(("date", "dateTime", "instant", "Period", "Timing")),
     "reference": frozenset(("Reference", "canonical", "uri", "url", "oid")),
-    "quantity": frozenset(
-        ("Quantity", "Age", "Count", "Distance", "Duration", "Money", "Range", "SampledData")
-    ),
+    "quantity": frozenset(("Quantity", "Age", "Count", "Distance", "Duration", "Money", "Range", "SampledData")),
     "number": frozenset(("decimal", "integer", "positiveInt", "unsignedInt", "Range")),
     "uri": frozenset(("uri", "url", "oid", "uuid", "canonical")),
 }
@@ -31,7 +29,7 @@ _STEP = re.compile(
 )
 
 
-class NotCompiled(ValueError):  # noqa: N818 - it says what happened, and is caught by name
+class NotCompiled(ValueError):
     """An expression, or what stands there, is of no form that can be compiled."""
 
 

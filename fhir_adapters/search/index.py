@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from fhir_adapters.search.elements import Emit, Rows, emit_of, target_of
+from fhir_adapters.search.elements import emit_of
 from fhir_adapters.search.parameters import TYPES, Kind, Place
+from fhir_adapters.search.rows import Emit, Rows
 from record_store.index_rows import IndexRows
 from record_store.resources import hot_code
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # R4 2.24.0.1, id
 _STEP = re.compile(r"(?P<name>\w+)(?:\[(?:(?P<at>\d+)|(?P<key>\w+)=(?P<value>[^\]]+))\])?(?:\.|$)")
-
-__all__ = ["ID", "Indexed", "index_of", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def index_of(resource: Mapping[str, Any], base_url: str) -> Indexed:
     )
 
 
-def _walk(node: _Node, value: Any, part: int, made: Rows) -> None:
+def _walk(node: _Node, value: object, part: int, made: Rows) -> None:
     for name, emit in node.emits:
         emit(name, value, part, made)
     members = node.members
@@ -102,7 +101,7 @@ def _walk(node: _Node, value: Any, part: int, made: Rows) -> None:
                 _walk(edge.node, held, part, made)
 
 
-def _chosen(edge: _Edge, number: int, item: Any) -> bool:
+def _chosen(edge: _Edge, number: int, item: object) -> bool:
     if edge.at is not None:
         return edge.at == number
     return edge.key is None or (isinstance(item, dict) and item.get(edge.key) == edge.value)
@@ -145,7 +144,9 @@ def _node(root: _Node, place: Place) -> _Node:
             raise ValueError(place.path)
         number = int(step["at"]) if step["at"] else None
         edges = node.members.setdefault(step["name"], [])
-        edge = next((one for one in edges if (one.at, one.key, one.value) == (number, step["key"], step["value"])), None)
+        edge = next(
+            (one for one in edges if (one.at, one.key, one.value) == (number, step["key"], step["value"])), None
+        )
         if edge is None:
             edge = _Edge(_Node(), number, step["key"], step["value"])
             edges.append(edge)

@@ -1,8 +1,8 @@
 """Quantities and numbers as bounds (R4 3.1.1.4.6, 3.1.1.4.11).
 
-A stored value is itself, exactly: lo and hi are the same. What was sent with a comparator, a Range and the samples of a
-series are from lo to hi. The significant digits of what is *searched for* make a range of it (`significant_range`):
-"100" is 99.5 to 100.5, and finds what lies within.
+A stored value is itself, exactly: lo and hi are the same. What was sent with a comparator, a Range and the samples
+of a series are from lo to hi. The significant digits of what is *searched for* make a range of it
+(`significant_range`): "100" is 99.5 to 100.5, and finds what lies within.
 """
 
 import re
@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from clinical import ucum
 from clinical.ucum import SYSTEM as UCUM
 from clinical.ucum import UnknownUnit, canonical
 
@@ -21,7 +22,7 @@ _INFINITE = float("inf")
 
 
 class Bounds(NamedTuple):
-    """From lo to hi, in the unit that was sent, and in base units of UCUM ("" and the same bounds where there are none)."""
+    """From lo to hi, in the unit that was sent. canon_*: in base units of UCUM; "", lo and hi, if it is none."""
 
     lo: float
     hi: float
@@ -36,7 +37,7 @@ class Bounds(NamedTuple):
 def significant_range(text: str) -> tuple[Decimal, Decimal, Decimal] | None:
     """Return (value, first, beyond) of a number as searched for: "5.40" is 5.40, from 5.395 up to but not 5.405.
 
-    None when the text is no number. Half of the last digit that is written, also before an exponent (1e2: 50 to 150).
+    None when the text is no number. It is half of the last digit that is written (1e2: 50 to 150).
     """
     if not _NUMBER.fullmatch(text) or len(text) > _MAX_DIGITS:
         return None
@@ -94,16 +95,11 @@ def of_range(span: Mapping[str, Any]) -> Bounds | None:
 def bounds(lo: Decimal | None, hi: Decimal | None, system: str = "", code: str = "", unit: str = "") -> Bounds:
     """Return bounds with their canonical form; None is an open end."""
     first, last = _float(lo, -_INFINITE), _float(hi, _INFINITE)
-    if system != UCUM or not code or not _is_known(code):
+    if system != UCUM or not code or not dimension_of(code):
         return Bounds(first, last, system, code, unit, first, last, "")
-    canon_lo, dimension = (-_INFINITE, "") if lo is None else _canonical(lo, code)
-    canon_hi, dimension = (_INFINITE, dimension) if hi is None else (canon_lo, dimension) if hi is lo else _canonical(hi, code)
-    return Bounds(first, last, system, code, unit, canon_lo, canon_hi, dimension)
-
-
-def _canonical(value: Decimal, code: str) -> tuple[float, str]:
-    base, dimension = canonical(value, code)
-    return _float(base, 0.0), dimension
+    canon_lo = first if lo is None else float(canonical(lo, code)[0])
+    canon_hi = last if hi is None else canon_lo if hi is lo else float(canonical(hi, code)[0])
+    return Bounds(first, last, system, code, unit, canon_lo, canon_hi, dimension_of(code))
 
 
 def _float(value: Decimal | None, otherwise: float) -> float:
@@ -111,12 +107,12 @@ def _float(value: Decimal | None, otherwise: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _is_known(code: str) -> bool:
+def dimension_of(code: str) -> str:
+    """Return the base units of a UCUM code, "" when it is none."""
     try:
-        canonical(Decimal(1), code)
+        return ucum.unit(code).dimension
     except UnknownUnit:
-        return False
-    return True
+        return ""
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:

@@ -1,8 +1,8 @@
 """Which search parameters each type has, and where in a resource they look.
 
-All of R4's (`definitions.search_tables`, compiled from HL7's search-parameters.json), but for those that have no
-expression, `phonetic` and `near`: a test lists them. Added here: `ai-model` and `ai-confidence` on results, and two
-places that R4 forgot.
+All of R4's (`definitions.search_tables`, compiled from HL7's search-parameters.json), but for those without an
+expression, `phonetic` and `near`: a test lists them. Added here: `ai-model` and `ai-confidence` on results, and a
+place that R4 forgot.
 
 What a parameter compares follows from its kind and from the type of what stands at its places: `index`.
 """
@@ -37,9 +37,9 @@ class Kind(StrEnum):
 class Place:
     """Where a parameter looks.
 
-    path: members with dots; `telecom[system=phone]` and `entry[0]` choose among a list's items. type: FHIR's, of what
-    stands there. target: the type that a reference must name. system: what a bare code there means; systems: by code,
-    where it depends on it. many: several can stand there.
+    path: members with dots; `telecom[system=phone]` and `entry[0]` choose among a list's items. type: FHIR's, of
+    what stands there. target: the type that a reference must name. system: what a bare code there means; systems:
+    by code, where it depends on it. many: several can stand there.
     """
 
     path: str
@@ -56,8 +56,8 @@ class SearchParameter:
 
     canonical: its URL. targets: the types that its references may name, empty for any. components, on: of a
     composite, the parameters that it joins and the elements that it joins over ("" is the resource).
-    rows: the parameters whose index rows answer it (itself, or those that say the same). only: the target types that
-    these rows must have to count, or "" for a URL of elsewhere; empty for any.
+    rows: the parameters whose index rows answer it (itself, or those that say the same). only: the target types
+    that these rows must have to count, or "" for a URL of elsewhere; empty for any.
     """
 
     name: str
@@ -69,6 +69,11 @@ class SearchParameter:
     on: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+
+    @property
+    def index_name(self) -> str:
+        """The names of its rows as criteria take them: several with a bar between."""
+        return "|".join(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class TypeSearch:
 # these refer to.
 _KEPT = (
     *("Account", "ActivityDefinition", "AdverseEvent", "AllergyIntolerance", "Appointment", "AuditEvent"),
-    *("Basic", "Binary", "BodyStructure", "CarePlan", "CareTeam", "Claim", "ClaimResponse"),
+    *("Basic", "BodyStructure", "CarePlan", "CareTeam", "Claim", "ClaimResponse"),
     *("ClinicalImpression", "CodeSystem", "Communication", "CommunicationRequest", "Composition", "ConceptMap"),
     *("Condition", "Consent", "Coverage", "DetectedIssue", "Device", "DeviceMetric", "DeviceRequest"),
     *("DeviceUseStatement", "DiagnosticReport", "DocumentReference", "Encounter", "Endpoint", "EpisodeOfCare"),
@@ -202,7 +207,9 @@ def _answered(parameter: SearchParameter, among: Mapping[str, SearchParameter]) 
     rows: list[str] = []
     for name, other in sorted(among.items()):
         theirs = {place.path for place in other.places}
-        says_less = theirs < wanted or (narrower and theirs <= wanted) or (theirs == wanted and name < parameter.name)
+        says_less = (
+            theirs < wanted or (narrower and theirs <= wanted) or (theirs == wanted and name < parameter.name)
+        )
         open_ = all(not place.target for place in other.places)
         if name != parameter.name and other.kind is parameter.kind and theirs and says_less and open_:
             rows.append(name)

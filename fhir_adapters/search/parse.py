@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from clinical.errors import IncorrectInput
 from fhir_adapters.search import page
 from fhir_adapters.search.dates import range_of
-from fhir_adapters.search.index import ID, normal_text, target_of
+from fhir_adapters.search.index import ID
+from fhir_adapters.search.links import target_of
 from fhir_adapters.search.parameters import TYPES, Kind, SearchParameter, TypeSearch
+from fhir_adapters.search.texts import normal_text
 from record_store.resource_search import (
     Compare,
     Criterion,
@@ -129,11 +131,13 @@ def _criterion(resource_type: str, name: str, value: str, base_url: str) -> Crit
     match parameter.kind:
         case Kind.TOKEN:
             alternatives = tuple(_token(bare, each) for each in values)
-            return TokenIn(bare, alternatives, hot=bare == search.hot_code)
+            return TokenIn(parameter.index_name, alternatives, hot=bare == search.hot_code)
         case Kind.DATE:
-            return DateIn(bare, tuple(_date(bare, each) for each in values))
+            return DateIn(parameter.index_name, tuple(_date(bare, each) for each in values))
+        case Kind.STRING:
+            return StringStarts(parameter.index_name, tuple(_text(bare, each) for each in values))
         case _:
-            return StringStarts(bare, tuple(_text(bare, each) for each in values))
+            raise IncorrectInput(f"{bare} cannot be asked for yet", expression=[bare])
 
 
 def _split(name: str, value: str) -> list[str]:
@@ -209,7 +213,7 @@ def _reference(
             alternatives.append((target_type or only, target_id))
     if parameter.name in search.hot_patient and all(kind == "Patient" for kind, _ in alternatives):
         return PatientIn(tuple(target_id for _, target_id in alternatives))
-    return ReferenceIn(parameter.name, tuple(alternatives))
+    return ReferenceIn(parameter.index_name, tuple(alternatives))
 
 
 def _size(criterion: Criterion) -> int:
@@ -266,7 +270,7 @@ def _sort_key(resource_type: str, name: str, descending: bool) -> SortKey:
             expression=["_sort"],
             diagnostics=f"it can by: _id, _lastUpdated, {', '.join(sortable)}",
         )
-    return SortKey(_PLACES[parameter.kind], descending, name)
+    return SortKey(_PLACES[parameter.kind], descending, parameter.index_name)
 
 
 def _page(found: SearchRequest, value: str) -> SearchRequest:

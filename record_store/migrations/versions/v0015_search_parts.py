@@ -35,7 +35,7 @@ def upgrade() -> None:
     write_shape_of_quantities()
 
 
-def _index_table(name: str, *columns: sa.Column[object], index: tuple[str, ...]) -> None:
+def _index_table(name: str, *columns: sa.Column[float] | sa.Column[str], index: tuple[str, ...]) -> None:
     op.create_table(
         name,
         sa.Column("row", _AUTO, autoincrement=True, nullable=False),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fhir_adapters.definitions import compile_search
 from fhir_adapters.definitions.compile import OUTPUT, compile_definitions
 from fhir_adapters.validation import problems_of
 
@@ -29,6 +30,11 @@ pytestmark = [
 def test_the_shipped_tables_are_those_of_the_published_definitions():
     # Compared unpacked: libraries pack differently.
     assert gzip.decompress(compile_definitions(PACKAGE)) == gzip.decompress(OUTPUT.read_bytes())
+
+
+def test_the_shipped_search_parameters_are_those_of_the_published_definitions():
+    made = compile_search.compile_search(PACKAGE)
+    assert gzip.decompress(made) == gzip.decompress(compile_search.OUTPUT.read_bytes())
 
 
 @pytest.mark.parametrize("name", FILES)
