@@ -21,7 +21,7 @@ from record_store.criteria import (
     TokenText,
     UriIn,
 )
-from record_store.resources import cut, fit
+from record_store.index_rows import cut, fit
 from record_store.tables import metadata
 
 _Flag = ColumnElement[bool]

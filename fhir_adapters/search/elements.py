@@ -50,6 +50,5 @@ _QUANTITIES: dict[str, Emit] = {
     "unsignedInt": ranges.number,
     "Money": ranges.bounded(numbers.of_money),
     "Range": ranges.bounded(numbers.of_range),
-    "Percent": ranges.percent,
     "SampledData": ranges.bounded(ranges.samples),
 }

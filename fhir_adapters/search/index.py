@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from fhir_adapters.search import ranges
+from fhir_adapters.search.ai_values import ai_confidences_of, ai_models_of
 from fhir_adapters.search.elements import emit_of
-from fhir_adapters.search.parameters import TYPES, Kind, Place
+from fhir_adapters.search.links import target_of
+from fhir_adapters.search.parameters import RESULTS, TYPES, Kind, Place
 from fhir_adapters.search.rows import Emit, Rows
-from record_store.index_rows import IndexRows
+from fhir_adapters.search.texts import normal_text
+from record_store.index_rows import IndexRows, TokenRow
 from record_store.resources import hot_code
+
+__all__ = ["ID", "Indexed", "index_of", "normal_text", "target_of"]
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # R4 2.24.0.1, id
 _STEP = re.compile(r"(?P<name>\w+)(?:\[(?:(?P<at>\d+)|(?P<key>\w+)=(?P<value>[^\]]+))\])?(?:\.|$)")
@@ -55,6 +61,7 @@ class _Plan:
 
     root: _Node
     absent: tuple[str, ...]
+    is_result: bool
     hot_patient: frozenset[str]
     hot_code: str | None
     hot_date: str | None
@@ -71,6 +78,10 @@ def index_of(resource: Mapping[str, Any], base_url: str) -> Indexed:
     _walk(plan.root, resource, 0, made)
     for name in plan.absent:
         made.absent(name)
+    if plan.is_result:
+        made.tokens += [TokenRow("ai-model", *model) for model in ai_models_of(resource)]
+        for confidence in ai_confidences_of(resource):
+            ranges.number("ai-confidence", confidence, 0, made)
     about = plan.hot_patient
     patient = next(
         (row.target_id for row in made.references if row.target_type == "Patient" and row.param in about), None
@@ -128,6 +139,7 @@ def _plan(resource_type: str) -> _Plan:
     return _Plan(
         root,
         tuple(absent),
+        resource_type in RESULTS,
         frozenset(name for each in hot for name in search.parameters[each].rows),
         search.hot_code,
         search.hot_date,

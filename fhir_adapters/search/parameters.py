@@ -14,8 +14,6 @@ from functools import cache
 from typing import Any
 
 from fhir_adapters.definitions.search_tables import EVERYWHERE, patient_compartment, rows_of
-from fhir_adapters.resources.device import MODEL_IDENTIFIER
-from fhir_adapters.resources.labels import AI_CONFIDENCE
 
 FHIR = "http://hl7.org/fhir/"
 
@@ -112,30 +110,11 @@ _KEPT = (
 _READ_ONLY = frozenset({"AuditEvent"})
 _COLUMNS_OF_THEIR_OWN = frozenset({"_id", "_lastUpdated"})
 
-_RESULTS = ("DiagnosticReport", "Observation", "RiskAssessment")
+RESULTS = ("DiagnosticReport", "Observation", "RiskAssessment")
+# What they find stands in `ai_values`.
 _OF_RESULTS = (
-    SearchParameter(
-        "ai-model",
-        Kind.TOKEN,
-        "urn:consilium:SearchParameter/ai-model",
-        (
-            Place(f"method.coding[system={MODEL_IDENTIFIER}]", "Coding", many=True),
-            Place(f"device.identifier[system={MODEL_IDENTIFIER}]", "Identifier"),
-            Place(f"performer.identifier[system={MODEL_IDENTIFIER}]", "Identifier", many=True),
-            Place(f"extension[url={MODEL_IDENTIFIER}].valueIdentifier", "Identifier", many=True),
-            Place(f"extension[url={MODEL_IDENTIFIER}].valueCoding", "Coding", many=True),
-        ),
-    ),
-    SearchParameter(
-        "ai-confidence",
-        Kind.NUMBER,
-        "urn:consilium:SearchParameter/ai-confidence",
-        (
-            Place(f"extension[url={AI_CONFIDENCE}].valueDecimal", "decimal", many=True),
-            Place(f"extension[url={AI_CONFIDENCE}].valueRange", "Range", many=True),
-            Place(f"extension[url={AI_CONFIDENCE}].valueQuantity", "Percent", many=True),
-        ),
-    ),
+    SearchParameter("ai-model", Kind.TOKEN, "urn:consilium:SearchParameter/ai-model"),
+    SearchParameter("ai-confidence", Kind.NUMBER, "urn:consilium:SearchParameter/ai-confidence"),
 )
 _FORGOTTEN = {
     # The parameter reads series.modality; a study that lists no series may still name its modalities.
@@ -145,7 +124,7 @@ _FORGOTTEN = {
 # The first that a type has is the hot one: what its lists are asked for by, newest first.
 _HOT_CODE = ("code", "vaccine-code", "type")
 _HOT_DATE = (
-    *("date", "started", "authored", "authoredon", "authored-on", "recorded", "recorded-date"),
+    *("date", "started", "authored", "authoredon", "modified", "authored-on", "recorded", "recorded-date"),
     *("effective", "effective-time", "start-date", "collected", "sent", "created", "birthdate", "period"),
 )
 _NOT_HOT = frozenset({"Device", "ImagingStudy", "Patient", "Provenance", "RiskAssessment"})  # by code
@@ -159,7 +138,7 @@ def _search_of(resource_type: str) -> TypeSearch:
         for name, row in published.items()
         if name not in _COLUMNS_OF_THEIR_OWN
     }
-    if resource_type in _RESULTS:
+    if resource_type in RESULTS:
         own |= {each.name: each for each in _OF_RESULTS}
     parameters = {name: _answered(each, own) for name, each in own.items()}
     return TypeSearch(

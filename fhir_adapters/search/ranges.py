@@ -56,17 +56,6 @@ def number(name: str, value: object, part: int, made: Rows) -> None:
         made.quantities.append(QuantityRow(name, *numbers.bounds(known, known), part))
 
 
-def percent(name: str, value: object, part: int, made: Rows) -> None:
-    """A Quantity without dimension ("87 %") where a number is asked for: 0.87."""
-    bounds = numbers.of_quantity(value) if isinstance(value, dict) else None
-    if bounds is not None and bounds.canon_unit in ("", "1"):
-        made.quantities.append(
-            QuantityRow(
-                name, bounds.canon_lo, bounds.canon_hi, "", "", "", bounds.canon_lo, bounds.canon_hi, "", part
-            )
-        )
-
-
 def samples(element: Mapping[str, Any]) -> numbers.Bounds | None:
     """The least and the greatest value of a series: R4's value-quantity searches the bounds of a SampledData."""
     found = bounds_of(element)

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import select
 
+from record_store.index_rows import IndexRows, ReferenceRow, StringRow, TokenRow
 from record_store.resource_search import (
     AllOf,
     AnyOf,
@@ -22,7 +23,7 @@ from record_store.resource_search import (
     restricted,
     search,
 )
-from record_store.resources import IndexRows, NewResource, ReferenceRow, StringRow, TokenRow, put_all
+from record_store.resources import NewResource, put_all
 from record_store.tables import resource
 
 AT = "2026-11-22T08:00:00.000000Z"

@@ -5,8 +5,8 @@ from alembic import op
 
 from record_store.migrations.planner import write_shape_of_quantities
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
