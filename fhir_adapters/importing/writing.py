@@ -11,7 +11,7 @@ from fhir_adapters.importing.items import Identifiers, Named, Rule, identifiers_
 from fhir_adapters.importing.prepare import Ready
 from fhir_adapters.importing.tally import Tally
 from fhir_adapters.rest.condition import meant
-from fhir_adapters.rest.fhir import Fhir
+from fhir_adapters.rest.fhir import Fhir, require_type
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.rest.versions import next_version, removal
 from record_store.imports import Imported, imported, note
@@ -70,7 +70,8 @@ class Store:
         return self._found[key]
 
     def match(self, kind: str, condition: str) -> str | None:
-        """Return Type/id of the one match as it is now, None when there is none."""
+        """Return Type/id of the one match as it is now, None when there is none. Raises NotFound for a type."""
+        require_type(kind)
         with self.fhir.db.read() as conn:
             match = meant(conn, kind, condition, self.fhir.base_url, hold=False)
         return None if match is None else f"{kind}/{match.stored.id}"

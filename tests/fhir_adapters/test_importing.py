@@ -13,14 +13,11 @@ from fhir_adapters.importing.pieces import Document
 from fhir_adapters.importing.run import Import
 from fhir_adapters.importing.sources import find
 from fhir_adapters.importing.writing import Store
-from fhir_adapters.search.parameters import TYPES
 from tests.fhir_adapters.conftest import make_fhir
 from tests.fhir_adapters.synthea import NPI, Synthea, bundle, written
 
 UUID = "urn:uuid:53fefa32-fcbb-4ff8-8a92-55ee120877b7"
 OTHER = "urn:uuid:1ebd3174-c0ff-4ad5-94e6-4ff6e8ccf4d6"
-
-needs_all_types = pytest.mark.skipif("Claim" not in TYPES, reason="the types of Synthea are not kept yet")
 
 
 class Seen:
@@ -97,7 +94,6 @@ def links_in(value):
             yield from links_in(one)
 
 
-@needs_all_types
 def test_a_synthea_folder_comes_in_whole_with_every_reference_resolved_and_only_once(bring, door, tmp_path):
     made = Synthea()
     bundles = {"a_patient": made.patient(), "another": made.patient(encounters=1)}
@@ -171,13 +167,14 @@ def test_a_bad_line_never_stops_the_others_and_is_told_by_its_number(bring, door
         heart_rate("Patient/p", id="not an id"),
         "[1]",
         heart_rate("Patient/p", id="o3"),
+        heart_rate("Nonsense?identifier=x", id="o4"),
     )
     tally, seen = bring(path)
-    assert (tally.created, tally.refused) == (2, 6)
-    assert [one.place.line for one in seen.problems] == [2, 4, 5, 6, 7, 8]
+    assert (tally.created, tally.refused) == (2, 7)
+    assert [one.place.line for one in seen.problems] == [2, 4, 5, 6, 7, 8, 10]
     assert seen.problems[1].path == "Observation.status"
     assert not any("zzcanary" in one.reason for one in seen.problems)
-    assert seen.done == 8
+    assert seen.done == 9
     assert total(door, "Observation") == 2
 
 
@@ -271,7 +268,6 @@ def test_an_import_that_ended_early_goes_on_where_it_was(bring, door, tmp_path, 
     assert (tally.created, tally.unchanged, seen.done) == (3, 0, 7)
 
 
-@needs_all_types
 def test_a_rehearsal_counts_and_writes_nothing(bring, door, tmp_path):
     made = Synthea()
     written(made.patient(), tmp_path / "a.json")
