@@ -137,7 +137,7 @@ class LocalBlobs:
     """Blobs in a folder: <folder>/<first two digits>/<sha256>."""
 
     def __init__(self, folder: Path, staging: Path, fault: FaultPoint) -> None:
-        self._folder = folder
+        self._folder, self._folder_text = folder, str(folder)
         self._fault = fault
         self._folders_are_durable = False
         self._checked = _Checked()
@@ -184,28 +184,33 @@ class LocalBlobs:
         """Flush files and folders; the file system writes most of them at the first flush."""
         with os_errors():
             for name in dict.fromkeys(names):
-                with suppress(FileNotFoundError), self._path(name).open("rb") as file:
-                    os.fsync(file.fileno())
-            for folder in dict.fromkeys(self._path(name).parent for name in names):
-                _sync_folder(folder)
+                with suppress(FileNotFoundError):
+                    _sync(self._file(name))
+            for folder in dict.fromkeys(self._folder_of(name) for name in names):
+                _sync(folder)
 
     def _flush_folders(self, parts: Sequence[PartFile], errors: dict[PartFile, ClinicalError]) -> None:
-        folders: dict[Path, list[PartFile]] = {}
+        folders: dict[str, list[PartFile]] = {}
         for part in parts:
-            folders.setdefault(self._path(part.sha256).parent, []).append(part)
+            folders.setdefault(self._folder_of(part.sha256), []).append(part)
         for folder, inside in folders.items():
             try:
-                _sync_folder(folder)
+                with os_errors():
+                    _sync(folder)
             except ClinicalError as error:
                 errors.update(dict.fromkeys(inside, error))
 
     def _rename(self, part: PartFile) -> None:
-        target = self._path(part.sha256)
+        target = self._file(part.sha256)
         with os_errors():
-            if not self._folders_are_durable or not target.parent.is_dir():
+            if not self._folders_are_durable:
                 self._make_folders()
             # A blob that is present is replaced by itself: that also mends one whose bytes have decayed.
-            part.path.replace(target)
+            try:
+                os.rename(part.path, target)
+            except FileNotFoundError:  # somebody has removed the folder
+                self._make_folders()
+                os.rename(part.path, target)
 
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes, by way of a part."""
@@ -266,13 +271,20 @@ class LocalBlobs:
         # whoever made it has flushed it already, so every process does so before it relies on it.
         for number in range(256):
             (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
-        _sync_folder(self._folder)
-        _sync_folder(self._folder.parent)
+        _sync(self._folder)
+        _sync(self._folder.parent)
         self._folders_are_durable = True
 
     def _path(self, sha256: str) -> Path:
+        return Path(self._file(sha256))
+
+    def _file(self, sha256: str) -> str:
+        # Text, because for every received object a Path costs more than what is done with it.
         _check_name(sha256)
-        return self._folder / sha256[:2] / sha256
+        return f"{self._folder_text}/{sha256[:2]}/{sha256}"
+
+    def _folder_of(self, sha256: str) -> str:
+        return f"{self._folder_text}/{sha256[:2]}"
 
 
 class RemoteBlobs:
@@ -421,13 +433,13 @@ def _away(exc: Exception) -> ClinicalError:
     return Busy("the object store does not answer")
 
 
-def _sync_folder(folder: Path) -> None:
-    with os_errors():
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: str | Path) -> None:
+    """Flush a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(staging: Path, older_than_s: float) -> int:

@@ -30,6 +30,7 @@ class PartFile:
         self.size = self._set_out = 0
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
+        self._named = (0, "")  # the size whose hash was asked for, and the hash
         self._pieces: Sequence[bytes | memoryview] | None = ()
 
     @classmethod
@@ -56,7 +57,9 @@ class PartFile:
     @property
     def sha256(self) -> str:
         """The hash of what was written, in hexadecimal."""
-        return self._digest.hexdigest()
+        if self._named[0] != self.size or not self.size:
+            self._named = (self.size, self._digest.hexdigest())
+        return self._named[1]
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append the pieces, all of them. Who writes all at once leaves them as they are until it is durable."""

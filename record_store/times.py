@@ -1,10 +1,12 @@
 """Times as the tables hold them: UTC text that sorts as it reads, the same on both databases."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from clinical.errors import IncorrectInput
 
 
+@lru_cache(maxsize=64)  # the rows of one moment ask one after another
 def to_text(at: datetime) -> str:
     """Return `at` in UTC with microseconds and a trailing Z (27 characters).
 
