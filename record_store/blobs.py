@@ -207,10 +207,10 @@ class LocalBlobs:
                 self._make_folders()
             # A blob that is present is replaced by itself: that also mends one whose bytes have decayed.
             try:
-                os.rename(part.path, target)
+                os.rename(part.path, target)  # noqa: PTH104 - text, see `_file`
             except FileNotFoundError:  # somebody has removed the folder
                 self._make_folders()
-                os.rename(part.path, target)
+                os.rename(part.path, target)  # noqa: PTH104 - text, see `_file`
 
     def put(self, data: bytes) -> StoredBlob:
         """Store bytes, by way of a part."""
