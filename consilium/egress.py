@@ -16,10 +16,10 @@ import structlog
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import Category, Denied, IncorrectInput, Unsupported
 from dicom_node.confidentiality.actions import Options
 from dicom_node.confidentiality.files import disguise, write
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 from dicom_node.confidentiality.reidentify import reidentify, uids_in
 from dicom_node.destinations import Destination
 from dicom_node.header import Header, read_stored_header

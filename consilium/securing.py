@@ -42,9 +42,9 @@ def destination_tls(settings: "Settings", one: "PacsDestination") -> "ClientTls 
 
 def disguise_of(settings: "Settings", one: "PacsDestination") -> "Disguise | None":
     """Return how a destination sees patients, None where it sees them as they are."""
+    from clinical.destination_pseudonyms import Pseudonyms  # noqa: PLC0415
     from consilium.egress import Disguise  # noqa: PLC0415 - who sends no pseudonyms need not load it
     from dicom_node.confidentiality.actions import Options  # noqa: PLC0415
-    from dicom_node.confidentiality.pseudonyms import Pseudonyms  # noqa: PLC0415
 
     wanted, secret = one.disguised, settings.pseudonym_key
     if wanted is None or secret is None:

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from clinical.destination_pseudonyms import Pseudonyms, patient_text
 from clinical.errors import Unsupported
 from dicom_node.confidentiality.actions import Options, plain_words
 from dicom_node.confidentiality.elements import TEXTS, Work, cleaned_dataset
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 
 DCM = "DCM"
 _BASIC = ("113100", "Basic Application Confidentiality Profile")
@@ -54,7 +54,7 @@ def patient_of(ds: Dataset) -> str:
     number = str(ds.get("PatientID", "") or "").strip()
     if not number:
         return f"study\x1f{ds.get('StudyInstanceUID', '')}"
-    return f"{str(ds.get('IssuerOfPatientID', '') or '').strip()}\x1f{number}"
+    return patient_text(str(ds.get("IssuerOfPatientID", "") or "").strip(), number)
 
 
 def _check_pixels(ds: Dataset) -> None:

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from clinical.destination_pseudonyms import Pseudonyms
 from dicom_node.confidentiality.actions import Action, Options, action_of
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 from dicom_node.confidentiality.values import REMOVED, age_kept, cleaned, dummy, shifted
 
 TEXTS = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))

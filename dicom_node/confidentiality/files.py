@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import Unsupported
 from dicom_node.confidentiality.actions import Options
 from dicom_node.confidentiality.deidentify import deidentify
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 from dicom_node.incoming import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 
 

@@ -7,9 +7,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import Denied
 from dicom_node.confidentiality.deidentify import patient_of
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 
 # What of the patient and the study (PS3.3 C.7.1.1, C.7.2.1) an object that comes back cannot know.
 _OF_THE_SOURCE = (

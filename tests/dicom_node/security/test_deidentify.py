@@ -13,11 +13,11 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
+from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import Denied, Unsupported
 from dicom_node.confidentiality.actions import Action, Options, action_of, basic_profile
 from dicom_node.confidentiality.deidentify import deidentify
 from dicom_node.confidentiality.files import disguise
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 from dicom_node.confidentiality.reidentify import reidentify, uids_in
 from dicom_node.confidentiality.values import age_kept, cleaned, shifted
 from dicom_node.results import ENCODERS

@@ -6,9 +6,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
+from clinical.destination_pseudonyms import Pseudonyms
 from consilium.egress import Disguise, Egress, Homecoming, sweep
 from dicom_node.confidentiality.actions import Options
-from dicom_node.confidentiality.pseudonyms import Pseudonyms
 from dicom_node.destinations import Destination
 from dicom_node.header import read_stored_header
 from dicom_node.intake import Sender

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass, field
 
 _SHIFT_DAYS = 3650
+_ID_LETTERS = 26  # 130 bits
 _DICOM_ROOT = "1.2.840.10008."
 
 
@@ -37,5 +38,19 @@ class Pseudonyms:
         """Return by how many days this patient's dates are moved back: 1 to 3,650."""
         return int.from_bytes(self._hash("shift", patient)[:8], "big") % _SHIFT_DAYS + 1
 
+    def resource_id(self, kind: str, name: str) -> str:
+        """Return the id that stands for a FHIR resource's: 27 letters and digits."""
+        return "R" + base64.b32encode(self._hash(f"fhir\x1f{kind}", name))[:_ID_LETTERS].decode()
+
+    @property
+    def key_id(self) -> str:
+        """A name for the key, which does not lead to it: what was made with one key has one name."""
+        return self._hash("key", "")[:8].hex()
+
     def _hash(self, what: str, value: str) -> bytes:
         return hmac.digest(self.key, f"{what}\x1f{value}".encode(), hashlib.sha256)
+
+
+def patient_text(issuer: str, number: str) -> str:
+    """Return what `patient_id` and `shift_days` take: Issuer of Patient ID ("" for none) and Patient ID."""
+    return f"{issuer}\x1f{number}"
