@@ -6,7 +6,7 @@ from typing import Any
 
 from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
 from fhir_adapters.search.index import target_of
-from fhir_adapters.search.parameters import TYPES
+from fhir_adapters.search.parameters import COMPARTMENT, TYPES
 from record_store.as_of import About, Wanted
 
 OUTPUT, DELETED, ERROR = "output", "deleted", "error"
@@ -39,8 +39,10 @@ def types_of(asked: Asked) -> tuple[str, ...]:
 
 
 def compartment_of(kind: str) -> tuple[str, ...]:
-    """Return the parameters by which a resource is in a Patient's compartment."""
-    return tuple(name for name in ("patient", "subject") if name in TYPES[kind].parameters)
+    """Return the names of the index rows by which a resource is in a Patient's compartment."""
+    known = TYPES[kind].parameters
+    names = [known[name].index_name for name in COMPARTMENT.get(kind, ()) if name in known]
+    return tuple(dict.fromkeys(part for name in names for part in name.split("|")))
 
 
 def members_of(group: Mapping[str, Any], base_url: str) -> frozenset[str]:
