@@ -81,6 +81,15 @@ STEP_SECONDS = Histogram(
 DELIVERIES = Counter(
     "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
 )
+NOTIFICATIONS = Counter(
+    "consilium_notifications_total", "Messages to subscriptions by what came of them", ["result"]
+)
+NOTIFICATIONS_WAITING = Gauge(
+    "consilium_notifications_waiting", "Events that are not delivered yet", multiprocess_mode="mostrecent"
+)
+SUBSCRIPTIONS = Gauge(
+    "consilium_subscriptions", "Subscriptions by status", ["status"], multiprocess_mode="mostrecent"
+)
 BLOB_FREE_BYTES = Gauge(
     "consilium_blob_free_bytes", "Free space where new objects are written", multiprocess_mode="mostrecent"
 )

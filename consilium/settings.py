@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from clinical.errors import IncorrectInput
 from consilium.setting_values import (
     AeTitle,
     AlertHygiene,
@@ -44,6 +46,7 @@ from consilium.setting_values import (
 
 if TYPE_CHECKING:
     from consilium.rules import Rules
+    from fhir_adapters.allow_list import AllowedServer
 
 PREFIX = "CONSILIUM_"
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
@@ -91,6 +94,8 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(legal_origins)] = ()
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
     fhir_network: Literal["public", "private"] = "public"
+    subscription_endpoints: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
+    subscription_network: Literal["public", "private"] = "public"
     link_life_s: int = Field(default=900, ge=30, le=86_400)
     viewer_dir: Path | None = None
     viewer_links: bool = False
@@ -173,6 +178,15 @@ class Settings(BaseSettings):
                 read(self.cds_issuers_file, production=self.profile == "production")
             except IssuersWrong as exc:
                 raise ValueError("\n".join(f"{PREFIX}CDS_ISSUERS_FILE: {line}" for line in exc.lines)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_can_be_called(self) -> Self:
+        if self.subscription_endpoints:
+            try:
+                _ = self.endpoints
+            except IncorrectInput as problem:
+                raise ValueError(f"{PREFIX}SUBSCRIPTION_ENDPOINTS: {problem.message}") from None
         return self
 
     @model_validator(mode="after")
@@ -280,6 +294,19 @@ class Settings(BaseSettings):
             return read_rules(self.rules_file, models=models, destinations=[one.name for one in self.pacs])
         except RulesWrong as exc:
             raise ValueError("\n".join(f"{PREFIX}RULES_FILE: {line}" for line in exc.lines)) from None
+
+    @property
+    def endpoints(self) -> "tuple[AllowedServer, ...]":
+        """Where notifications of subscriptions may go; plain http only to loopback, and only in development."""
+        from fhir_adapters.allow_list import AllowedServer, Network  # noqa: PLC0415 - only who has endpoints pays
+
+        network, development = Network(self.subscription_network), self.profile == "development"
+        return tuple(
+            AllowedServer(
+                one, Network.LOOPBACK if development and is_loopback(urlsplit(one).hostname or "") else network
+            )
+            for one in self.subscription_endpoints
+        )
 
     @property
     def takes_plain_dicom(self) -> bool:

@@ -49,6 +49,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             new_id=lambda: str(uuid.uuid4()),
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
+            endpoints=settings.endpoints,
             bulk=Bulk(
                 blobs=lambda: house.blobs,
                 life_s=settings.export_life_s,

@@ -28,6 +28,7 @@ from consilium.rules.completion import Waits
 from consilium.setting_values import DicomNode
 from consilium.stowing import send_anyhow
 from consilium.study import StudySteps
+from consilium.subscribing import measure_subscriptions, purge_notifications, subscribing_of
 from consilium.vouching import vouching_of
 from consilium.wiring import House
 from consilium.withholding import Withholding
@@ -149,6 +150,7 @@ def _measure(house: House, models: LocalEngine) -> int:
         waiting = [job.created_at for job in readings.queued_jobs(conn)]
         overdue = due_studies(conn, now - quiet)[:1]
         waiting += [row.last_received_at + quiet for row in (study_row(conn, uid) for uid in overdue) if row]
+    measure_subscriptions(house)
     metrics.OLDEST_QUEUED_SECONDS.set((now - min(waiting, default=now)).total_seconds())
     return 1
 
@@ -160,6 +162,7 @@ def build_worker(house: House) -> Worker:
     decoder = house.decoder
     stopping = threading.Event()
     delivery, commitment, vouching = _deliveries(house, stopping), _commitments(house), _answers(house)
+    subscribing = subscribing_of(house, stopping)
     deliver = Loop("deliver", delivery.once, DELIVERY_POLL_S)
     steps = StudySteps(
         db=house.db,
@@ -195,8 +198,9 @@ def build_worker(house: House) -> Worker:
         deliver,
         Loop("commit", commitment.once, COMMITMENT_POLL_S),
         Loop("vouch", vouching.once, COMMITMENT_POLL_S),
+        *subscribing.loops,
     )
-    lanes = (delivery, commitment, vouching)
+    lanes = (delivery, commitment, vouching, subscribing.lanes)
     return Worker(engine, loops, lanes, stopping, decoder, jobs, models, settings.required_models)
 
 
@@ -230,6 +234,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threadi
         Loop("export", _exporter(house, stopping).once, EXPORT_POLL_S),
         Loop("purge exports", lambda: clear_exports(house), CLEAR_EXPORTS_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
+        Loop("purge notifications", lambda: purge_notifications(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, insert, select, text, update
 
 from clinical.errors import Busy
-from record_store import outbox
+from record_store import outbox, subscriptions
 from record_store.index_rows import IndexRows, delete_rows, insert_rows
 from record_store.tables import resource, resource_history
 
@@ -40,6 +40,7 @@ class NewResource:
     patient: id of the Patient it is about. code: `hot_code` when it has exactly one coding, else None.
     date_lo: start of its main date. These three are the hot columns; they must agree with the index.
     method: the HTTP method that made it, for the history. deleted: it says that the resource is gone (no body).
+    aside: of a Subscription that a client writes, what is kept beside it (`subscriptions.want`).
     """
 
     type: str
@@ -53,6 +54,7 @@ class NewResource:
     date_lo: str | None = None
     method: str = ""
     deleted: bool = False
+    aside: subscriptions.Wanted | None = None
 
     @property
     def stored(self) -> StoredResource:
@@ -97,6 +99,8 @@ def put_all(conn: Connection, news: Sequence[NewResource]) -> None:
     for new in news:
         if new.version > 1:
             _replace(conn, new)
+        if new.aside is not None:
+            subscriptions.want(conn, new.id, new.version, new.aside, new.updated)
     first = [_resource_row(new) for new in news if new.version == 1]
     if first:
         conn.execute(insert(resource), first)

@@ -60,16 +60,58 @@ resource_history = Table(
     Index("resource_history_updated", "type", "updated", "id"),
 )
 
-# A row for each written version, until whom it concerns is known (record_store/outbox.py). tx: the transaction's
-# number on PostgreSQL, 0 on SQLite.
+# A row for each written version, until whom it concerns is known (record_store/outbox.py).
 outbox = Table(
     "outbox",
     metadata,
     Column("position", _auto, primary_key=True, autoincrement=True),
-    Column("tx", BigInteger, nullable=False),
     Column("type", String(64), nullable=False),
     Column("id", String(64), nullable=False),
     Column("version", Integer, nullable=False),
+)
+
+# What a Subscription asks for, beside its resource (record_store/subscriptions.py). wanted: what a client has
+# written since, until the worker comes to it in the outbox. headers stand here and in no resource.
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),  # of the resource that `asked` is from
+    Column("status", String(16), nullable=False),  # new, requested, active, error, off
+    Column("problem", Text),
+    Column("asked", Text, nullable=False, server_default="{}"),  # JSON
+    Column("headers", Text, nullable=False, server_default="[]"),  # JSON list of [name, value]; secret
+    Column("wanted_version", Integer),
+    Column("wanted", Text),
+    Column("events", BigInteger, nullable=False, server_default="0"),  # number of the last one
+    Column("failures", Integer, nullable=False, server_default="0"),  # of the endpoint, in a row
+    Column("due_at", String(32), nullable=False),  # nothing is sent before
+    Column("heartbeat_at", String(32)),
+    Column("leased_by", String(64), nullable=False, server_default=text("''")),
+    Column("leased_until", String(32), nullable=False, server_default=text("''")),
+    Column("updated_at", String(32), nullable=False),
+)
+
+# One event for one subscription: a version that it asked for, until the endpoint has taken it, and a while longer.
+notification = Table(
+    "notification",
+    metadata,
+    Column("subscription", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deleted", Integer, nullable=False, server_default="0"),
+    Column("state", String(16), nullable=False),  # pending, sent, withheld
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("last_status", Integer),  # HTTP status of the last answer
+    Column("last_problem", Text),
+    Column("at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Index("notification_state", "subscription", "state", "number"),
+    Index("notification_resource", "subscription", "type", "id", "number"),
+    Index("notification_done", "state", "updated_at"),
 )
 
 

@@ -9,6 +9,7 @@ from werkzeug.http import http_date
 
 from clinical.clock import Clock
 from clinical.errors import Denied, NotFound
+from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.search.parameters import TYPES
@@ -28,6 +29,7 @@ class Fhir:
     new_id: makes a resource id nobody has (R4 id: at most 64 of A-Z a-z 0-9 - .). page_key: signs the way to
     the next page; the same on all machines. base_url: where clients find us, "https://host/fhir".
     bulk: what `$export` works with; None where there is none.
+    endpoints: where notifications of subscriptions may go.
     """
 
     db: Database
@@ -36,6 +38,7 @@ class Fhir:
     page_key: bytes = field(repr=False)
     base_url: str
     bulk: Bulk | None = None
+    endpoints: tuple[AllowedServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from fhir_adapters.search.index import Indexed, index_of
 from record_store.index_rows import IndexRows
 from record_store.resource_history import Version
 from record_store.resources import NewResource, StoredResource, put
+from record_store.subscriptions import Wanted
 from record_store.times import to_text
 
 Json = Mapping[str, Any]
@@ -34,11 +35,22 @@ class Draft:
     type: str
     data: bytes
     indexed: Indexed
+    aside: Wanted | None = None
 
 
 def draft(fhir: Fhir, sent: Json, data: bytes) -> Draft:
-    """Return the draft of a resource. sent: what `data` says, already found valid."""
-    return Draft(str(sent["resourceType"]), data, index_of(sent, fhir.base_url))
+    """Return the draft of a resource. sent: what `data` says, already found valid.
+
+    Raises IncorrectInput for a Subscription that cannot be carried out.
+    """
+    kind, indexed = str(sent["resourceType"]), index_of(sent, fhir.base_url)
+    if kind != "Subscription":
+        return Draft(kind, data, indexed)
+    from fhir_adapters.subscriptions.headers import masked  # noqa: PLC0415 - only who subscribes needs them
+    from fhir_adapters.subscriptions.request import wanted_by  # noqa: PLC0415
+
+    aside = wanted_by(sent, base_url=fhir.base_url, endpoints=fhir.endpoints)
+    return Draft(kind, masked(data), indexed, aside)
 
 
 def store(
@@ -66,6 +78,7 @@ def next_version(
         code=indexed.code,
         date_lo=indexed.date_lo,
         method=method,
+        aside=drafted.aside,
     )
 
 

@@ -1,0 +1,62 @@
+"""The worker's part in subscriptions, put together from the settings."""
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from consilium import metrics
+from consilium.lanes import Lanes
+from consilium.matching import Matching
+from consilium.notifying import Notifying
+from consilium.wiring import House
+from consilium.worker import DELIVERY_POLL_S, Loop
+from fhir_adapters.subscriptions.rest_hook import RestHook
+from record_store import notifications, subscriptions
+
+SLOTS = 32  # endpoints at a time; one that hangs keeps one of them for a message's time, and then rests
+EXPIRE_POLL_S = 1.0
+KEPT_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribing:
+    """Loops and lanes of a worker."""
+
+    loops: tuple[Loop, ...]
+    lanes: Lanes
+
+
+def subscribing_of(house: House, stopping: threading.Event) -> Subscribing:
+    """Return what runs in a worker; nothing has been started."""
+    worker = house.settings.executor_id
+    notifying = Notifying(
+        db=house.db,
+        send=RestHook(house.settings.endpoints, connections=2 * SLOTS).send,
+        now=house.now,
+        worker=worker,
+        retry=house.delivery_retry,
+        base_url=f"{house.base_url}/fhir",
+        observe=lambda result: metrics.NOTIFICATIONS.labels(result).inc(),
+        stopping=stopping.is_set,
+    )
+    lanes = Lanes(notifying.due, notifying.deliver, slots=SLOTS, rest=house.delivery_retry)
+    notify = Loop("notify", lanes.once, DELIVERY_POLL_S)
+    matching = Matching(house.db, house.now, f"{house.base_url}/fhir", notify.wake, stopping.is_set)
+    match = Loop("match", matching.once, DELIVERY_POLL_S)
+    return Subscribing((match, notify, Loop("subscriptions", matching.expire, EXPIRE_POLL_S)), lanes)
+
+
+def purge_notifications(house: House) -> int:
+    """Remove events that were settled KEPT_DAYS ago, and what waits so long for what is off; return how many."""
+    with house.db.write() as conn:
+        return notifications.purge(conn, house.now() - timedelta(days=KEPT_DAYS))
+
+
+def measure_subscriptions(house: House) -> None:
+    """Set the gauges of subscriptions by status, and of what waits for them."""
+    with house.db.read() as conn:
+        held, counts = subscriptions.every(conn), notifications.counts(conn)
+    for status in (subscriptions.REQUESTED, subscriptions.ACTIVE, subscriptions.ERROR, subscriptions.OFF):
+        metrics.SUBSCRIPTIONS.labels(status).set(sum(one.status == status for one in held))
+    waiting = sum(count for (_, state), count in counts.items() if state == notifications.PENDING)
+    metrics.NOTIFICATIONS_WAITING.set(waiting)

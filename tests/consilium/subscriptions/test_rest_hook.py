@@ -1,0 +1,265 @@
+"""R4 Subscriptions by rest-hook: what is asked for arrives, whatever the endpoint does, and the reason is told."""
+
+import logging
+import time
+
+import pytest
+
+from consilium.lanes import Lanes
+from fhir_adapters.subscriptions.backport import TIMEOUT
+from fhir_adapters.subscriptions.testing import receiving
+from record_store.deliveries import RetryPolicy
+from tests.consilium.subscriptions.rig import FHIR_JSON, SECRET, subscription
+
+
+def test_what_matches_arrives_as_it_was_stored_and_nothing_else(both):
+    both.subscribe()
+    assert both.read()["status"] == "active"
+    stored = both.observe("o1")
+    both.observe("o2", code="9279-1")
+    both.run()
+    assert both.told == [("PUT", "/Observation/o1")]
+    assert both.receiver.arrived[0].body == stored
+    assert both.receiver.arrived[0].headers["Content-Type"].startswith(FHIR_JSON)
+    both.run()
+    assert len(both.told) == 1
+
+
+def test_without_a_payload_an_empty_post_says_that_something_matched(rig):
+    rig.subscribe(channel={"payload": None})
+    rig.observe()
+    rig.run()
+    assert rig.told == [("POST", "/")]
+    assert rig.receiver.arrived[0].body == b""
+
+
+def test_each_version_counts_by_what_it_says_itself_and_in_its_order(both):
+    both.subscribe()
+    first = both.observe("o1", valueString="1")
+    second = both.observe("o1", valueString="2")
+    both.observe("o1", code="9279-1")  # matches no more
+    both.run()
+    assert [one.body for one in both.receiver.arrived] == [first, second]
+
+
+def test_the_deletion_of_what_matched_is_told(both):
+    both.subscribe()
+    both.observe("o1")
+    both.observe("o2", code="9279-1")
+    both.run()
+    both.send("DELETE", "Observation/o1")
+    both.send("DELETE", "Observation/o2")
+    both.run()
+    assert both.told == [("PUT", "/Observation/o1"), ("DELETE", "/Observation/o1")]
+
+
+def test_what_was_there_before_the_subscription_is_not_told(rig):
+    rig.observe()
+    rig.run()
+    rig.subscribe()
+    assert rig.told == []
+
+
+def test_writes_of_a_transaction_and_by_this_server_are_told(rig):
+    rig.subscribe(criteria="Observation?status=final")
+    entries = [
+        {"request": {"method": "POST", "url": "Observation"}, "resource": {
+            "resourceType": "Observation", "status": status, "code": {"text": "x"}}}
+        for status in ("final", "preliminary", "final")
+    ]  # fmt: skip
+    assert (
+        rig.send("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": entries}).status_code
+        == 200
+    )
+    rig.run()
+    assert len(rig.told) == 2
+
+
+def test_a_header_goes_to_the_endpoint_and_is_shown_to_nobody(rig, caplog):
+    caplog.set_level(logging.DEBUG)
+    reply = rig.subscribe(channel={"header": [f"Authorization: {SECRET}", "X-Ward: 3"]})
+    rig.observe()
+    rig.run()
+    arrived = rig.receiver.arrived[0].headers
+    assert (arrived["Authorization"], arrived["X-Ward"]) == (SECRET, "3")
+    shown = [reply.data, *(rig.client.get(f"/fhir/Subscription{path}").data for path in (
+        "", "/s1", "/s1/_history", "/s1/_history/1", "/_history"))]  # fmt: skip
+    assert not [text for text in shown if b"s3cret" in text]
+    assert rig.read()["channel"]["header"] == ["Authorization: ***", "X-Ward: ***"]
+    assert "s3cret" not in caplog.text
+
+
+def test_a_client_that_sends_the_mask_back_keeps_its_header(rig):
+    rig.subscribe(channel={"header": [f"Authorization: {SECRET}"]})
+    rig.subscribe(**{name: value for name, value in rig.read().items() if name == "channel"}, reason="renewed")
+    rig.observe()
+    rig.run()
+    assert rig.receiver.arrived[0].headers["Authorization"] == SECRET
+    unknown = subscription(rig.receiver.url, "s2", channel={"header": ["Authorization: ***"]})
+    assert rig.send("PUT", "Subscription/s2", unknown).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"criteria": "Observation?patient.name=x"}, "criteria"),
+        ({"criteria": "Patient?_has:Observation:patient:code=x"}, "criteria"),
+        ({"criteria": "Observation?_sort=date"}, "criteria"),
+        ({"criteria": "Observation?_include=Observation:subject"}, "criteria"),
+        ({"criteria": "Observation?nonsense=1"}, "criteria"),
+        ({"criteria": "Observation?date=yesterday"}, "criteria"),
+        ({"criteria": "Nothing?code=x"}, "criteria"),
+        ({"criteria": "/Observation?code=x"}, "criteria"),
+        ({"criteria": "Subscription?status=active"}, "criteria"),
+        ({"criteria": "http://example.org/topic"}, "criteria"),
+        ({"status": "active"}, "status"),
+        ({"channel": {"type": "email", "endpoint": "mailto:a@example.org"}}, "channel.type"),
+        ({"channel": {"endpoint": "http://127.0.0.1:1/"}}, "channel.endpoint"),
+        ({"channel": {"endpoint": None}}, "channel.endpoint"),
+        ({"channel": {"payload": "application/fhir+xml"}}, "channel.payload"),
+        ({"channel": {"header": ["no colon"]}}, "channel.header[0]"),
+        ({"channel": {"header": ["A: b", "Host: example.org"]}}, "channel.header[1]"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_its_place(rig, changes, place):
+    reply = rig.send("PUT", "Subscription/s1", subscription(rig.receiver.url, **changes))
+    assert reply.status_code == 400
+    issue = reply.get_json(force=True)["issue"][0]
+    assert issue["expression"] == [f"Subscription.{place}"]
+    assert issue["details"]["text"]
+
+
+def test_a_subscription_is_turned_off_at_its_end(rig):
+    rig.subscribe(end="2026-11-27T04:01:00Z")
+    rig.observe("o1")
+    rig.run()
+    rig.later(60)
+    rig.run()
+    rig.observe("o2")
+    rig.run()
+    assert rig.read()["status"] == "off"
+    assert rig.told == [("PUT", "/Observation/o1")]
+
+
+def test_a_client_may_turn_it_off_and_on_again_and_delete_it(rig):
+    rig.subscribe()
+    rig.subscribe(status="off")
+    rig.observe("o1")
+    rig.run()
+    assert (rig.told, rig.read()["status"]) == ([], "off")
+    rig.subscribe()
+    rig.observe("o2")
+    rig.run()
+    assert rig.told == [("PUT", "/Observation/o2")]
+    rig.send("DELETE", "Subscription/s1")
+    rig.observe("o3")
+    rig.run()
+    assert len(rig.told) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (500, "the endpoint answered 500"),
+        (401, "the endpoint answered 401"),
+        ("redirect", "the endpoint answered with a redirect, which is not followed"),
+        ("reset", "the endpoint could not be reached, or broke the connection"),
+    ],
+)
+def test_an_endpoint_that_fails_is_tried_again_then_the_reason_is_told_and_nothing_is_lost(both, behaviour, words):
+    both.receiver.behave = lambda _message: behaviour
+    both.subscribe()
+    both.observe("o1", valueString="1")
+    both.observe("o1", valueString="2")
+    both.run()
+    both.run()
+    assert len(both.told) == 1  # it is left alone for a while
+    both.later(10)
+    both.run()
+    both.later(20)
+    both.run()
+    assert (both.read()["status"], both.read()["error"]) == ("error", words)
+    both.later(3600)
+    both.observe("o2")  # still written down
+    both.run()
+    assert both.told == [("PUT", "/Observation/o1")] * 3
+    both.receiver.behave = lambda _message: 200
+    both.subscribe()
+    assert "error" not in both.read()
+    assert both.told[3:] == [("PUT", "/Observation/o1"), ("PUT", "/Observation/o2"), ("PUT", "/Observation/o1")]
+    assert [one.resource["valueString"] for one in both.receiver.arrived[3:]] == ["1", "1.10", "2"]
+
+
+def test_a_resource_that_is_refused_holds_back_only_its_own_later_versions(rig):
+    rig.receiver.behave = lambda message: 422 if message.path.endswith("/bad") else 200
+    rig.subscribe()
+    rig.observe("bad", valueString="1")
+    rig.observe("bad", valueString="2")
+    rig.observe("good")
+    rig.run()
+    assert rig.told == [("PUT", "/Observation/bad"), ("PUT", "/Observation/good")]
+    rig.receiver.behave = lambda _message: 200
+    rig.later(10)
+    rig.run()
+    assert [one.resource["valueString"] for one in rig.receiver.arrived[2:]] == ["1", "2"]
+
+
+def test_an_endpoint_that_is_gone_turns_the_subscription_off(rig):
+    rig.receiver.behave = lambda _message: 410
+    rig.subscribe()
+    rig.observe()
+    rig.run()
+    assert rig.read()["status"] == "off"
+    assert rig.read()["error"] == "the endpoint answered 410"
+
+
+def test_an_endpoint_may_say_when_to_come_back(rig):
+    rig.receiver.behave, rig.receiver.headers = lambda _message: 503, {"Retry-After": "120"}
+    rig.subscribe()
+    rig.observe()
+    rig.run()
+    rig.later(119)
+    rig.run()
+    assert len(rig.told) == 1
+    rig.later(1)
+    rig.run()
+    assert len(rig.told) == 2
+
+
+@pytest.mark.parametrize("behaviour", ["endless", "drip"])
+def test_an_answer_without_end_is_not_read(rig, behaviour):
+    rig.receiver.behave = lambda _message: behaviour
+    rig.subscribe()
+    rig.observe("o1")
+    rig.observe("o2")
+    began = time.monotonic()
+    rig.run()
+    assert time.monotonic() - began < 5
+    assert len(rig.told) == 2
+
+
+def test_an_endpoint_that_hangs_holds_up_no_other(rig):
+    with receiving() as slow:
+        slow.behave = lambda _message: "silent"
+        rig.allow(slow.url)
+        rig.subscribe("slow", channel={"endpoint": slow.url})
+        rig.subscribe("quick")
+        rig.observe()
+        rig.matching.once()
+        lanes = Lanes(rig.notifying.due, rig.notifying.deliver, slots=4, rest=RetryPolicy())
+        assert lanes.once() == 2
+        assert slow.wait_for(1)
+        assert rig.receiver.wait_for(1)
+        slow.release.set()
+        lanes.wait(5)
+
+
+def test_an_endpoint_that_does_not_answer_in_time_is_tried_again(rig):
+    rig.receiver.behave = lambda _message: "silent"
+    rig.subscribe(channel={"extension": [{"url": TIMEOUT, "valueUnsignedInt": 1}]})
+    rig.observe()
+    rig.run()
+    rig.receiver.behave = lambda _message: 200
+    rig.later(10)
+    rig.run()
+    assert len(rig.told) == 2
