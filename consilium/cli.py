@@ -22,6 +22,7 @@ from consilium.commands import dicom as dicom_commands
 from consilium.commands import dicom_query
 from consilium.commands import fhir as fhir_commands
 from consilium.commands import study as study_commands
+from consilium.commands import subscriptions as subscription_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
 app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(study_commands.app, name="study")
+app.add_typer(subscription_commands.app, name="subscriptions")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]

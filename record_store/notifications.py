@@ -120,6 +120,12 @@ def between(conn: Connection, own: str, first: int, last: int | None, limit: int
     return [_notification(row) for row in conn.execute(query.order_by(table.c.number).limit(limit))]
 
 
+def waiting(conn: Connection, own: str, limit: int) -> list[Notification]:
+    """Return the first events that are not delivered, due or not."""
+    rows = conn.execute(select(table).where(_pending(own)).order_by(table.c.number).limit(limit))
+    return [_notification(row) for row in rows]
+
+
 def counts(conn: Connection, own: str | None = None) -> dict[tuple[str, str], int]:
     """Return how many events there are, by subscription and state; of one, or of all."""
     query = select(table.c.subscription, table.c.state, func.count()).group_by(table.c.subscription, table.c.state)

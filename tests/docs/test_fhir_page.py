@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.rest import INTERACTIONS, Fhir, blueprint
 from record_store.testing import database
 
@@ -42,5 +43,10 @@ def test_the_examples_work(tmp_path):
 
 def fhir_of(db):
     return Fhir(
-        db=db, now=lambda: datetime.now(UTC), new_id=lambda: "made", page_key=b"k" * 32, base_url="http://h/fhir"
+        db=db,
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: "made",
+        page_key=b"k" * 32,
+        base_url="http://h/fhir",
+        endpoints=(AllowedServer("http://127.0.0.1:9100", Network.LOOPBACK),),
     )
