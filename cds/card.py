@@ -16,6 +16,7 @@ from cds.suggestion import ActionSelection, SelectionBehavior, Suggestion
 from clinical.codes import Coding
 from clinical.finding import ModelRef
 from clinical.risk import Indicator
+from clinical.said import Said
 
 __all__ = [
     "Action",
@@ -52,7 +53,7 @@ class CardAbout:
     finding_key: names the thing itself without patient data, so that the same is recognised when it is said again;
     at most 128 characters. input_hash: sha256 (hexadecimal) of the model's digest and what it read, see cds.about.
     probability: what was said (0..1). could_not_look: it says that something was not seen, read or asked; such a
-    card is never suppressed.
+    card is never suppressed. said: the whole result, where it can be kept as FHIR resources.
     """
 
     model: ModelRef | None = None
@@ -62,6 +63,7 @@ class CardAbout:
     input_hash: str | None = None
     probability: float | None = None
     could_not_look: bool = False
+    said: Said | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         must(len(self.finding_key or "") <= FINDING_KEY_MAX, "a finding's key is too long")

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 
+import clinical.said
 from cds.about import input_hash
 from cds.card import Card, CardAbout, Link, SelectionBehavior
 from cds.explanation_block import not_seen
 from cds.imaging import NOTE
 from cds.lesion_detail import Said, detail, in_percent
-from cds.lesion_proposal import suggestions
+from cds.lesion_proposal import REFERRAL, suggestions
 from cds.lesion_views import View
 from cds.markdown import bold, bullets, escape, paragraphs
 from cds.override_reasons import OF_AN_IMAGE
@@ -18,8 +19,10 @@ from clinical.conformal import Answer
 from clinical.inputs import InputUsed
 from clinical.lesion import ANSWER_IN_WORDS, BASIS_IN_WORDS
 from clinical.risk import Indicator, RiskScore
+from clinical.said import TOKENS, ModelInputs, SaidRisk
+from fhir_adapters.resources.reading import result_ids
 from model_runtime.manifest import Manifest
-from model_runtime.tasks.lesion import IMAGE, Lesion
+from model_runtime.tasks.lesion import DIAGNOSIS, IMAGE, Lesion
 
 _SHOW = "Show the image with the outlined lesion"
 
@@ -42,7 +45,7 @@ def lesion_card(said: Said, manifest: Manifest, patient_id: str, context: CdsCon
         suggestions=suggestions(risk, diagnosis, patient_id, context),
         selection_behavior=SelectionBehavior.ANY,
         override_reasons=OF_AN_IMAGE,
-        about=_about(said, manifest),
+        about=_about(said, manifest, risk, context),
     )
 
 
@@ -90,18 +93,45 @@ def risk_of(said: Said, manifest: Manifest) -> RiskScore:
     )
 
 
-def _about(said: Said, manifest: Manifest) -> CardAbout:
+def _about(said: Said, manifest: Manifest, risk: RiskScore, context: CdsContext) -> CardAbout:
     diagnosis, view = said.diagnosis, said.view
     tokens = hashlib.sha256(view.lesion.tokens.data).hexdigest() if view else None
+    digest = input_hash(manifest.ref, {**said.record.values, "image": tokens})
     return CardAbout(
         model=manifest.ref,
         threshold=diagnosis.variant.policy.warn_from,
         probability=diagnosis.probability,
         outcome=manifest.require(Lesion).outcome,
         finding_key=_key(view) if view else "lesion of the record",
-        input_hash=input_hash(manifest.ref, {**said.record.values, "image": tokens}),
+        input_hash=digest,
         could_not_look=bool(not_seen(said.prefetch)),
+        said=_kept(said, manifest, risk, digest, context),
     )
+
+
+def _kept(said: Said, manifest: Manifest, risk: RiskScore, digest: str, context: CdsContext) -> clinical.said.Said:
+    """Return what is kept: the record's values and the image's tokens, from which it can be computed again."""
+    diagnosis, view = said.diagnosis, said.view
+    refer = REFERRAL if diagnosis.answer is not Answer.NEGATIVE else ""
+    return clinical.said.Said(
+        model=manifest.ref,
+        input_sha256=digest,
+        inputs=ModelInputs(DIAGNOSIS, {TOKENS: view.lesion.tokens.array} if view else {}, said.record.values),
+        at=context.now(),
+        what=SaidRisk(
+            risk, diagnosis.answer, ANSWER_IN_WORDS[diagnosis.answer], refer, manifest.require(Lesion).terms
+        ),
+        sources=tuple(dict.fromkeys(used.source for used in said.record.used if used.source)),
+        own_sources=(_observation_of(view),) if view else (),
+    )
+
+
+def _observation_of(view: View) -> str:
+    """Return the reference of the Observation of a lesion in an image that this server has read."""
+    stored = view.stored
+    ids = result_ids(stored.reading, reading_id=stored.reading_id).observations
+    numbers = [finding.number for finding in stored.reading.findings]
+    return f"Observation/{ids[numbers.index(view.lesion.finding)]}"
 
 
 def _key(view: View) -> str:

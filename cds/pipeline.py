@@ -159,6 +159,8 @@ def _keep(course: Course, context: CdsContext, call: HookCall, guidance: Guidanc
     try:
         if context.sent is not None and guidance.cards:
             rows.extend(context.sent.rows(context.db, call, guidance))
+        if context.result_rows is not None:
+            rows.extend(context.result_rows.rows(call, guidance))
         context.ledger.write(rows, check=call.deadline.demand, within_s=call.deadline.left_s())
     except Fault as error:
         raise Busy("what would be sent cannot be recorded") from error

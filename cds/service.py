@@ -35,6 +35,7 @@ from cds.stages import (
     NothingKept,
     ObservePrefetch,
     ReaderOf,
+    ResultRows,
     Results,
     SentCards,
     Shadow,
@@ -69,6 +70,7 @@ class CdsContext:
         "shadow" or an error's category. observe_prefetch: see `cds.stages`.
     drift: told what a model was asked and what it said, case by case.
     sent, feedback, audit: None keeps nothing, and feedback is a 404. tape: None records no calls.
+    result_rows: None keeps no results of models, only cards.
     The other fields are the stages of `cds.stages`.
     """
 
@@ -94,6 +96,7 @@ class CdsContext:
     shadow: Shadow = field(default_factory=NoShadow)
     adapt: Adapt = as_it_is
     sent: SentCards | None = None
+    result_rows: ResultRows | None = None
     feedback: FeedbackDesk | None = None
     audit: CallAudit | None = None
     tape: CallTape | None = None

@@ -4,7 +4,7 @@
 constructor; `consilium/web_parts.py` builds them all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -181,6 +181,14 @@ class SentCards(Protocol):
 
     def rows(self, db: Database, call: HookCall, guidance: Guidance) -> Sequence[Row]:
         """Return the rows to write in one transaction with the audit row of the call. db: to read in."""
+        ...
+
+
+class ResultRows(Protocol):
+    """Where results go that cards tell."""
+
+    def rows(self, call: HookCall, guidance: Guidance) -> Iterable[Row]:
+        """Return the rows to write in one transaction with the cards."""
         ...
 
 

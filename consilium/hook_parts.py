@@ -13,6 +13,7 @@ from cds.links import LinkSigner
 from cds.prefetch import FhirReader
 from cds.recording.recorder import CallRecorder
 from cds.result_cache import ResultCache
+from cds.results import ResultLog
 from cds.service import CdsContext
 from cds.services import SERVICES
 from cds.stages import Doorkeeper
@@ -54,6 +55,7 @@ def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
         shadow=cards.shadow,
         adapt=adapt,
         sent=cards.sent,
+        result_rows=ResultLog(house.now, f"{house.base_url}/fhir") if settings.store_card_results else None,
         feedback=cards.feedback,
         audit=AuditOfCalls(house.now),
         tape=_tape(house),

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-import orjson
 from pydicom.dataset import Dataset
 from sqlalchemy import Connection
 
@@ -16,7 +15,7 @@ from clinical.uids import derived_uid, tracking_uid
 from consilium.rules import NO_RULES, Rules, send_decision
 from dicom_node.preflight import CLASSES_OF_KIND
 from fhir_adapters.orders import orders_of
-from fhir_adapters.publish import PRELIMINARY, find_or_add_patient, publish, versions_of
+from fhir_adapters.publish import PRELIMINARY, find_or_add_patient, publish, status_of, versions_of
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.labels import reference
 from fhir_adapters.resources.model_card import AiModel
@@ -141,8 +140,7 @@ class Publishing:
         if not before:
             return None
         report = _ids(before[-1]).report
-        stored = read(self.conn, "DiagnosticReport", report)
-        mine = stored is None or orjson.loads(stored.body).get("status") in (PRELIMINARY, CANCELLED)
+        mine = status_of(self.conn, "DiagnosticReport", report) in (None, PRELIMINARY, CANCELLED)
         return report if mine else None
 
     def _provenance(self, reading: Reading, ids: ResultIds, about: AiModel, image_sha256: str) -> None:

@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     model_cards_url: BaseUrl | None = None
     alert_hygiene: Annotated[AlertHygiene, BeforeValidator(from_json)] | None = None
     shadow_services: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(known_services)] = ()
+    store_card_results: bool = False
     card_retention_days: int = Field(default=400, ge=1, le=3660)
     export_life_s: int = Field(default=86_400, ge=60, le=31 * 86_400)
     exports_per_client: int = Field(default=3, ge=1, le=100)

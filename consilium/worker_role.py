@@ -17,6 +17,8 @@ from consilium.completing import Completing
 from consilium.counting import POLL_S, Counting
 from consilium.delivering import Delivering
 from consilium.fetching import fetch_of
+from consilium.filing import POLL_S as FILING_POLL_S
+from consilium.filing import Filing
 from consilium.holding import Holding
 from consilium.keys import derived_key
 from consilium.lanes import Lanes
@@ -229,6 +231,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threadi
         Loop("measure", lambda: _measure(house, models), MEASURE_S),
         *([Loop("priors", _priors(house).once, PRIORS_POLL_S)] if settings.rules().prior else []),
         *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
+        Loop("results", Filing(house.db, models, house.now).once, FILING_POLL_S),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("audit", _auditing(house).once, AUDIT_POLL_S),
         Loop("export", _exporter(house, stopping).once, EXPORT_POLL_S),

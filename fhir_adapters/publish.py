@@ -14,7 +14,7 @@ from fhir_adapters.resources import imaging_study
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.search.index import index_of
 from record_store.resource_history import Version, latest_all
-from record_store.resources import NewResource, lock_writers, put_all
+from record_store.resources import NewResource, lock_writers, put_all, read
 from record_store.times import to_text
 
 Json = dict[str, Any]
@@ -49,6 +49,12 @@ def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datet
 def versions_of(conn: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Return the current versions of those (type, id) that are here."""
     return {key: one.stored.version for key, one in latest_all(conn, keys).items() if not one.deleted}
+
+
+def status_of(conn: Connection, resource_type: str, resource_id: str) -> str | None:
+    """Return the status of a resource, "" when it says none; None when it is not here."""
+    stored = read(conn, resource_type, resource_id)
+    return None if stored is None else str(orjson.loads(stored.body).get("status", ""))
 
 
 def find_or_add_patient(

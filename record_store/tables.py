@@ -521,6 +521,21 @@ shadow_call = Table(
     Index("shadow_call_time", "at"),
 )
 
+# What models said on hook calls, until it is filed as FHIR resources and for computing it again afterwards.
+ai_result = Table(
+    "ai_result",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("at", String(32), nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, filed
+    Column("model", String(64), nullable=False),
+    Column("patient", Text, nullable=False),  # JSON: identifiers, and the id of a chart of ours; "" once filed
+    Column("provenance", String(64), nullable=False),  # id of the Provenance under which it is filed, else ""
+    Column("body", Text, nullable=False),  # record_store/said_json.py
+    Index("ai_result_state", "state", "row"),
+    Index("ai_result_provenance", "provenance"),
+)
+
 # What really happened, imported later, for one card or for one patient and service.
 card_outcome = Table(
     "card_outcome",

@@ -6,6 +6,7 @@ required, and so is an age for which the model was made; without them the answer
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +17,22 @@ from cds.hooks import PATIENT_VIEW
 from cds.model_call import manifest_of, probabilities
 from cds.override_reasons import OF_A_RISK
 from cds.prefetch import PrefetchTemplate
-from cds.risk_card import Told, detail, summary
+from cds.risk_card import IN_WORDS, Told, detail, summary
 from cds.risk_proposal import suggestions
 from cds.service import CdsContext, HookCall, Service
+from clinical.codes import HAEMOGLOBIN_A1C
 from clinical.conformal import Answer
 from clinical.errors import Fault, PreconditionMissing
 from clinical.explanation import Attribution, explainer_of
 from clinical.risk import Contribution, Indicator, RiskScore, indicator_for
+from clinical.said import ModelInputs, Said, SaidRisk
 from fhir_adapters.features.diabetes_risk import FeatureRow, MissingInput, feature_row
 from model_runtime.manifest import Manifest
 from model_runtime.tasks.risk import Risk, Variant
 
 MODEL = "diabetes-risk"
 OUTCOME = "diabetes"
+TEST = f"{HAEMOGLOBIN_A1C.display} (LOINC {HAEMOGLOBIN_A1C.code}), the test that decides."
 EXPLANATION = "{graph}_explanation"  # the arrays of the model's folder that explain a graph
 LABELS = {"lab": "with laboratory values", "no_lab": "without laboratory values"}
 READ_BY_ANOTHER_GRAPH = "recorded, but this variant of the model does not read it"
@@ -72,7 +76,7 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     if indicator is None:
         return ()
     shown = Indicator.INFO if told.answer is Answer.UNSURE else indicator
-    return (_card(told, shown, _about(told, row), manifest, call, context),)
+    return (_card(told, shown, _about(told, row, manifest, context), manifest, call, context),)
 
 
 def _card(
@@ -91,16 +95,33 @@ def _card(
     )
 
 
-def _about(told: Told, row: FeatureRow) -> CardAbout:
+def _about(told: Told, row: FeatureRow, manifest: Manifest, context: CdsContext) -> CardAbout:
     risk = told.risk
+    digest = input_hash(risk.model, {name: row.values[name] for name in told.variant.features})
     return CardAbout(
         model=risk.model,
         threshold=told.variant.policy.report_from,
         probability=risk.probability,
         outcome=risk.outcome,
         finding_key=f"risk {risk.outcome.code}",
-        input_hash=input_hash(risk.model, {name: row.values[name] for name in told.variant.features}),
+        input_hash=digest,
         could_not_look=told.partly_seen,
+        said=_said(told, row, manifest, digest, context),
+    )
+
+
+def _said(told: Told, row: FeatureRow, manifest: Manifest, digest: str, context: CdsContext) -> Said:
+    risk = replace(told.risk, contributions=())
+    values = np.array([[row.values[name] for name in told.variant.features]], np.float64)
+    return Said(
+        model=risk.model,
+        input_sha256=digest,
+        inputs=ModelInputs(told.variant.graph, {manifest.graph(told.variant.graph).inputs[0].name: values}),
+        at=context.now(),
+        what=SaidRisk(
+            risk, told.answer, IN_WORDS[told.answer], TEST if told.answer is not Answer.NEGATIVE else ""
+        ),
+        sources=tuple(dict.fromkeys(used.source for used in risk.inputs if used.source)),
     )
 
 

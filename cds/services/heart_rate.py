@@ -14,6 +14,7 @@ from cds.card import Card, CardAbout, SelectionBehavior
 from cds.explanation_block import not_seen
 from cds.heart_rate_card import Said, detail, summary
 from cds.heart_rate_proposal import suggestion
+from cds.heart_rate_said import said_of
 from cds.hooks import PATIENT_VIEW
 from cds.model_call import manifest_of, outputs_of
 from cds.override_reasons import OF_A_RISK
@@ -80,21 +81,31 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
             suggestions=() if offered is None else (offered,),
             selection_behavior=SelectionBehavior.ANY,
             override_reasons=OF_A_RISK,
-            about=_about(said, read),
+            about=_about(said, read, call, context),
         ),
     )
 
 
-def _about(said: Said, read: Windows) -> CardAbout:
+def _about(said: Said, read: Windows, call: HookCall, context: CdsContext) -> CardAbout:
     """A forecast has no threshold of a probability; the side on which it leaves the range is the finding."""
     forecast = said.forecast
     values = {name: value.tobytes().hex() for name, value in read.inputs().items()}
+    digest = input_hash(forecast.model, values)
     return CardAbout(
         model=forecast.model,
         outcome=HEART_RATE,
         finding_key=f"heart-rate {forecast.alarm.value}",
-        input_hash=input_hash(forecast.model, values),
+        input_hash=digest,
         could_not_look=bool(not_seen(said.prefetch)),
+        said=said_of(
+            forecast,
+            said.record,
+            read,
+            call.prefetch["heart-rate"].resources(),
+            judged=summary(said),
+            input_sha256=digest,
+            now=context.now(),
+        ),
     )
 
 

@@ -138,6 +138,8 @@ def _asserted(resource, by_name):
     if f"{resource['resourceType']}/{resource['id']}" not in targets:
         yield "no Provenance names it"
     for prediction in resource.get("prediction", []):
+        if "probabilityDecimal" not in prediction:
+            continue  # said in words
         percent = prediction["probabilityDecimal"]
         (confidence,) = [each["valueDecimal"] for each in extensions(prediction["outcome"], CONFIDENCE)]
         if not 0 <= percent <= 100 or abs(percent - 100 * confidence) > 0.051:
