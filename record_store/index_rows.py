@@ -10,11 +10,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete
+from sqlalchemy.exc import DBAPIError
 
 from record_store.tables import sp_date, sp_quantity, sp_reference, sp_string, sp_token, sp_uri
 
 # A b-tree entry of PostgreSQL holds 2,704 bytes, and the columns 512 characters.
 MAX_INDEXED_BYTES = 512
+_COPIED = 16  # rows; for fewer the exchange of messages costs more
 _SURELY_FITS = MAX_INDEXED_BYTES // 4  # characters: one has at most four bytes
 
 
@@ -113,8 +115,24 @@ def insert_rows(conn: Connection, owners: Iterable[tuple[str, str, IndexRows]]) 
             if found:
                 rows.extend([own + stored(row) for row in dict.fromkeys(found)])
     for table, rows in zip(INDEX_TABLES, made, strict=True):
-        if rows:
+        if len(rows) >= _COPIED and conn.dialect.name == "postgresql":
+            _copy(conn, table.name, rows)
+        elif rows:
             conn.exec_driver_sql(_insert(table.name, conn.dialect.name), rows)
+
+
+def _copy(conn: Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write rows by PostgreSQL's COPY: a tenth of what the driver's executemany costs us."""
+    from psycopg import Error  # noqa: PLC0415 - only who has PostgreSQL loads its driver
+
+    statement = f"COPY {table} ({', '.join(_COLUMNS[table])}) FROM STDIN"
+    driver: Any = conn.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except Error as error:
+        raise DBAPIError(statement, None, error) from None  # as SQLAlchemy says what its own statements meet
 
 
 def delete_rows(conn: Connection, resource_type: str, resource_id: str) -> None:

@@ -37,6 +37,11 @@ def write_shape() -> None:
     _write(_SHAPE)
 
 
+def write_shape_of_rows() -> None:
+    """Write the shape of the tables of index rows, in a migration that has made them anew."""
+    _write(tuple(one for one in _SHAPE if one[0] != "resource") + _SHAPE_OF_QUANTITIES)
+
+
 def write_shape_of_quantities() -> None:
     """Write the shape of the tables that came later, in the migration that has made them."""
     _write(_SHAPE_OF_QUANTITIES)

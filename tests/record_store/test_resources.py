@@ -2,12 +2,13 @@
 
 import itertools
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event
 
-from clinical.errors import Busy
+from clinical.errors import Busy, Fault
 from record_store.index_rows import DateRow, IndexRows, ReferenceRow, StringRow, TokenRow
 from record_store.resource_history import latest_all, version
 from record_store.resource_search import (
@@ -86,6 +87,17 @@ def test_a_version_that_another_writer_took_is_refused(db):
         put(conn, make("o1", 2, body=b"lost"))
     with db.read() as conn:
         assert read(conn, "Observation", "o1").body == b"{}"
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+def test_a_row_that_the_database_refuses_undoes_all_and_its_value_is_in_no_word(db, caplog, lines):
+    """40: PostgreSQL takes them by COPY, whose own words quote the line."""
+    many = [make(f"o{number}", codes=((LOINC, f"c{number}"),)) for number in range(lines)]
+    wrong = IndexRows(dates=(DateRow("date", None, "zzquoted"),))
+    with pytest.raises(Fault) as refused:
+        stored(db, *many, replace(make("wrong"), index=wrong))
+    assert "zzquoted" not in f"{refused.value} {caplog.text}"
+    assert found(db, IdIn(("o0",))) == []
 
 
 @pytest.mark.parametrize("hot", [True, False])
