@@ -19,7 +19,7 @@ from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import audit as audit_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import dicom as dicom_commands
-from consilium.commands import dicom_query
+from consilium.commands import dicom_query, fhir_reindex
 from consilium.commands import fhir as fhir_commands
 from consilium.commands import study as study_commands
 from consilium.commands import subscriptions as subscription_commands
@@ -35,6 +35,7 @@ app.add_typer(audit_commands.app, name="audit")
 app.add_typer(cds_commands.app, name="cds")
 dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
+fhir_reindex.add_to(fhir_commands.app)
 app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(study_commands.app, name="study")
 app.add_typer(subscription_commands.app, name="subscriptions")

@@ -50,6 +50,7 @@ from dicom_node.pixels import Decoder
 from dicom_node.query.scu import find
 from dicom_node.query.worklist import orders_of
 from fhir_adapters.bulk.making import Exporter, clear_old
+from fhir_adapters.reindex import reindex
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
 from record_store import commitment_requests, readings, sent_cards
@@ -66,6 +67,7 @@ AUDIT_POLL_S = 5.0
 EXPORT_POLL_S = 0.5
 CLEAR_EXPORTS_S = 60.0
 PURGE_S = 3600.0
+REINDEX_S = 60.0
 QUESTION_DAYS = 30
 
 
@@ -233,6 +235,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threadi
         *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
         Loop("results", Filing(house.db, models, house.now).once, FILING_POLL_S),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
+        Loop("reindex", lambda: reindex(house.db, f"{house.base_url}/fhir", stopping=stopping.is_set), REINDEX_S),
         Loop("audit", _auditing(house).once, AUDIT_POLL_S),
         Loop("export", _exporter(house, stopping).once, EXPORT_POLL_S),
         Loop("purge exports", lambda: clear_exports(house), CLEAR_EXPORTS_S),

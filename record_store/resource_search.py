@@ -42,6 +42,7 @@ from record_store.criteria import (
     restricted,
 )
 from record_store.criteria_sql import holds, matching
+from record_store.reindexing import require_rows
 from record_store.resources import STORED, StoredResource
 from record_store.rows_sql import of_param, table_of
 from record_store.tables import resource
@@ -135,7 +136,11 @@ class Match:
 
 
 def search(conn: Connection, query: SearchQuery) -> list[Match]:
-    """Return at most `query.limit` matches in order, starting after `query.after`."""
+    """Return at most `query.limit` matches in order, starting after `query.after`.
+
+    Raises Busy while the index rows that it needs are being made (`reindexing`).
+    """
+    _require_rows(conn, query)
     keys = [(_sort_value(key), key.descending) for key in query.sort]
     # The tie is broken in the direction of the last key: one walk along one index.
     keys.append((resource.c.id, keys[-1][1] if keys else False))
@@ -150,9 +155,14 @@ def search(conn: Connection, query: SearchQuery) -> list[Match]:
 
 
 def count(conn: Connection, query: SearchQuery) -> int:
-    """Return how many resources match, whatever the page."""
+    """Return how many resources match, whatever the page. Raises Busy as `search`."""
+    _require_rows(conn, query)
     counted = select(func.count()).select_from(resource)
     return int(conn.execute(matching(counted, resource, query.type, query.criteria)).scalar_one())
+
+
+def _require_rows(conn: Connection, query: SearchQuery) -> None:
+    require_rows(conn, query.type, query.criteria, [key.param for key in query.sort if key.param])
 
 
 def condition(resource_type: str, criteria: Sequence[Criterion]) -> ColumnElement[bool]:

@@ -124,8 +124,9 @@ _FORGOTTEN = {
 # The first that a type has is the hot one: what its lists are asked for by, newest first.
 _HOT_CODE = ("code", "vaccine-code", "type")
 _HOT_DATE = (
-    *("date", "started", "authored", "authoredon", "modified", "authored-on", "recorded", "recorded-date"),
+    *("authoredon", "date", "started", "authored", "modified", "authored-on", "recorded", "recorded-date"),
     *("effective", "effective-time", "start-date", "collected", "sent", "created", "birthdate", "period"),
+    "whenhandedover",
 )
 _NOT_HOT = frozenset({"Device", "ImagingStudy", "Patient", "Provenance", "RiskAssessment"})  # by code
 
