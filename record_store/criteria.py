@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeGuard
 
 UPDATED = "_lastUpdated"
+_COMPARISON, _JOIN = 4, 20  # weights: what an index cannot list at once, and a way to another resource
 
 
 class Rows(StrEnum):
@@ -54,13 +55,14 @@ class Amount(NamedTuple):
 
 
 class QuantityMatch(NamedTuple):
-    """An amount in a unit.
+    """An amount in a unit, or the same amount in base units; either finds it.
 
-    system, code: None matches any. canonical: the same amount in base units, and their UCUM code: what is
-    commensurable is found by it.
+    amount: as it is stored, None when only the base units count. system: None matches any. code: of the unit, or
+    its words where no system is asked for; None matches any. canonical: the amount in base units, and their UCUM
+    code ("" for a number): what is commensurable is found by it.
     """
 
-    amount: Amount
+    amount: Amount | None = None
     system: str | None = None
     code: str | None = None
     canonical: tuple[Amount, str] | None = None
@@ -266,3 +268,24 @@ def _within(criterion: Criterion, allowed: RestrictionOf) -> Criterion:
 
 def _all(criteria: tuple[Criterion, ...]) -> Criterion:
     return criteria[0] if len(criteria) == 1 else AllOf(criteria)
+
+
+def weight(criterion: Criterion) -> int:
+    """Return what a criterion costs, as a number of values that an index is asked for."""
+    match criterion:
+        case IdIn(values) | PatientIn(values) | StringStarts(_, values) | StringIs(_, values):
+            return len(values)
+        case TokenIn(_, values) | ReferenceIn(_, values) | TokenText(_, values):
+            return len(values)
+        case UriIn(_, uris, starts):
+            return len(uris) + len(starts)
+        case DateIn(_, values) | QuantityIn(_, values) | StringContains(_, values):
+            return _COMPARISON * len(values)
+        case SamePart(several) | AllOf(several) | AnyOf(several):
+            return sum(map(weight, several))
+        case Not(inner):
+            return weight(inner)
+        case Chained(_, _, inner) | Has(_, _, inner):
+            return _JOIN + weight(inner)
+        case Present():
+            return 1

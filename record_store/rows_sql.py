@@ -135,14 +135,19 @@ def _is_one(column: ColumnElement[str], values: Sequence[str]) -> _Flag:
 
 def _quantity(table: FromClause, wanted: QuantityMatch) -> _Flag:
     column = table.c
-    same = [column.code == fit(wanted.code)] if wanted.code is not None else []
-    if wanted.system is not None:
-        same.append(column.system == fit(wanted.system))
-    found = and_(_amount(column.lo, column.hi, wanted.amount), *same)
-    if wanted.canonical is None:
-        return found
-    amount, unit = wanted.canonical
-    return or_(found, and_(column.canon_unit == unit, _amount(column.canon_lo, column.canon_hi, amount)))
+    found: list[_Flag] = []
+    if wanted.canonical is not None:
+        amount, unit = wanted.canonical
+        found.append(and_(column.canon_unit == unit, _amount(column.canon_lo, column.canon_hi, amount)))
+    if wanted.amount is not None:
+        same = [_amount(column.lo, column.hi, wanted.amount)]
+        if wanted.code is not None:
+            code = fit(wanted.code)
+            same.append(column.code == code if wanted.system else or_(column.code == code, column.unit == code))
+        if wanted.system is not None:
+            same.append(column.system == fit(wanted.system))
+        found.append(and_(*same))
+    return found[0] if len(found) == 1 else any_of(found)
 
 
 def _amount(lo: ColumnElement[float], hi: ColumnElement[float], wanted: Amount) -> _Flag:

@@ -1,0 +1,48 @@
+"""Write `summary.json.gz` from the published definitions: python -m <this module> PACKAGE_FOLDER.
+
+PACKAGE_FOLDER: as in `compile`. What a summary holds of a resource or of a part of it (R4 3.1.1.5.8: isSummary), and
+which elements change the meaning of the others (isModifier), so that no answer leaves them out: by the path of the
+resource or the part, [names in a summary, names that modify].
+"""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+OUTPUT = Path(__file__).with_name("summary.json.gz")
+
+
+def compile_summary(folder: Path) -> bytes:
+    """Return the table of the package in `folder`, as a gzip file."""
+    published = folder / "dist" / "fhir" / "r4" / "profiles-resources.json"
+    table: dict[str, list[list[str]]] = {}
+    for entry in json.loads(published.read_bytes())["entry"]:
+        definition = entry["resource"]
+        if definition["resourceType"] == "StructureDefinition" and definition["kind"] == "resource":
+            for element in definition["snapshot"]["element"]:
+                _add(table, element)
+    text = json.dumps(table, separators=(",", ":"), sort_keys=True)
+    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+
+
+def _add(table: dict[str, list[list[str]]], element: dict[str, Any]) -> None:
+    place, _, name = element["path"].rpartition(".")
+    if not place:
+        return
+    summary, modifiers = table.setdefault(place, [[], []])
+    if element.get("isSummary"):
+        summary.append(name)
+    if element.get("isModifier"):
+        modifiers.append(name)
+
+
+def main() -> None:
+    """Write the file beside this one and say how large it is."""
+    OUTPUT.write_bytes(compile_summary(Path(sys.argv[1])))
+    sys.stdout.write(f"{OUTPUT.name}: {OUTPUT.stat().st_size:,} bytes\n")
+
+
+if __name__ == "__main__":
+    main()
