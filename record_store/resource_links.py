@@ -13,7 +13,11 @@ Key = tuple[str, str]  # type, id
 
 
 def pointed_to(
-    conn: Connection, resource_type: str, ids: Sequence[str], params: Iterable[str], target_types: Sequence[str] = ()
+    conn: Connection,
+    resource_type: str,
+    ids: Sequence[str],
+    params: Iterable[str],
+    target_types: Sequence[str] = (),
 ) -> list[Key]:
     """Return what references of these resources point to of ours, each once, in order.
 
@@ -23,7 +27,10 @@ def pointed_to(
         return []
     table = sp_reference.c
     wanted = select(table.target_type, table.target_id).where(
-        table.type == resource_type, table.id.in_(ids), table.param.in_(sorted(set(params))), table.target_type != ""
+        table.type == resource_type,
+        table.id.in_(ids),
+        table.param.in_(sorted(set(params))),
+        table.target_type != "",
     )
     if target_types:
         wanted = wanted.where(table.target_type.in_(target_types))
@@ -58,6 +65,8 @@ def read_all(conn: Connection, keys: Iterable[Key], allowed: RestrictionOf) -> l
         own = allowed(resource_type)
         criteria: tuple[Criterion, ...] = () if own is None else (own,)
         rows = select(*STORED).where(resource.c.id.in_(wanted))
-        here = {row[1]: StoredResource(*row) for row in conn.execute(matching(rows, resource, resource_type, criteria))}
+        here = {
+            row[1]: StoredResource(*row) for row in conn.execute(matching(rows, resource, resource_type, criteria))
+        }
         found += [here[one] for one in dict.fromkeys(wanted) if one in here]
     return found

@@ -135,9 +135,10 @@ class Match:
     place: Place = field(repr=False)
 
 
-def search(conn: Connection, query: SearchQuery) -> list[Match]:
+def search(conn: Connection, query: SearchQuery, *also: ColumnElement[bool]) -> list[Match]:
     """Return at most `query.limit` matches in order, starting after `query.after`.
 
+    also: conditions on rows of `resource` beside the criteria.
     Raises Busy while the index rows that it needs are being made (`reindexing`).
     """
     _require_rows(conn, query)
@@ -145,9 +146,9 @@ def search(conn: Connection, query: SearchQuery) -> list[Match]:
     # The tie is broken in the direction of the last key: one walk along one index.
     keys.append((resource.c.id, keys[-1][1] if keys else False))
     labels = [value.label(f"place_{number}") for number, (value, _) in enumerate(keys)]
-    statement = matching(select(*STORED, *labels), resource, query.type, query.criteria)
+    statement = matching(select(*STORED, *labels), resource, query.type, query.criteria).where(*also)
     if query.after is not None:
-        statement = statement.where(_beyond(keys, query.after))
+        statement = statement.where(beyond(keys, query.after))
     ordered = statement.order_by(*(value.desc() if down else value.asc() for value, down in keys))
     rows = conn.execute(ordered.limit(query.limit)).all()
     width = len(STORED)
@@ -201,7 +202,8 @@ def _least(key: SortKey) -> ColumnElement[Any]:
     return func.coalesce(least, literal(without))
 
 
-def _beyond(keys: Sequence[tuple[ColumnElement[Any], bool]], after: Place) -> ColumnElement[bool]:
+def beyond(keys: Sequence[tuple[ColumnElement[Any], bool]], after: Place) -> ColumnElement[bool]:
+    """Return "the place comes after that one". keys: what makes it, and whether it descends."""
     values = [value for value, _ in keys]
     if len({down for _, down in keys}) == 1:
         here, there = tuple_(*values), tuple_(*(literal(value) for value in after))

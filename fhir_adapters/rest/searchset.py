@@ -39,7 +39,11 @@ def included(
         keys = [key for key in dict.fromkeys(_followed(conn, ways, fresh)) if key not in seen]
         seen |= dict.fromkeys(keys)
         left = MAX_INCLUDED - len(found)
-        more = [one for first in range(0, len(keys), _CHUNK) for one in read_all(conn, keys[first : first + _CHUNK], allowed)]
+        more = [
+            one
+            for first in range(0, len(keys), _CHUNK)
+            for one in read_all(conn, keys[first : first + _CHUNK], allowed)
+        ]
         found += more[:left]
         if len(more) > left:
             return Included(tuple(found), cut=True)
@@ -59,7 +63,9 @@ def _followed(conn: Connection, ways: Iterable[Include], keys: Sequence[Key]) ->
         if way.reverse:
             here = {name: ids[name] for name in ids if way.target in ("", name)}
             for target, some in here.items():
-                rows = [row for each in params if _may_point(each.only or each.targets, target) for row in each.rows]
+                rows = [
+                    row for each in params if _may_point(each.only or each.targets, target) for row in each.rows
+                ]
                 if rows:
                     found += pointing_at(conn, way.source, rows, {target: some})
         elif way.source in ids:

@@ -130,7 +130,9 @@ def _inner(text: str, start: int, end: int, keep: Keep) -> str:
         bare = name.removeprefix("_")
         if bare in keep:
             inner = keep[bare]
-            parts.append(f"{json.dumps(name)}:{text[first:last] if inner is None else _inner(text, first, last, inner)}")
+            parts.append(
+                f"{json.dumps(name)}:{text[first:last] if inner is None else _inner(text, first, last, inner)}"
+            )
     return "{" + ",".join(parts) + "}"
 
 

@@ -133,7 +133,9 @@ def _knows(resource_type: str, name: str) -> bool:
 def _has(resource_type: str, name: str, value: str, asking: Asking, joins: int) -> Criterion:
     found = _HAS.fullmatch(name)
     if found is None or found["type"] not in TYPES:
-        raise IncorrectInput("_has is written _has:Type:reference:parameter, Type being kept here", expression=["_has"])
+        raise IncorrectInput(
+            "_has is written _has:Type:reference:parameter, Type being kept here", expression=["_has"]
+        )
     source = TYPES[found["type"]]
     parameter = source.parameters.get(found["param"])
     if parameter is None:

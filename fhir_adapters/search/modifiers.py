@@ -168,7 +168,9 @@ def _in(parameter: SearchParameter, found: list[str]) -> TokenIn:
         for system, listed in known.items():
             codes += [(system, None)] if listed is None else [(system, code) for code in sorted(listed)]
     if len(codes) > MAX_CODES:
-        raise IncorrectInput(f"value sets of more than {MAX_CODES} codes are not searched", expression=[parameter.name])
+        raise IncorrectInput(
+            f"value sets of more than {MAX_CODES} codes are not searched", expression=[parameter.name]
+        )
     return TokenIn(parameter.index_name, tuple(codes))
 
 
@@ -177,9 +179,7 @@ def _not_in(parameter: SearchParameter, found: list[str]) -> Criterion:
 
 
 def _no_hierarchy(parameter: SearchParameter, _found: list[str]) -> Criterion:
-    raise IncorrectInput(
-        f"{parameter.name}: this server knows no hierarchy of these", expression=[parameter.name]
-    )
+    raise IncorrectInput(f"{parameter.name}: this server knows no hierarchy of these", expression=[parameter.name])
 
 
 def _texts(
@@ -203,7 +203,9 @@ def _below(parameter: SearchParameter, found: list[str]) -> Criterion:
 
 
 def _above(parameter: SearchParameter, found: list[str]) -> Criterion:
-    return UriIn(parameter.index_name, tuple(above for each in found for above in values.uris_above(unescaped(each))))
+    return UriIn(
+        parameter.index_name, tuple(above for each in found for above in values.uris_above(unescaped(each)))
+    )
 
 
 _Reading = Callable[[SearchParameter, list[str]], Criterion]

@@ -80,7 +80,9 @@ def _summary(said: Answering, _types: tuple[str, ...], _name: str, value: str) -
 def _elements(said: Answering, _types: tuple[str, ...], _name: str, value: str) -> Answering:
     names = tuple(name.strip() for name in value.split(","))
     if not all(re.fullmatch(r"(?:[A-Z][A-Za-z]+\.)?[a-z][A-Za-z]*", name) for name in names):
-        raise IncorrectInput("_elements takes names of elements at the base of a resource", expression=["_elements"])
+        raise IncorrectInput(
+            "_elements takes names of elements at the base of a resource", expression=["_elements"]
+        )
     return replace(said, elements=names)
 
 
