@@ -1,11 +1,11 @@
 """Pages of one search that stay those of its first moment while others write; the server keeps nothing.
 
 A page goes on after the last place that was shown. What nobody changed since the first page has kept its place.
-What was changed stands in the history as it was then, so its place of then is known: it is shown there, once, as it
-is now, if it still meets the criteria. What is new is shown if its place comes later.
+What was changed stands in the history as it was then, so its place of then is known: it is shown there, once, as
+it is now, if it still meets the criteria. What is new is shown if its place comes later.
 
-Which rows were changed since: on SQLite writers take turns, so the latest time that the first page saw divides them.
-On PostgreSQL transactions overlap; a row's own transaction number (xmin) is compared with that page's snapshot.
+Which rows were changed since: on SQLite writers take turns, so the latest time that the first page saw divides
+them. On PostgreSQL transactions overlap; a row's own transaction number (xmin) is compared with its snapshot.
 """
 
 from collections.abc import Callable, Sequence
@@ -110,13 +110,13 @@ def _as_they_were(
         found: dict[str, StoredResource] = {}
         for row in rows:
             if row[-1] or row[1] not in found:
-                found[row[1]] = StoredResource(*row[:-1])
+                found[row[1]] = StoredResource(row[0], row[1], row[2], row[3], row[4])
         return found
     # A version goes into the history when the next is written: the first that went later was the current one.
     rows = conn.execute(
         select(*columns).where(*own, changed(conn, past, snapshot)).order_by(past.c.version.desc())
     )
-    return {row[1]: StoredResource(*row) for row in rows}
+    return {row[1]: StoredResource(row[0], row[1], row[2], row[3], row[4]) for row in rows}
 
 
 def _in_order(conn: Connection, query: SearchQuery, found: Sequence[Match]) -> list[str]:

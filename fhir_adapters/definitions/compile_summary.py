@@ -1,8 +1,7 @@
 """Write `summary.json.gz` from the published definitions: python -m <this module> PACKAGE_FOLDER.
 
-PACKAGE_FOLDER: as in `compile`. What a summary holds of a resource or of a part of it (R4 3.1.1.5.8: isSummary), and
-which elements change the meaning of the others (isModifier), so that no answer leaves them out: by the path of the
-resource or the part, [names in a summary, names that modify].
+PACKAGE_FOLDER: as in `compile`. By the path of a resource or of a part of one: [names that a summary holds
+(isSummary, R4 3.1.1.5.8), names that change the meaning of the others (isModifier), which no answer leaves out].
 """
 
 import gzip

@@ -1,84 +1,126 @@
 """search-type: GET [base]/[type]?... and POST [base]/[type]/_search (R4 3.1.0.11, 3.1.1)."""
 
-import orjson
+import re
+
 from flask import Response, request
 
-from fhir_adapters.outcome import outcome
-from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type, visible
 from fhir_adapters.rest.negotiate import preferences, require_form_body, require_json_answer
+from fhir_adapters.rest.searchset import entry, included, searchset, told
+from fhir_adapters.rest.subset import Cut, cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.parse import SearchRequest, parse
-from record_store.resource_search import Match, SearchQuery, count, search
+from fhir_adapters.search.places import place_of
+from record_store.page_snapshot import search_page, taken
+from record_store.resource_search import Criterion, Place, SearchQuery, count, restricted, search
 
 MAX_FORM_BYTES = 256 * 1024
 
+Pairs = list[tuple[str, str]]
+
 
 def answer(fhir: Fhir, resource_type: str) -> Response:
-    """Return the first page of the search in the query string."""
+    """Return a page of the search in the query string."""
     require_type(resource_type)
-    return _found(fhir, resource_type, list(request.args.items(multi=True)))
+    return search_of(fhir, resource_type, asked_by_get())
 
 
 def answer_form(fhir: Fhir, resource_type: str) -> Response:
-    """Return the first page of the search in the form and the query string together."""
+    """Return a page of the search in the form and the query string together."""
     require_type(resource_type)
+    return search_of(fhir, resource_type, asked_by_form())
+
+
+def asked_by_get() -> Pairs:
+    """Return the parameters of the query string."""
+    return list(request.args.items(multi=True))
+
+
+def asked_by_form() -> Pairs:
+    """Return the parameters of the form and of the query string."""
     require_form_body(request)
     request.max_content_length = request.max_form_memory_size = MAX_FORM_BYTES
     pairs = [*request.args.items(multi=True), *request.form.items(multi=True)]
     require_json_answer(request, [value for name, value in pairs if name == "_format"])
-    return _found(fhir, resource_type, pairs)
+    return pairs
 
 
-def _found(fhir: Fhir, resource_type: str, pairs: list[tuple[str, str]]) -> Response:
+def search_of(
+    fhir: Fhir, resource_type: str, pairs: Pairs, *, within: tuple[Criterion, ...] = (), path: str = ""
+) -> Response:
+    """Return a page of a search.
+
+    within: what the address says beside the parameters (a compartment). path: of the address, when it is not the
+    type's own.
+    """
+    own = allowed(resource_type, "s")
     lenient = preferences(request).get("handling") == "lenient"
-    wanted = parse(resource_type, pairs, base_url=fhir.base_url, lenient=lenient)
-    after = None
-    if wanted.page_token is not None:
-        after = page.place_in(fhir.page_key, resource_type, wanted.used, wanted.page_token)
-    query = SearchQuery(resource_type, wanted.criteria, wanted.sort, after, wanted.count + 1)
-    total = None
-    matches: list[Match] = []
+    wanted = parse(resource_type, pairs, base_url=fhir.base_url, lenient=lenient, now=fhir.now())
+    answering, path = wanted.answering, path or resource_type
+    cut = cut_of(answering.summary, answering.elements, (resource_type,))
+    criteria = restricted((*within, *wanted.criteria), resource_type, visible)
+    if own is not None and own not in criteria:
+        criteria = (*criteria, own)
+    snapshot, after = "", None
+    if answering.page_token is not None:
+        snapshot, *place = page.place_in(fhir.page_key, path, wanted.used, answering.page_token)
+        after = tuple(place)
+    shown_count = 0 if answering.summary == "count" else answering.count
+    query = SearchQuery(resource_type, criteria, answering.sort, after, shown_count + 1)
+    return Response(_page(fhir, wanted, query, snapshot, path, cut), content_type=CONTENT_TYPE)
+
+
+def _page(
+    fhir: Fhir, wanted: SearchRequest, query: SearchQuery, snapshot: str, path: str, cut: Cut | None
+) -> bytes:
+    shown_count = query.limit - 1
     with fhir.db.read() as conn:
-        if wanted.total or not wanted.count:
-            total = count(conn, query)
-        if wanted.count:
+        total = count(conn, query) if wanted.answering.total or not shown_count else None
+        if not shown_count:
+            matches = []
+        elif snapshot:
+            matches = search_page(conn, query, snapshot, place_of(query.sort, fhir.base_url))
+        else:
             matches = search(conn, query)
-    return Response(_bundle(fhir, wanted, matches, total), content_type=CONTENT_TYPE)
+        shown = matches[:shown_count]
+        if len(matches) > len(shown) and not snapshot:
+            snapshot = taken(conn, query.type)
+        beside = included(conn, wanted.answering.includes, [match.resource for match in shown], visible)
+    entries = [entry(fhir.base_url, match.resource, "match", cut) for match in shown]
+    entries += [entry(fhir.base_url, one, "include", cut) for one in beside.resources]
+    words = _words(wanted, cut_includes=beside.cut)
+    following = (snapshot, shown[-1].place) if shown and len(matches) > len(shown) else None
+    return searchset(_links(fhir, wanted, path, following), [*entries, *([told(*words)] if words else [])], total)
 
 
-def _bundle(fhir: Fhir, wanted: SearchRequest, matches: list[Match], total: int | None) -> bytes:
-    shown = matches[: wanted.count]
-    links = [{"relation": "self", "url": _link(fhir, wanted, wanted.page_token)}]
-    if len(matches) > len(shown):
-        token = page.sign(fhir.page_key, wanted.type, wanted.used, shown[-1].place)
-        links.append({"relation": "next", "url": _link(fhir, wanted, token)})
-    head: dict[str, object] = {"resourceType": "Bundle", "type": "searchset", "link": links}
-    if total is not None:
-        head["total"] = total
-    entries = [_entry(fhir, match) for match in shown]
+def _links(
+    fhir: Fhir, wanted: SearchRequest, path: str, following: tuple[str, Place] | None
+) -> list[tuple[str, str]]:
+    """Return the way here, as it was understood, and the way on."""
+
+    def link(token: str | None) -> str:
+        pairs = [*wanted.used, *([(page.PARAMETER, token)] if token is not None else [])]
+        return page.link(fhir.base_url, path, pairs)
+
+    links = [("self", link(wanted.answering.page_token))]
+    if following is not None:
+        snapshot, place = following
+        links.append(("next", link(page.sign(fhir.page_key, path, wanted.used, (snapshot, *place)))))
+    return links
+
+
+def _words(wanted: SearchRequest, *, cut_includes: bool) -> list[str]:
+    words = []
     if wanted.ignored:
-        entries.append(_ignored_entry(wanted))
-    if not entries:
-        return orjson.dumps(head)
-    # The stored bytes are put between ours as they are: nothing is parsed on the way out.
-    return orjson.dumps(head)[:-1] + b',"entry":[' + b",".join(entries) + b"]}"
-
-
-def _entry(fhir: Fhir, match: Match) -> bytes:
-    found = match.resource
-    url = orjson.dumps(f"{fhir.base_url.rstrip('/')}/{found.type}/{found.id}")
-    return b'{"fullUrl":' + url + b',"resource":' + found.body + b',"search":{"mode":"match"}}'
-
-
-def _ignored_entry(wanted: SearchRequest) -> bytes:
-    text = f"{len(wanted.ignored)} unknown search parameter(s) were not used; the self link shows what was"
-    said = outcome("not-supported", text, severity="warning")
-    return orjson.dumps({"resource": said, "search": {"mode": "outcome"}})
-
-
-def _link(fhir: Fhir, wanted: SearchRequest, token: str | None) -> str:
-    pairs = [*wanted.used, (page.PARAMETER, token)] if token is not None else wanted.used
-    return page.link(fhir.base_url, wanted.type, [(name, value) for name, value in pairs])
+        # Only names that look like names are repeated: a value may have slipped into the place of one.
+        names = [name for name in wanted.ignored if re.fullmatch("[A-Za-z_][A-Za-z_.:-]{0,63}", name)]
+        words.append(
+            f"{len(wanted.ignored)} unknown search parameter(s) were not used"
+            f"{': ' if names else ''}{', '.join(names)}; the self link shows what was"
+        )
+    if cut_includes:
+        words.append("more resources would be included than one page takes: ask for fewer with _count")
+    return words
 
 
 INTERACTION = Interaction("search-type", "GET", "/<resource_type>", answer)

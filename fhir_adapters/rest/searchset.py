@@ -1,4 +1,4 @@
-"""A searchset: what was found, what it includes, and what is to be said about the search (R4 3.1.1.2, 3.1.1.5.3)."""
+"""A searchset: what was found, what it includes, what is to be said about the search (R4 3.1.1.2, 3.1.1.5.3)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from fhir_adapters.outcome import outcome
 from fhir_adapters.rest.subset import Cut
 from fhir_adapters.search.includes import Include
+from fhir_adapters.search.parameters import SearchParameter
 from record_store.criteria import RestrictionOf
 from record_store.resource_links import Key, pointed_to, pointing_at, read_all
 from record_store.resources import StoredResource
@@ -53,6 +54,11 @@ def included(
     return Included(tuple(found), cut=any(key not in seen for key in _followed(conn, ways, fresh)))
 
 
+def _read(conn: Connection, keys: Sequence[Key], allowed: RestrictionOf) -> list[StoredResource]:
+    parts = [keys[first : first + _CHUNK] for first in range(0, len(keys), _CHUNK)]
+    return [one for part in parts for one in read_all(conn, part, allowed)]
+
+
 def _followed(conn: Connection, ways: Iterable[Include], keys: Sequence[Key]) -> list[Key]:
     ids: dict[str, list[str]] = {}
     for resource_type, resource_id in keys:
@@ -69,9 +75,9 @@ def _followed(conn: Connection, ways: Iterable[Include], keys: Sequence[Key]) ->
                 if rows:
                     found += pointing_at(conn, way.source, rows, {target: some})
         elif way.source in ids:
-            for each in _alike(params):
-                targets = (way.target,) if way.target else each[1]
-                found += pointed_to(conn, way.source, ids[way.source], each[0], targets)
+            for names, only in _alike(params):
+                targets = (way.target,) if way.target else only
+                found += pointed_to(conn, way.source, ids[way.source], names, targets)
     return found
 
 
@@ -79,17 +85,11 @@ def _may_point(targets: Sequence[str], target: str) -> bool:
     return not targets or target in targets
 
 
-def _alike(params: Iterable[object]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return (rows, only these types) of parameters, those without a restriction in one."""
-    plain: list[str] = []
-    narrow: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
-    for each in params:
-        rows, only = each.rows, each.only  # type: ignore[attr-defined]
-        if only:
-            narrow.append((rows, only))
-        else:
-            plain += rows
-    return [*([(tuple(plain), ())] if plain else []), *narrow]
+def _alike(params: Iterable[SearchParameter]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return (rows, only these types) of parameters, those without a restriction as one."""
+    plain = tuple(row for each in params if not each.only for row in each.rows)
+    narrow = [(each.rows, each.only) for each in params if each.only]
+    return [*([(plain, ())] if plain else []), *narrow]
 
 
 def entry(base_url: str, stored: StoredResource, mode: str, cut: Cut | None) -> bytes:

@@ -1,8 +1,8 @@
 """Answers that hold a part of each resource: `_summary` and `_elements` (R4 3.1.1.5.8, 3.1.1.5.9).
 
-What stays is cut out of the stored bytes as it stands there; nothing is parsed and written again. Mandatory elements
-and those that change the meaning of others always stay, and `meta.tag` says SUBSETTED, so that nobody takes a part
-for the whole and writes it back.
+What stays is cut out of the stored bytes as it stands there; nothing is parsed and written again. Mandatory
+elements and those that change the meaning of others always stay, and `meta.tag` says SUBSETTED, so that nobody
+takes a part for the whole and writes it back.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""`_include` and `_revinclude` (R4 3.1.1.5.3): which references of the matches are followed, and which lead here."""
+"""`_include` and `_revinclude` (R4 3.1.1.5.3): which references of matches are followed, which lead to them."""
 
 from dataclasses import dataclass
 

@@ -7,9 +7,10 @@ from functools import partial
 from clinical.errors import IncorrectInput
 from fhir_adapters.definitions.structure import value_set
 from fhir_adapters.search import values
-from fhir_adapters.search.elements import BY_IDENTIFIER, OF_TYPE
 from fhir_adapters.search.escapes import alternatives, split, unescaped
 from fhir_adapters.search.parameters import Kind, SearchParameter, TypeSearch
+from fhir_adapters.search.tokens import BY_IDENTIFIER, OF_TYPE
+from record_store.criteria import RowCriterion
 from record_store.resource_search import (
     AnyOf,
     Criterion,
@@ -28,7 +29,6 @@ from record_store.resource_search import (
     TokenText,
     UriIn,
 )
-from record_store.criteria import RowCriterion
 
 MAX_CODES = 400  # of a value set in one search
 _ROWS = {
@@ -150,8 +150,8 @@ def _text(parameter: SearchParameter, found: list[str]) -> Criterion:
 def _of_type(parameter: SearchParameter, found: list[str]) -> Criterion:
     if all(place.type != "Identifier" for place in parameter.places):
         raise IncorrectInput(f"{parameter.name} is no identifier", expression=[parameter.name])
-    wanted = tuple(values.typed_identifier(parameter.name, each) for each in found)
-    return TokenIn(_beside(parameter, OF_TYPE), wanted)
+    typed = tuple(values.typed_identifier(parameter.name, each) for each in found)
+    return TokenIn(_beside(parameter, OF_TYPE), typed)
 
 
 def _in(parameter: SearchParameter, found: list[str]) -> TokenIn:

@@ -11,11 +11,12 @@ from clinical.errors import IncorrectInput
 from clinical.ucum import SYSTEM as UCUM
 from clinical.ucum import canonical
 from fhir_adapters.search.dates import END_OF_TIME, START_OF_TIME, range_of
-from fhir_adapters.search.elements import normal_text, target_of
 from fhir_adapters.search.escapes import split, unescaped
 from fhir_adapters.search.index import ID
+from fhir_adapters.search.links import target_of
 from fhir_adapters.search.numbers import dimension_of, significant_range
 from fhir_adapters.search.parameters import SearchParameter
+from fhir_adapters.search.texts import normal_text
 from record_store.resource_search import Amount, Compare, DateRange, QuantityMatch
 from record_store.times import from_text, to_text
 
@@ -41,7 +42,7 @@ def typed_identifier(name: str, text: str) -> tuple[str, str]:
     parts = [unescaped(part) for part in split(text, "|")]
     if len(parts) != 3 or not all(parts):
         raise IncorrectInput(f"{name} takes system|code|value: of the type, and the identifier", expression=[name])
-    return f"{parts[0]}|{parts[1]}", parts[2]
+    return parts[0], f"{parts[1]}|{parts[2]}"
 
 
 def string(name: str, text: str) -> str:
@@ -124,7 +125,7 @@ def _number(name: str, text: str, form: str) -> tuple[Decimal, Decimal, Decimal]
 
 
 def _amount(compare: Compare, value: Decimal, first: Decimal, beyond: Decimal) -> Amount:
-    """Return the comparison: with eq and ne the digits that are written count, with the others the number itself."""
+    """Return the comparison: of eq and ne the written digits count, of the others the number itself."""
     match compare:
         case Compare.EQ | Compare.NE:
             return Amount(compare, float(first), float(beyond))
