@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from typing import Any
 
 from fhir_adapters.resources.labels import instant
+from fhir_adapters.search.includes import references_of
 from fhir_adapters.search.parameters import FHIR, TYPES, TypeSearch
 from fhir_adapters.strict_json import MAX_BYTES
 
@@ -73,6 +75,8 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
         "conditionalUpdate": not search.read_only,
         "conditionalDelete": "not-supported" if search.read_only else "single",
         "conditionalRead": "full-support",
+        "searchInclude": ["*", *(f"{name}:{each.name}" for each in references_of(name))],
+        "searchRevInclude": sorted(_ways_to()[name]),
         "searchParam": [*common, *own],
         "operation": [
             {"name": code[1:], "definition": f"{FHIR}OperationDefinition/Resource-{code[1:]}"}
@@ -87,6 +91,18 @@ def _exports(place: str, interactions: Sequence[str]) -> list[Json]:
     if "$export" not in interactions or place not in _EXPORTS:
         return []
     return [{"name": "export", "definition": f"{_BULK}OperationDefinition/{_EXPORTS[place]}"}]
+
+
+@cache
+def _ways_to() -> dict[str, list[str]]:
+    """Return the references that point to each type, as `_revinclude` takes them."""
+    ways: dict[str, list[str]] = {name: [] for name in TYPES}
+    for source in TYPES:
+        for each in references_of(source):
+            for target in each.only or each.targets or TYPES:
+                if target in ways:
+                    ways[target].append(f"{source}:{each.name}")
+    return ways
 
 
 def _of_a_type(code: str) -> bool:

@@ -197,7 +197,9 @@ _ORDERED: Mapping[SortBy, tuple[Rows, str, str | float]] = {
 def _least(key: SortKey) -> ColumnElement[Any]:
     rows, name, without = _ORDERED[key.by]
     table = table_of(rows)
-    owned = (table.c.type == resource.c.type, table.c.id == resource.c.id, of_param(table, key.param))
+    owned = [table.c.type == resource.c.type, table.c.id == resource.c.id, of_param(table, key.param)]
+    if key.by is SortBy.TOKEN:
+        owned.append(table.c.code != "")  # words without a code
     least: ColumnElement[Any] = select(func.min(table.c[name])).where(*owned).scalar_subquery()
     return func.coalesce(least, literal(without))
 

@@ -125,7 +125,7 @@ def modified(parameter: SearchParameter, modifier: str, value: str) -> Criterion
 
 def _present(parameter: SearchParameter) -> Criterion:
     present = Present(parameter.index_name, _ROWS[parameter.kind], parameter.only and (*parameter.only, ""))
-    if parameter.kind is not Kind.REFERENCE:
+    if parameter.kind is not Kind.REFERENCE or parameter.only:  # nobody knows what type an identifier is of
         return present
     return AnyOf((present, Present(_beside(parameter, BY_IDENTIFIER), Rows.TOKEN)))
 

@@ -36,7 +36,7 @@ def _value(key: SortKey, version: StoredResource, indexed: Indexed) -> str | flo
         case SortBy.QUANTITY:
             return min((row.canon_lo for row in rows.quantities if row.param in names), default=float("-inf"))
         case SortBy.TOKEN:
-            return min((fit(row.code) for row in rows.tokens if row.param in names), default="")
+            return min((fit(row.code) for row in rows.tokens if row.code and row.param in names), default="")
         case SortBy.DATE:
             return min((row.lo for row in rows.dates if row.param in names), default="")
         case SortBy.STRING:

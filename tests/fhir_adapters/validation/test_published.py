@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_adapters.definitions import compile_search
+from fhir_adapters.definitions import compile_search, compile_summary
 from fhir_adapters.definitions.compile import OUTPUT, compile_definitions
 from fhir_adapters.validation import problems_of
 
@@ -35,6 +35,11 @@ def test_the_shipped_tables_are_those_of_the_published_definitions():
 def test_the_shipped_search_parameters_are_those_of_the_published_definitions():
     made = compile_search.compile_search(PACKAGE)
     assert gzip.decompress(made) == gzip.decompress(compile_search.OUTPUT.read_bytes())
+
+
+def test_the_table_of_summaries_is_what_the_published_definitions_give():
+    made = compile_summary.compile_summary(PACKAGE)
+    assert gzip.decompress(made) == gzip.decompress(compile_summary.OUTPUT.read_bytes())
 
 
 @pytest.mark.parametrize("name", FILES)
