@@ -10,12 +10,20 @@ from fhir_adapters.resources.labels import instant
 from fhir_adapters.search.includes import references_of
 from fhir_adapters.search.parameters import FHIR, TYPES, TypeSearch
 from fhir_adapters.strict_json import MAX_BYTES
+from fhir_adapters.subscriptions import backport, topic
 
 Json = dict[str, Any]
 
 _BULK = "http://hl7.org/fhir/uv/bulkdata/"
 # `$export` is three operations: of the system, of Patient, of Group.
 _EXPORTS = {"": "export", "Patient": "patient-export", "Group": "group-export"}
+
+_OF_SUBSCRIPTIONS = {"$status": backport.STATUS_OPERATION, "$events": backport.EVENTS_OPERATION}
+# How a client finds the topics of an R4 server (backport 1.1.0, capabilitystatement-subscriptiontopic-canonical).
+_TOPICS: Json = {
+    "supportedProfile": [backport.SUBSCRIPTION_PROFILE],
+    "extension": [{"url": backport.TOPIC_ADVERTISED, "valueCanonical": topic.CANONICAL}],
+}
 
 SOFTWARE = "consilium-cds"
 _OF_THE_SYSTEM = ("transaction", "batch")
@@ -35,7 +43,14 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
         "kind": "instance",
         "software": {"name": SOFTWARE, "version": _version()},
         "implementation": {"description": "Consilium clinical decision support", "url": base_url},
-        **({"instantiates": [f"{_BULK}CapabilityStatement/bulk-data"]} if "$export" in interactions else {}),
+        "instantiates": [
+            canonical
+            for code, canonical in (
+                ("$export", f"{_BULK}CapabilityStatement/bulk-data"),
+                ("$status", backport.SERVER),
+            )
+            if code in interactions
+        ],
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "rest": [
@@ -81,9 +96,11 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
         "operation": [
             {"name": code[1:], "definition": f"{FHIR}OperationDefinition/Resource-{code[1:]}"}
             for code in interactions
-            if code.startswith("$") and not code.startswith("$export")
+            if code.startswith("$") and not code.startswith("$export") and code not in _OF_SUBSCRIPTIONS
         ]
-        + _exports(name, interactions),
+        + _exports(name, interactions)
+        + _of_subscriptions(name, interactions),
+        **(_TOPICS if name == "Subscription" else {}),
     }
 
 
@@ -103,6 +120,14 @@ def _ways_to() -> dict[str, list[str]]:
                 if target in ways:
                     ways[target].append(f"{source}:{each.name}")
     return ways
+
+
+def _of_subscriptions(name: str, interactions: Sequence[str]) -> list[Json]:
+    return [
+        {"name": code[1:], "definition": definition}
+        for code, definition in _OF_SUBSCRIPTIONS.items()
+        if name == "Subscription" and code in interactions
+    ]
 
 
 def _of_a_type(code: str) -> bool:

@@ -24,6 +24,8 @@ from fhir_adapters.rest import (
     patch,
     read,
     search_type,
+    subscription_events,
+    subscription_status,
     update,
     validate,
     vread,
@@ -52,6 +54,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
     bundle.WITH_SLASH,
     *export.INTERACTIONS,
     *export_status.INTERACTIONS,
+    *subscription_status.INTERACTIONS,
+    *subscription_events.INTERACTIONS,
 )
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
