@@ -1,5 +1,6 @@
 """docs/fhir.md names every interaction that is registered, and its example works."""
 
+import itertools
 import re
 import shlex
 from datetime import UTC, datetime
@@ -42,10 +43,11 @@ def test_the_examples_work(tmp_path):
 
 
 def fhir_of(db):
+    numbers = itertools.count(1)
     return Fhir(
         db=db,
         now=lambda: datetime.now(UTC),
-        new_id=lambda: "made",
+        new_id=lambda: f"made-{next(numbers)}",
         page_key=b"k" * 32,
         base_url="http://h/fhir",
         endpoints=(AllowedServer("http://127.0.0.1:9100", Network.LOOPBACK),),
