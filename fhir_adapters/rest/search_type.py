@@ -1,12 +1,10 @@
 """search-type: GET [base]/[type]?... and POST [base]/[type]/_search (R4 3.1.0.11, 3.1.1)."""
 
-import re
-
 from flask import Response, request
 
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type, visible
 from fhir_adapters.rest.negotiate import preferences, require_form_body, require_json_answer
-from fhir_adapters.rest.searchset import entry, included, searchset, told
+from fhir_adapters.rest.searchset import entry, included, searchset, told, words_of
 from fhir_adapters.rest.subset import Cut, cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.parse import SearchRequest, parse
@@ -83,12 +81,13 @@ def _page(
         else:
             matches = search(conn, query)
         shown = matches[:shown_count]
-        if len(matches) > len(shown) and not snapshot:
+        # Without a sort the order is that of the ids, which no write changes.
+        if len(matches) > len(shown) and query.sort and not snapshot:
             snapshot = taken(conn, query.type)
         beside = included(conn, wanted.answering.includes, [match.resource for match in shown], visible)
     entries = [entry(fhir.base_url, match.resource, "match", cut) for match in shown]
     entries += [entry(fhir.base_url, one, "include", cut) for one in beside.resources]
-    words = _words(wanted, cut_includes=beside.cut)
+    words = words_of(wanted.ignored, cut_includes=beside.cut)
     following = (snapshot, shown[-1].place) if shown and len(matches) > len(shown) else None
     return searchset(_links(fhir, wanted, path, following), [*entries, *([told(*words)] if words else [])], total)
 
@@ -107,20 +106,6 @@ def _links(
         snapshot, place = following
         links.append(("next", link(page.sign(fhir.page_key, path, wanted.used, (snapshot, *place)))))
     return links
-
-
-def _words(wanted: SearchRequest, *, cut_includes: bool) -> list[str]:
-    words = []
-    if wanted.ignored:
-        # Only names that look like names are repeated: a value may have slipped into the place of one.
-        names = [name for name in wanted.ignored if re.fullmatch("[A-Za-z_][A-Za-z_.:-]{0,63}", name)]
-        words.append(
-            f"{len(wanted.ignored)} unknown search parameter(s) were not used"
-            f"{': ' if names else ''}{', '.join(names)}; the self link shows what was"
-        )
-    if cut_includes:
-        words.append("more resources would be included than one page takes: ask for fewer with _count")
-    return words
 
 
 INTERACTION = Interaction("search-type", "GET", "/<resource_type>", answer)

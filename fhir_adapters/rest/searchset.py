@@ -1,5 +1,6 @@
 """A searchset: what was found, what it includes, what is to be said about the search (R4 3.1.1.2, 3.1.1.5.3)."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -104,6 +105,21 @@ def told(*texts: str) -> bytes:
     issues = [outcome("incomplete", text, severity="warning")["issue"][0] for text in texts]
     said = {"resourceType": "OperationOutcome", "issue": issues}
     return orjson.dumps({"resource": said, "search": {"mode": "outcome"}})
+
+
+def words_of(ignored: Sequence[str], *, cut_includes: bool) -> list[str]:
+    """Return what is to be said about a search. ignored: names of parameters that were not used."""
+    words = []
+    if ignored:
+        # Only names that look like names are repeated: a value may have slipped into the place of one.
+        names = [name for name in ignored if re.fullmatch("[A-Za-z_][A-Za-z_.:-]{0,63}", name)]
+        words.append(
+            f"{len(ignored)} unknown search parameter(s) were not used"
+            f"{': ' if names else ''}{', '.join(names)}; the self link shows what was"
+        )
+    if cut_includes:
+        words.append("more resources would be included than one page takes: ask for fewer with _count")
+    return words
 
 
 def searchset(links: Sequence[tuple[str, str]], entries: Sequence[bytes], total: int | None = None) -> bytes:

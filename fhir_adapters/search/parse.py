@@ -38,12 +38,18 @@ class SearchRequest:
 
 
 def parse(
-    resource_type: str, pairs: Pairs, *, base_url: str, lenient: bool = False, now: datetime | None = None
+    resource_type: str,
+    pairs: Pairs,
+    *,
+    base_url: str,
+    lenient: bool = False,
+    now: datetime | None = None,
+    among: tuple[str, ...] = (),
 ) -> SearchRequest:
     """Return the search that (name, value) pairs ask for, in the order they came.
 
     resource_type: one of `parameters.TYPES`. base_url: ours, for absolute references. now: what `ap` of a date is
-    measured from; without it that prefix is refused.
+    measured from; without it that prefix is refused. among: all types that the same search asks, if there are more.
 
     Raises IncorrectInput, naming the parameter and never its value: an unknown parameter (unless lenient),
     an unsupported modifier (always: R4 3.1.1.4.2), a value that cannot be read, a search that is too large.
@@ -56,7 +62,7 @@ def parse(
             if name in seen and not results.may_repeat(name):
                 raise IncorrectInput(f"{name} stands twice", expression=[name])
             seen.add(name)
-            found = replace(found, answering=results.read(found.answering, (resource_type,), name, value))
+            found = replace(found, answering=results.read(found.answering, among or (resource_type,), name, value))
         else:
             try:
                 criterion = criterion_of(resource_type, name, value, asking)

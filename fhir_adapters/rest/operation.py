@@ -1,0 +1,42 @@
+"""What an operation is asked with: the query string of a GET, or Parameters in a POST (R4 3.2.0.2)."""
+
+from typing import Any
+
+from flask import request
+
+from clinical.errors import IncorrectInput
+from fhir_adapters.rest.negotiate import read_json_body
+from fhir_adapters.strict_json import load_object
+
+MAX_PARAMETERS_BYTES = 64 * 1024
+
+Pairs = list[tuple[str, str]]
+
+
+def asked_by_get() -> Pairs:
+    """Return the parameters of the query string."""
+    return list(request.args.items(multi=True))
+
+
+def asked_by_parameters() -> Pairs:
+    """Return those of the query string and of the body's Parameters: simple values, as they are written in a query."""
+    pairs = asked_by_get()
+    if not request.content_length:
+        return pairs
+    sent = load_object(read_json_body(request, MAX_PARAMETERS_BYTES))
+    listed = sent.get("parameter", [])
+    if sent.get("resourceType") != "Parameters" or not isinstance(listed, list):
+        raise IncorrectInput("an operation is asked with Parameters", expression=["Parameters"])
+    return [*pairs, *(_pair(one) for one in listed)]
+
+
+def _pair(parameter: Any) -> tuple[str, str]:  # noqa: ANN401 - what JSON holds
+    values = [value for name, value in parameter.items() if name.startswith("value")] if _named(parameter) else []
+    if len(values) != 1 or not isinstance(values[0], str | int | bool):
+        raise IncorrectInput("each parameter has a name and one simple value", expression=["Parameters.parameter"])
+    (value,) = values
+    return parameter["name"], str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _named(parameter: object) -> bool:
+    return isinstance(parameter, dict) and isinstance(parameter.get("name"), str)
