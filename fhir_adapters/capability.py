@@ -26,7 +26,11 @@ _TOPICS: Json = {
 }
 
 SOFTWARE = "consilium-cds"
-_OF_THE_SYSTEM = ("transaction", "batch")
+_OF_THE_SYSTEM = ("transaction", "batch", "search-system")
+# Operations of R4 that one type has.
+_OF_ONE_TYPE = {"$everything": "Patient", "$lastn": "Observation"}
+
+_COMPARTMENT = "search-compartment"  # R4 has no code for it: a list of compartments says it
 
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
@@ -60,6 +64,11 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
                     "What is stored is served byte for byte. An unknown search parameter is refused with 400"
                     " unless Prefer: handling=lenient. Next links hold no server state. A body may have"
                     f" {MAX_BYTES} bytes."
+                ),
+                **(
+                    {"compartment": [f"{FHIR}CompartmentDefinition/patient"]}
+                    if _COMPARTMENT in interactions
+                    else {}
                 ),
                 "interaction": [{"code": code} for code in _OF_THE_SYSTEM if "transaction" in interactions],
                 **({"operation": exports} if (exports := _exports("", interactions)) else {}),
@@ -96,7 +105,15 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
         "operation": [
             {"name": code[1:], "definition": f"{FHIR}OperationDefinition/Resource-{code[1:]}"}
             for code in interactions
-            if code.startswith("$") and not code.startswith("$export") and code not in _OF_SUBSCRIPTIONS
+            if code.startswith("$")
+            and not code.startswith("$export")
+            and code not in _OF_SUBSCRIPTIONS
+            and code not in _OF_ONE_TYPE
+        ]
+        + [
+            {"name": code[1:], "definition": f"{FHIR}OperationDefinition/{name}-{code[1:]}"}
+            for code, owner in _OF_ONE_TYPE.items()
+            if owner == name and code in interactions
         ]
         + _exports(name, interactions)
         + _of_subscriptions(name, interactions),
@@ -131,7 +148,7 @@ def _of_subscriptions(name: str, interactions: Sequence[str]) -> list[Json]:
 
 
 def _of_a_type(code: str) -> bool:
-    return not code.startswith("$") and code not in _OF_THE_SYSTEM
+    return not code.startswith("$") and code not in (*_OF_THE_SYSTEM, _COMPARTMENT)
 
 
 def _version() -> str:

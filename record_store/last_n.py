@@ -41,7 +41,6 @@ def newest_of_each_code(
     return [_ranked(row) for row in rows]
 
 
-
 def _ranked(row: Sequence[object]) -> Ranked:
     found_id, date_lo, updated, system, code, words = map(str, row)
     return found_id, date_lo, updated, system, code, words

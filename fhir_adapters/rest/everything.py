@@ -14,7 +14,8 @@ from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, visible
 from fhir_adapters.rest.operation import asked_by_get, asked_by_parameters
 from fhir_adapters.rest.search_system import several
 from fhir_adapters.rest.several_types import answer_several, types_in
-from fhir_adapters.search.compartment import in_compartment
+from fhir_adapters.search import page
+from fhir_adapters.search.compartment import compartment_of
 from fhir_adapters.search.dates import END_OF_TIME, START_OF_TIME, range_of
 from fhir_adapters.search.includes import Include, references_of
 from fhir_adapters.search.parameters import TYPES
@@ -62,7 +63,7 @@ def _everything(fhir: Fhir, patient_id: str, pairs: Pairs) -> Response:
             "$everything takes start, end, _since, _type and _count, each once", expression=["$everything"]
         )
     allowed("Patient", "r")
-    members = {name: within for name in TYPES if (within := in_compartment(name, patient_id)) is not None}
+    members = compartment_of(patient_id)
     named = types_in(pairs, sorted({*members, *SUPPORTING}))
     with fhir.db.read() as conn:
         # Asked as any search is, so that a Patient that one may not see is none that is not here.
@@ -81,9 +82,8 @@ def _everything(fhir: Fhir, patient_id: str, pairs: Pairs) -> Response:
     asked = several(fhir, f"Patient/{patient_id}/$everything", within, others)
     beside = [name for name in SUPPORTING if name in named and name in here]
     ways = [Include(source, None, target) for source in within for target in beside if _refers(source, target)]
-    return answer_several(
-        fhir, replace(asked, request=replace(asked.request, used=tuple(pairs)), beside=tuple(ways))
-    )
+    used = tuple(pair for pair in pairs if pair[0] != page.PARAMETER)
+    return answer_several(fhir, replace(asked, request=replace(asked.request, used=used), beside=tuple(ways)))
 
 
 def _refers(source: str, target: str) -> bool:

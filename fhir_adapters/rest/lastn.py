@@ -55,7 +55,9 @@ def _lastn(fhir: Fhir, pairs: Pairs) -> Response:
         ranked = newest_of_each_code(conn, TYPE, criteria, rows, most, MAX_ROWS + 1)
         ids = [one for group in groups_of(ranked) for one in group[:most]]
         if len(ranked) > MAX_ROWS or len(ids) > MAX_SHOWN:
-            raise IncorrectInput("that is too much for one answer: name codes or a category", expression=["$lastn"])
+            raise IncorrectInput(
+                "that is too much for one answer: name codes or a category", expression=["$lastn"]
+            )
         shown = read_all(conn, [(TYPE, one) for one in ids], visible)
         beside = included(conn, wanted.answering.includes, shown, visible)
     entries = [entry(fhir.base_url, one, "match", cut) for one in shown]

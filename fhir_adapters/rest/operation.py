@@ -19,7 +19,7 @@ def asked_by_get() -> Pairs:
 
 
 def asked_by_parameters() -> Pairs:
-    """Return those of the query string and of the body's Parameters: simple values, as they are written in a query."""
+    """Return those of the query string and of the body's Parameters: simple values, as a query has them."""
     pairs = asked_by_get()
     if not request.content_length:
         return pairs

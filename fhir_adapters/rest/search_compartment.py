@@ -10,9 +10,8 @@ from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
 from fhir_adapters.rest.search_system import several
 from fhir_adapters.rest.search_type import Pairs, asked_by_form, asked_by_get, search_of
 from fhir_adapters.rest.several_types import answer_several, types_in
-from fhir_adapters.search.compartment import in_compartment
+from fhir_adapters.search.compartment import compartment_of, in_compartment
 from fhir_adapters.search.index import ID
-from fhir_adapters.search.parameters import TYPES
 from record_store.resource_types import types_present
 
 ALL = "*"
@@ -43,7 +42,7 @@ def _found(fhir: Fhir, resource_type: str, resource_id: str, member_type: str, p
 
 
 def _found_all(fhir: Fhir, patient_id: str, pairs: Pairs, path: str) -> Response:
-    members = {name: within for name in TYPES if (within := in_compartment(name, patient_id)) is not None}
+    members = compartment_of(patient_id)
     wanted = types_in(pairs, sorted(members))
     with fhir.db.read() as conn:
         here = set(types_present(conn))

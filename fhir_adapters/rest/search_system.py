@@ -1,4 +1,4 @@
-"""search-system: GET [base]?_type=...&..., POST [base]/_search (R4 3.1.1.1): several types by what all of them have."""
+"""search-system: GET [base]?_type=...&..., POST [base]/_search (R4 3.1.1.1): several types at once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,9 @@ def answer_form(fhir: Fhir) -> Response:
 
 def _found(fhir: Fhir, pairs: Pairs) -> Response:
     if not any(name == "_type" for name, _ in pairs):
-        raise IncorrectInput("a search of the system names its types: _type=Patient,Observation", expression=["_type"])
+        raise IncorrectInput(
+            "a search of the system names its types: _type=Patient,Observation", expression=["_type"]
+        )
     types = types_in(pairs, tuple(TYPES))
     for name in types:
         allowed(name, "s")

@@ -1,6 +1,6 @@
 """A search over several types: a compartment's, the whole system's (R4 3.1.1.1).
 
-Resources come type by type, each type's in the order of their ids, which nothing that is written meanwhile changes.
+Resources come type by type, each type's in the order of their ids, which no write changes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

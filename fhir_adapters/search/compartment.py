@@ -4,6 +4,12 @@ from fhir_adapters.search.parameters import COMPARTMENT, TYPES
 from record_store.criteria import AnyOf, Criterion, IdIn, PatientIn, ReferenceIn
 
 
+def compartment_of(patient_id: str) -> dict[str, Criterion]:
+    """Return the types that can be in a Patient's compartment, each with what makes a resource the patient's."""
+    found = {name: in_compartment(name, patient_id) for name in TYPES}
+    return {name: criterion for name, criterion in found.items() if criterion is not None}
+
+
 def in_compartment(resource_type: str, patient_id: str) -> Criterion | None:
     """Return what makes a resource of the type the patient's; None for a type that is never in the compartment."""
     if resource_type == "Patient":

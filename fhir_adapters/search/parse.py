@@ -49,7 +49,7 @@ def parse(
     """Return the search that (name, value) pairs ask for, in the order they came.
 
     resource_type: one of `parameters.TYPES`. base_url: ours, for absolute references. now: what `ap` of a date is
-    measured from; without it that prefix is refused. among: all types that the same search asks, if there are more.
+    measured from; without it that prefix is refused. among: all types that the same search asks, if several.
 
     Raises IncorrectInput, naming the parameter and never its value: an unknown parameter (unless lenient),
     an unsupported modifier (always: R4 3.1.1.4.2), a value that cannot be read, a search that is too large.

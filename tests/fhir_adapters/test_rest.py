@@ -254,8 +254,8 @@ def test_head_answers_as_get_without_the_body(client):
         ("/fhir/Observation/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/fhir/Observation/_search", "OPTIONS, POST"),
         ("/fhir/metadata", "GET, HEAD, OPTIONS"),
-        ("/fhir", "OPTIONS, POST"),
-        ("/fhir/", "OPTIONS, POST"),
+        ("/fhir", "GET, HEAD, OPTIONS, POST"),
+        ("/fhir/", "GET, HEAD, OPTIONS, POST"),
     ],
 )
 def test_options_and_405_name_the_methods_that_work(client, path, allow):
@@ -526,16 +526,22 @@ def test_an_absolute_reference_to_this_server_is_its_own(client):
 # ---------------------------------------------------------------- what the server says of itself
 
 
+OF_NO_TYPE = {"transaction", "search-system", "search-compartment", "$export-status", "$export-file"}
+
+
 def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
     said = client.get("/fhir/metadata").get_json(force=True)
     CapabilityStatement.model_validate_json(orjson.dumps(said))
     assert said["fhirVersion"] == "4.0.1"
     rest = said["rest"][0]["resource"]
     assert {each["type"] for each in rest} == set(TYPES)
-    assert [each["code"] for each in said["rest"][0]["interaction"]] == ["transaction", "batch"]
+    assert [each["code"] for each in said["rest"][0]["interaction"]] == ["transaction", "batch", "search-system"]
+    assert said["rest"][0]["compartment"] == ["http://hl7.org/fhir/CompartmentDefinition/patient"]
     writes = {"create", "update", "patch", "delete"}
     for each in rest:
-        codes = {one.code for one in INTERACTIONS} - {"transaction", "$export-status", "$export-file"}
+        codes = {one.code for one in INTERACTIONS} - OF_NO_TYPE
+        codes -= set() if each["type"] == "Patient" else {"$everything"}
+        codes -= set() if each["type"] == "Observation" else {"$lastn"}
         codes -= set() if each["type"] in {"Patient", "Group"} else {"$export"}
         codes -= set() if each["type"] == "Subscription" else {"$status", "$events"}
         codes -= set() if each["type"] in WRITABLE else writes

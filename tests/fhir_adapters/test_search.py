@@ -331,3 +331,131 @@ def test_a_total_counts_matches_and_never_includes(searched):
     for asked in ("_summary=count", "_count=0", "_total=accurate"):
         bundle = bundle_of(searched, f"Observation?patient=p1&_include=Observation:subject&{asked}")
         assert bundle["total"] == 2
+
+
+# ---------------------------------------------------------------- compartments, several types, operations
+
+
+def everywhere(client, query):
+    """type/id of every entry of all pages, matches and the rest."""
+    url, found = f"/fhir/{query}", []
+    while url:
+        bundle = client.get(url).get_json(force=True)
+        assert bundle["resourceType"] == "Bundle", bundle
+        found += [f"{one['resource']['resourceType']}/{one['resource']['id']}" for one in bundle.get("entry", [])]
+        url = next((link["url"].split(":8080")[1] for link in bundle["link"] if link["relation"] == "next"), None)
+    return found
+
+
+OF_P1 = ["Observation/bp", "Observation/glucose", "Patient/p1", "RiskAssessment/risk"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("Patient/p1/Observation", ["Observation/bp", "Observation/glucose"]),
+        ("Patient/p1/Observation?status=final", ["Observation/bp"]),
+        ("Patient/p1/Observation?_count=1&_sort=-date", ["Observation/glucose", "Observation/bp"]),
+        ("Patient/p1/Patient", ["Patient/p1"]),
+        ("Patient/p9/Observation", []),
+        ("Patient/p1/*", OF_P1),
+        ("Patient/p1/*?_count=1", OF_P1),
+        ("Patient/p1/*?_type=Observation,RiskAssessment&_lastUpdated=gt2000", [*OF_P1[:2], OF_P1[3]]),
+        ("?_type=Patient,Practitioner&_count=2", ["Patient/p1", "Patient/p2", "Practitioner/doc"]),
+        ("?_type=Patient&_id=p2", ["Patient/p2"]),
+    ],
+)  # fmt: skip
+def test_a_compartment_and_several_types_are_searched(searched, query, expected):
+    assert everywhere(searched, query) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("Practitioner/doc/Observation", 404),
+        ("Patient/p1/Nonsense", 404),
+        ("Patient/p1/Organization", 404),
+        ("Patient/p1/*?status=final", 400),
+        ("Patient/p1/*?_sort=_id", 400),
+        ("Patient/p1/*?_type=Organization", 400),
+        ("?_id=p1", 400),
+        ("?_type=Nonsense", 400),
+        ("Patient/absent/$everything", 404),
+        ("Patient/p1/$everything?start=soon", 400),
+        ("Patient/p1/$everything?code=x", 400),
+        ("Patient/p1/$everything?_type=Nonsense", 400),
+        ("Observation/$lastn?max=1", 412),
+        ("Observation/$lastn?patient=p1,p2", 412),
+        ("Observation/$lastn?patient=p1&max=0", 400),
+        ("Observation/$lastn?patient=p1&_sort=date", 400),
+    ],
+)
+def test_what_has_no_compartment_or_no_patient_is_refused(searched, query, status):
+    reply = searched.get(f"/fhir/{query}")
+    assert reply.status_code == status, reply.data
+    assert reply.get_json(force=True)["resourceType"] == "OperationOutcome"
+
+
+BESIDE = ["Organization/org", "Practitioner/doc"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", [*OF_P1, *BESIDE]),
+        ("?_type=Observation", OF_P1[:2]),
+        ("?_type=Observation,Practitioner", [*OF_P1[:2], "Practitioner/doc"]),
+        ("?start=2024-06-01", [*OF_P1[1:], *BESIDE]),
+        ("?end=2024-05-31", [OF_P1[0], *OF_P1[2:], *BESIDE]),
+        ("?_since=2999-01-01", []),
+    ],
+)
+def test_everything_of_a_patient_comes_with_what_it_refers_to(searched, query, expected):
+    assert sorted(everywhere(searched, f"Patient/p1/$everything{query}")) == sorted(expected)
+    paged = everywhere(searched, f"Patient/p1/$everything{query}{'&' if query else '?'}_count=1")
+    assert [one for one in paged if one in OF_P1] == [one for one in expected if one in OF_P1]
+
+
+def test_an_operation_may_be_asked_with_parameters(searched):
+    asked = {"resourceType": "Parameters", "parameter": [{"name": "_type", "valueString": "RiskAssessment"}]}
+    reply = searched.post("/fhir/Patient/p1/$everything", json=asked)
+    assert [one["id"] for one in entries(reply.get_json(force=True))] == ["risk"]
+    refused = searched.post("/fhir/Patient/p1/$everything", json=asked | {"resourceType": "Patient"})
+    assert refused.status_code == 400
+
+
+def observed(day, *codings, text=None, patient="p1"):
+    code = {"coding": [{"system": LOINC, "code": one} for one in codings]} if codings else {}
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": code | ({"text": text} if text else {}),
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": f"2024-05-{day:02}",
+    }
+
+
+def test_lastn_is_the_newest_of_each_code(db, make_client):
+    client = make_client(db)
+    for resource in (
+        *(observed(day, "a") for day in (1, 2, 3)),
+        observed(9, "b", "c"),
+        observed(8, "c", text="C"),
+        observed(7, "b"),
+        observed(6, text="At Home"),
+        observed(5, text="at home"),
+        observed(4, "a", text="at home"),
+        observed(30, "a", patient="p2"),
+    ):
+        client.post("/fhir/Observation", json=resource)
+
+    def days(query):
+        return [
+            int(one["effectiveDateTime"][-2:]) for one in entries(bundle_of(client, f"Observation/$lastn?{query}"))
+        ]
+
+    assert days("patient=p1") == [9, 6, 4]
+    assert days("patient=Patient/p1&max=2") == [9, 8, 6, 5, 4, 3]
+    assert days("subject=Patient/p1&max=3&code=a,b") == [9, 7, 4, 3, 2]
+    assert days("patient=p1&date=lt2024-05-04") == [3]
+    assert days("patient=p3") == []
