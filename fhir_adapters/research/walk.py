@@ -51,7 +51,11 @@ class Work:
             return self.drop("resource of a type that is left out")
         self.contained = _local_ids(value)
         left = self.part(kind, {name: one for name, one in value.items() if name not in ("resourceType", "id")})
-        return DROPPED if left is DROPPED else {"resourceType": kind, "id": new_id} | left
+        if left is DROPPED:
+            if "modifierExtension" in value:
+                return DROPPED
+            left = {}  # nothing but people and words: what points to it still finds it
+        return {"resourceType": kind, "id": new_id} | left
 
     def inner(self, value: object) -> Left:
         """Return a resource within another one: a contained one, or one that stands for itself (in a Bundle)."""
