@@ -49,7 +49,7 @@ def disguise_of(settings: "Settings", one: "PacsDestination") -> "Disguise | Non
     wanted, secret = one.disguised, settings.pseudonym_key
     if wanted is None or secret is None:
         return None
-    key = derived_key(secret.get_secret_value().encode(), f"pseudonyms\x1f{one.name}")
+    key = derived_key(secret.get_secret_value().encode(), pseudonym_purpose(one.name))
     options = Options(
         dates=wanted.dates,
         descriptions=wanted.descriptions,
@@ -58,6 +58,11 @@ def disguise_of(settings: "Settings", one: "PacsDestination") -> "Disguise | Non
     )
     titles = {*wanted.returns_as, *([one.ae_title] if one.ae_title else [])}
     return Disguise(Pseudonyms(key), options, frozenset(titles))
+
+
+def pseudonym_purpose(name: str) -> str:
+    """Return the purpose of the key with which pseudonyms for this receiver are made, of images and of records."""
+    return f"pseudonyms\x1f{name}"
 
 
 def _credentials(settings: "Settings") -> Credentials:

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     card_retention_days: int = Field(default=400, ge=1, le=3660)
     export_life_s: int = Field(default=86_400, ge=60, le=31 * 86_400)
     exports_per_client: int = Field(default=3, ge=1, le=100)
+    research_consent: Literal["opt-out", "opt-in"] = "opt-out"
 
     dicom_host: str = "127.0.0.1"
     dicom_port: int = Field(default=11112, ge=0, le=65535)
