@@ -5,11 +5,12 @@ time evaluates no FHIRPath: each expression of R4 (search-parameters.json) becom
 type of what stands there. `expressions` reads the forms that R4 uses; what cannot be read is kept under "left_out"
 with the reason, and a test lists it.
 
-A parameter of a type is a row [kind, id of its definition, places, rest]; a place is [path, type, rest]. A path is
-names of members with dots; `telecom[system=phone]` and `entry[0]` choose among the items of a list. `rest` of a
-place: "is", the type that a reference must name; "many", that several can stand there; "system", what a bare code
-means there ("systems": code -> system, when several are bound). `rest` of a parameter: "targets" of references;
-"on" and "parts" of a composite, the elements that it joins over ("" is the resource) and its component parameters.
+A parameter of a type is a row [kind, id of its definition (or its URL, if it is not of R4), places, rest]; a
+place is [path, type, rest]. A path is names of members with dots; `telecom[system=phone]` and `entry[0]` choose
+among the items of a list. `rest` of a place: "is", the type that a reference must name; "many", that several can
+stand there; "system", what a bare code means there ("systems": code -> system, when several are bound). `rest` of a
+parameter: "targets" of references; "on" and "parts" of a composite, the elements that it joins over ("" is the
+resource) and its component parameters.
 """
 
 import gzip
@@ -23,6 +24,8 @@ from fhir_adapters.definitions.expressions import NotCompiled, Place, places_of
 from fhir_adapters.definitions.structure import resource_types
 
 OUTPUT = Path(__file__).with_name("search.json.gz")
+# R4's own, and what US Core adds.
+SOURCES = ("search-parameters.json", "search-parameters-uscore.json")
 EVERYWHERE = ("Resource", "DomainResource")
 _URL = "http://hl7.org/fhir/SearchParameter/"
 
@@ -33,7 +36,7 @@ def compile_search(folder: Path) -> bytes:
     """Return the tables of the package in `folder`, as a gzip file."""
     published = folder / "dist" / "fhir" / "r4"
     definitions = [
-        entry["resource"] for entry in json.loads((published / "search-parameters.json").read_bytes())["entry"]
+        entry["resource"] for name in SOURCES for entry in json.loads((published / name).read_bytes())["entry"]
     ]
     codes = {definition["url"]: definition["code"] for definition in definitions}
     types: dict[str, dict[str, list[Any]]] = {}
@@ -59,7 +62,7 @@ def compile_search(folder: Path) -> bytes:
 def _row(definition: Json, resource_type: str, codes: dict[str, str]) -> list[Any]:
     if "expression" not in definition:
         raise NotCompiled("it has no expression: what it compares is the server's to say")
-    if definition["xpathUsage"] != "normal":
+    if definition.get("xpathUsage", "normal") != "normal":
         raise NotCompiled(f"its comparison ({definition['xpathUsage']}) is the server's to say")
     kind = definition["type"]
     rest: Json = {}
@@ -68,7 +71,7 @@ def _row(definition: Json, resource_type: str, codes: dict[str, str]) -> list[An
             "on": _joined(definition["expression"], resource_type),
             "parts": [_part(one, codes) for one in definition["component"]],
         }
-        return [kind, definition["id"], [], rest]
+        return [kind, _name_of(definition), [], rest]
     # What every type has is looked for in one that stands for all.
     stands_for = "Patient" if resource_type in EVERYWHERE else resource_type
     places = places_of(definition["expression"].replace(f"{resource_type}.", f"{stands_for}."), stands_for, kind)
@@ -78,7 +81,13 @@ def _row(definition: Json, resource_type: str, codes: dict[str, str]) -> list[An
         rest["targets"] = sorted(definition.get("target", ()))
         if set(rest["targets"]) >= resource_types():
             rest["targets"] = []
-    return [kind, definition["id"], [_place(place) for place in places], rest]
+    return [kind, _name_of(definition), [_place(place) for place in places], rest]
+
+
+def _name_of(definition: Json) -> str:
+    """Return the id of one of R4's, the whole URL of any other."""
+    url = str(definition["url"])
+    return url.removeprefix(_URL)
 
 
 def _place(place: Place) -> list[Any]:

@@ -25,7 +25,7 @@ COMPARABLE = {
 _PRESENT = re.compile(r"(?P<path>[\w.]+)\.exists\(\) and (?P=path) != false")
 _STEP = re.compile(
     r"\.(?:as\((?P<form>\w+)\)|where\(resolve\(\) is (?P<target>\w+)\)"
-    r"|where\((?P<key>\w+)='(?P<value>[^']+)'\)|(?P<name>\w+))|\[(?P<at>\d+)\]"
+    r"|where\((?P<key>\w+) ?= ?'(?P<value>[^']+)'\)|(?P<name>\w+))|\[(?P<at>\d+)\]"
 )
 
 
@@ -118,10 +118,21 @@ def _after(found: _Found, step: re.Match[str]) -> Iterator[_Found]:
         yield replace(found, path=f"{found.path}[{step['at']}]")
     else:
         for one in _open_elements(found):
-            yield _member(one, step["name"])
+            # Of a choice, the forms that have such a member.
+            if not found.choice or _has(one.kind, step["name"]):
+                yield _member(one, step["name"])
+
+
+def _has(kind: str, name: str) -> bool:
+    try:
+        return name in structure_of(kind).elements
+    except UnknownTypeError:
+        return False
 
 
 def _member(found: _Found, name: str) -> _Found:
+    if found.kind == "Coding" and name == "code":
+        return found  # a token is compared with its system
     try:
         elements = structure_of(found.kind).elements
     except UnknownTypeError:

@@ -30,7 +30,11 @@ def range_of(text: str) -> tuple[str, str] | None:
         return None
     part = found.groupdict()
     try:
-        return _bound(part, first=True), _bound(part, first=False)
+        lo = _bound(part, first=True)
+        if part["second"] is not None and lo not in (START_OF_TIME, END_OF_TIME):
+            # Nearly every date of a measurement: the same second, so only its fraction is another.
+            return lo, f"{lo[:20]}{_microsecond(part['fraction'], first=False):06}Z"
+        return lo, _bound(part, first=False)
     except ValueError:
         return None
 

@@ -1,6 +1,6 @@
 """Which search parameters each type has, and where in a resource they look.
 
-All of R4's (`definitions.search_tables`, compiled from HL7's search-parameters.json), but for those without an
+All of R4's and US Core's (`definitions.search_tables`, compiled from HL7's files), but for those without an
 expression, `phonetic` and `near`: a test lists them. Added here: `ai-model` and `ai-confidence` on results, and a
 place that R4 forgot.
 
@@ -157,7 +157,7 @@ def _parameter(resource_type: str, name: str, row: list[Any]) -> SearchParameter
     return SearchParameter(
         name,
         Kind(kind),
-        f"{FHIR}SearchParameter/{definition}",
+        definition if ":" in definition else f"{FHIR}SearchParameter/{definition}",
         (*(_place(*place) for place in places), *forgotten),
         tuple(rest.get("targets", ())),
         tuple(rest.get("parts", ())),
