@@ -8,8 +8,8 @@ with the reason, and a test lists it.
 A parameter of a type is a row [kind, id of its definition (or its URL, if it is not of R4), places, rest]; a
 place is [path, type, rest]. A path is names of members with dots; `telecom[system=phone]` and `entry[0]` choose
 among the items of a list. `rest` of a place: "is", the type that a reference must name; "many", that several can
-stand there; "system", what a bare code means there ("systems": code -> system, when several are bound). `rest` of a
-parameter: "targets" of references; "on" and "parts" of a composite, the elements that it joins over ("" is the
+stand there; "system", what a bare code means there ("systems": code -> system, when several are bound). `rest` of
+a parameter: "targets" of references; "on" and "parts" of a composite, the elements that it joins over ("" is the
 resource) and its component parameters.
 """
 
