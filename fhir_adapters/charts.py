@@ -100,3 +100,16 @@ def _links(body: Json) -> Iterator[tuple[str, str]]:
     for link in body.get("link") or ():
         reference = str((link.get("other") or {}).get("reference", ""))
         yield str(link.get("type", "")), reference.partition("/_history/")[0].rpartition("Patient/")[2]
+
+
+def in_use(conn: Connection, patient_id: str) -> str | None:
+    """Return the id of the chart that is in use of the person of this one, merges followed; None when none is."""
+    chart = read(conn, "Patient", patient_id)
+    for _ in range(_LONGEST_CHAIN):
+        if chart is None:
+            return None
+        after = _survivor(conn, chart)
+        if after is None:
+            return None if _is_retired(orjson.loads(chart.body)) else chart.id
+        chart = read(conn, "Patient", after)
+    return None

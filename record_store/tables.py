@@ -621,3 +621,28 @@ bulk_export_file = Table(
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
 )
+
+# ---------------------------------------------------------------- HL7 v2 messages
+# As they were received, in the transaction that stores what they say. answers: what the sender was told, so that
+# it is told the same again. code: table 0357, 0 for none; problem: place and reason, never a value.
+hl7_message = Table(
+    "hl7_message",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("sha256", String(64), nullable=False),
+    Column("sender", String(512), nullable=False),
+    Column("control_id", String(256), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # stored, quarantined, dropped
+    Column("code", Integer, nullable=False),
+    Column("problem", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("answers", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Column("settled_at", String(32), nullable=False),
+    UniqueConstraint("sha256", name="hl7_message_once"),
+    Index("hl7_message_state", "state", "row"),
+    Index("hl7_message_control", "sender", "control_id"),
+)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fhir_adapters.hl7v2.parts import Mapped, Part, Way, pruned, references
+from fhir_adapters.hl7v2.parts import WITHIN, Mapped, Part, Way, pruned, references
 
 Json = dict[str, Any]
 
@@ -28,5 +28,10 @@ def _entry(part: Part, kept: set[str], base_url: str) -> Json:
 
 def complete(part: Part) -> Json:
     """Return the resource that a part makes where there is none yet."""
-    content = {**part.defaults, **pruned(part.resource)}
-    return {"resourceType": part.type, "id": part.id, **{k: v for k, v in content.items() if k != "resourceType"}}
+    content = {"resourceType": part.type, "id": part.id, **part.defaults, **part.resource}
+    for name in WITHIN:
+        if name in content:
+            content[name] = pruned(content[name])
+            if not content[name]:
+                del content[name]
+    return content

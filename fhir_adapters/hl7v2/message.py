@@ -34,12 +34,18 @@ class Delimiters:
         return self.component + self.repetition + self.escape + self.sub
 
 
-@dataclass(frozen=True, slots=True)
 class Value:
     """One repetition of a field, as it stands in the message."""
 
-    raw: str
-    delimiters: Delimiters
+    __slots__ = ("_parts", "delimiters", "raw")
+
+    def __init__(self, raw: str, delimiters: Delimiters) -> None:
+        self.raw, self.delimiters = raw, delimiters
+        self._parts: list[str] | None = None
+
+    def __repr__(self) -> str:
+        # A repr lands in logs and tracebacks; the value must not.
+        return "Value(<hidden>)"
 
     @property
     def null(self) -> bool:
@@ -54,21 +60,13 @@ class Value:
 
     def text(self, component: int = 1, sub: int = 1) -> str:
         """Return a component (from 1) as text without escapes; "" where it is absent or null."""
-        return self.unspaced(component, sub).strip()
-
-    def unspaced(self, component: int = 1, sub: int = 1) -> str:
-        """As `text`, with the blanks at both ends (a lone sub-component of text keeps its indentation)."""
-        seps = self.delimiters
-        parts = self.raw.split(seps.component)
-        if component > len(parts):
-            return ""
-        raw = parts[component - 1]
-        if seps.sub:
+        raw, seps = self._component(component), self.delimiters
+        if raw and seps.sub and (sub > 1 or seps.sub in raw):
             subs = raw.split(seps.sub)
             raw = subs[sub - 1] if sub <= len(subs) else ""
         elif sub > 1:
             return ""
-        return "" if raw == NULL else plain(raw, seps)
+        return "" if not raw or raw == NULL else plain(raw, seps).strip()
 
     def whole(self) -> str:
         """Return all of it as text: for values that have no components, where a stray delimiter is text."""
@@ -76,10 +74,13 @@ class Value:
 
     def part(self, component: int) -> "Value":
         """Return a component as a value of its own: its sub-components become components (a CX in another)."""
-        seps = self.delimiters
-        parts = self.raw.split(seps.component)
-        raw = parts[component - 1] if component <= len(parts) else ""
+        raw, seps = self._component(component), self.delimiters
         return Value(raw.replace(seps.sub, seps.component) if seps.sub else raw, seps)
+
+    def _component(self, component: int) -> str:
+        if self._parts is None:
+            self._parts = self.raw.split(self.delimiters.component)
+        return self._parts[component - 1] if component <= len(self._parts) else ""
 
 
 class Segment:

@@ -12,6 +12,9 @@ from fhir_adapters.verbatim import Verbatim
 
 Json = dict[str, Any]
 
+# Members that are merged within, so that an end joins the start that an earlier message said; None removes.
+WITHIN = ("period", "hospitalization")
+
 
 class Way(StrEnum):
     """What happens when the resource is here already."""
@@ -91,11 +94,9 @@ def _number(value: object) -> object:
     raise TypeError
 
 
-def pruned(value: Any) -> Any:  # noqa: ANN401 - any part of a resource
+def pruned(value: Json) -> Json:
     """Return it without members that are None: what is to be removed of something that is not there."""
-    if isinstance(value, dict):
-        return {name: pruned(one) for name, one in value.items() if one is not None}
-    return [pruned(one) for one in value] if isinstance(value, list) else value
+    return {name: one for name, one in value.items() if one is not None}
 
 
 def references(value: object) -> Iterator[Json]:

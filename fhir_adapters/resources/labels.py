@@ -91,6 +91,8 @@ def instant(at: datetime) -> str:
 
 def uri(text: str) -> str:
     """Return text as a FHIR uri, which has no blanks (an issuer's name may have)."""
+    if " " not in text and text.isprintable():  # most have none, and every message asks several times
+        return text
     return re.sub(r"\s", lambda blank: quote(blank.group()), text)
 
 
