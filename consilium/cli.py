@@ -21,6 +21,7 @@ from consilium.commands import cds as cds_commands
 from consilium.commands import dicom as dicom_commands
 from consilium.commands import dicom_query, fhir_reindex
 from consilium.commands import fhir as fhir_commands
+from consilium.commands import hl7 as hl7_commands
 from consilium.commands import research as research_commands
 from consilium.commands import study as study_commands
 from consilium.commands import subscriptions as subscription_commands
@@ -39,6 +40,7 @@ app.add_typer(dicom_commands.app, name="dicom")
 fhir_reindex.add_to(fhir_commands.app)
 app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(research_commands.app, name="research")
+app.add_typer(hl7_commands.app, name="hl7")
 app.add_typer(study_commands.app, name="study")
 app.add_typer(subscription_commands.app, name="subscriptions")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -78,6 +78,18 @@ STEP_SECONDS = Histogram(
     ["step"],
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
 )
+HL7_MESSAGES = Counter(
+    "consilium_hl7_messages_total", "HL7 v2 messages by kind and what became of them", ["kind", "outcome"]
+)
+HL7_SECONDS = Histogram(
+    "consilium_hl7_seconds",
+    "From the last byte of an HL7 v2 message to its acknowledgement, durable",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+HL7_REFUSED = Counter("consilium_hl7_refused_total", "Peers of the HL7 v2 port that were not served", ["why"])
+HL7_PEERS = Gauge(
+    "consilium_hl7_peers", "Connections to the HL7 v2 port that are open", multiprocess_mode="livesum"
+)
 DELIVERIES = Counter(
     "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
 )

@@ -1,4 +1,4 @@
-"""The three processes: what each opens, and how each ends."""
+"""The processes: what each opens, and how each ends."""
 
 import os
 import resource
@@ -175,4 +175,32 @@ def _until_told_to_stop(parent: int) -> None:
             return
 
 
-ROLES: Mapping[str, Callable[[Settings], int]] = {"web": run_web, "dicom": run_dicom, "worker": run_worker}
+def run_hl7(settings: Settings) -> int:
+    """Take HL7 v2 messages until SIGTERM."""
+    parent = os.getppid()
+    house = _prepare(settings, "hl7")
+    from consilium.hl7_role import build_listener  # noqa: PLC0415
+
+    _more_descriptors()
+    try:
+        listener = build_listener(house)
+        port = listener.start(settings.hl7_host, settings.hl7_port or 0)
+    except IncorrectInput as error:
+        log.error("the HL7 v2 port cannot be secured", problem=error.message)  # noqa: TRY400
+        return 1
+    except OSError as exc:
+        log.error("cannot listen", port=settings.hl7_port, problem=exc.strerror)  # noqa: TRY400
+        return 1
+    report_ready(dict(os.environ), port=port)
+    _until_told_to_stop(parent)
+    listener.stop()
+    house.db.dispose()
+    return 0
+
+
+ROLES: Mapping[str, Callable[[Settings], int]] = {
+    "web": run_web,
+    "dicom": run_dicom,
+    "worker": run_worker,
+    "hl7": run_hl7,
+}

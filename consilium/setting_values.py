@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -70,6 +71,43 @@ def legal_origins(value: tuple[str, ...]) -> tuple[str, ...]:
         Cors(value)
     except IncorrectInput as exc:
         raise ValueError(f"expected origins: {exc.message}") from None
+    return value
+
+
+def networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Check addresses and CIDR ranges."""
+    import ipaddress  # noqa: PLC0415 - only who lists some pays for it
+
+    for one in value:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise ValueError("expected addresses or CIDR ranges, as 10.0.0.0/8") from None
+    return value
+
+
+def time_zone(value: str) -> str:
+    """Check the name of a time zone."""
+    try:
+        zone_named(value)
+    except (LookupError, ValueError, OSError):
+        raise ValueError("expected a time zone of the IANA database, as Europe/Zurich") from None
+    return value
+
+
+def zone_named(name: str) -> tzinfo:
+    """Return a time zone; UTC also where the machine has no database of them. Raises LookupError, ValueError."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - most servers are in UTC
+
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def known_charset(value: str) -> str:
+    """Check the name of a character set that messages may be in."""
+    from fhir_adapters.hl7v2.text import CHARACTER_SETS  # noqa: PLC0415 - only who names one pays for it
+
+    if value.upper() not in CHARACTER_SETS:
+        raise ValueError(f"expected one of {', '.join(CHARACTER_SETS)}")
     return value
 
 

@@ -39,9 +39,12 @@ from consilium.setting_values import (
     TlsPeer,
     allowed_callers,
     from_json,
+    known_charset,
     known_hooks,
     known_services,
     legal_origins,
+    networks,
+    time_zone,
 )
 
 if TYPE_CHECKING:
@@ -139,6 +142,20 @@ class Settings(BaseSettings):
 
     worklist: Annotated[DicomNode, BeforeValidator(from_json)] | None = None
 
+    hl7_host: str = "127.0.0.1"
+    hl7_port: int | None = Field(default=None, ge=0, le=65535)
+    hl7_peers: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(networks)] = ()
+    hl7_plain: bool = False
+    hl7_tls_cert_file: Path | None = None
+    hl7_tls_key_file: Path | None = None
+    hl7_tls_ca_file: Path | None = None
+    hl7_message_mb: int = Field(default=4, ge=1, le=64)
+    hl7_connections: int = Field(default=256, ge=1, le=4096)
+    hl7_systems: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
+    hl7_time_zone: Annotated[str, AfterValidator(time_zone)] = "UTC"
+    hl7_charset: Annotated[str, AfterValidator(known_charset)] | None = None
+    hl7_processing_ids: Annotated[tuple[str, ...], BeforeValidator(from_json)] = ("P",)
+
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()
     nodes: Annotated[tuple[DicomNode, ...], BeforeValidator(from_json)] = ()
     pseudonym_key: SecretStr | None = Field(default=None, min_length=32)
@@ -227,6 +244,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _hl7_is_whole(self) -> Self:
+        if (self.hl7_tls_cert_file is None) != (self.hl7_tls_key_file is None):
+            raise ValueError(f"{PREFIX}HL7_TLS_CERT_FILE, {PREFIX}HL7_TLS_KEY_FILE: expected both or neither")
+        return self
+
+    @model_validator(mode="after")
     def _count_archive_can_be_asked(self) -> Self:
         if self.count_archive is not None and self.count_archive not in {
             one.name for one in self.pacs if one.ae_title is not None
@@ -237,10 +260,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _not_open_in_production(self) -> Self:
         if self.profile == "development":
-            if not is_loopback(self.http_host) or not is_loopback(self.dicom_host):
+            if not all(map(is_loopback, (self.http_host, self.dicom_host, self.hl7_host))):
                 raise ValueError(
-                    "CONSILIUM_HTTP_HOST, CONSILIUM_DICOM_HOST: expected a loopback address in the development "
-                    "profile, which is open to every caller; set CONSILIUM_PROFILE=production to listen elsewhere"
+                    "CONSILIUM_HTTP_HOST, CONSILIUM_DICOM_HOST, CONSILIUM_HL7_HOST: expected a loopback address "
+                    "in the development profile, which is open to every caller; set CONSILIUM_PROFILE=production "
+                    "to listen elsewhere"
                 )
             return self
         missing = [
@@ -269,10 +293,25 @@ class Settings(BaseSettings):
         for name, url in (("SMART_VIEWER_URL", self.smart_viewer_url), ("MODEL_CARDS_URL", self.model_cards_url)):
             if url and not url.startswith("https://"):
                 missing.append(f"{PREFIX}{name}: expected an https address, as cards lead there")
-        missing += self._unencrypted()
+        missing += [*self._unencrypted(), *self._hl7_open()]
         if missing:
             raise ValueError("\n".join(missing))
         return self
+
+    def _hl7_open(self) -> list[str]:
+        """Return what is open at the HL7 v2 port although nobody has said that it may."""
+        if self.hl7_port is None:
+            return []
+        lines = []
+        if not self.hl7_peers:
+            lines.append(
+                f"{PREFIX}HL7_PEERS: expected in the production profile (addresses that may send messages)"
+            )
+        if self.hl7_tls_cert_file is None and not self.hl7_plain:
+            lines.append(
+                f"{PREFIX}HL7_TLS_CERT_FILE: expected in production, or {PREFIX}HL7_PLAIN=1 (unencrypted)"
+            )
+        return lines
 
     def _unencrypted(self) -> list[str]:
         """Return what would go over the network in the clear although nobody has said that it may."""

@@ -22,6 +22,14 @@ from typing import TextIO
 from consilium.settings import Settings
 
 ROLES = ("web", "dicom", "worker")
+LISTENING = ("dicom", "hl7")  # those whose port the parent learns of and gives them again
+
+
+def roles_of(settings: Settings) -> tuple[str, ...]:
+    """Return the processes that these settings ask for."""
+    return ROLES if settings.hl7_port is None else (*ROLES, "hl7")
+
+
 STOP_WITHIN_S = 8.0  # the promise to the operator is 10 s
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 HEALTHY_AFTER_S = 5.0  # a child that served this long starts again without delay
@@ -81,7 +89,8 @@ class Supervisor:
         self._out = out
         self._now = monotonic
         self._children: dict[str, Child] = {}
-        self._history = {role: History() for role in ROLES}
+        self._roles = roles_of(settings)
+        self._history = {role: History() for role in self._roles}
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         self._announced = False
@@ -100,7 +109,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         # The worker takes longest to start, so it goes first.
-        for role in reversed(ROLES):
+        for role in reversed(self._roles):
             self._start(role)
         failed = self._watch()
         self._stop_children()
@@ -128,7 +137,7 @@ class Supervisor:
             "CONSILIUM_HTTP_PORT": str(self._http.getsockname()[1]),
         }
         if "port" in self._history[role].ports:
-            environ["CONSILIUM_DICOM_PORT"] = str(self._history[role].ports["port"])
+            environ[f"CONSILIUM_{role.upper()}_PORT"] = str(self._history[role].ports["port"])
         process = subprocess.Popen(
             [sys.executable, "-m", "consilium", role],
             env=environ,
@@ -151,19 +160,19 @@ class Supervisor:
             report = json.loads(line)
             child.ready_at = child.ready_at or self._now()
             child.problem = report.get("problem")
-            if child.role == "dicom":
-                child.port = self._history["dicom"].ports["port"] = int(report["port"])
+            if child.role in LISTENING:
+                child.port = self._history[child.role].ports["port"] = int(report["port"])
         self._write_state()
         self._announce()
 
     def _announce(self) -> None:
-        if self._announced or any(self._children[role].ready_at is None for role in ROLES):
+        if self._announced or any(self._children[role].ready_at is None for role in self._roles):
             return
         self._announced = True
         ready = {
             "event": "ready",
             "http_port": self._http.getsockname()[1],
-            "dicom_port": self._children["dicom"].port,
+            **{f"{role}_port": self._children[role].port for role in LISTENING if role in self._roles},
         }
         self._out.write(json.dumps(ready) + "\n")
         self._out.flush()

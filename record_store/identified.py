@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, select, tuple_
 
-from record_store.resources import fit
+from record_store.index_rows import fit
 from record_store.tables import sp_reference, sp_token
 
 Key = tuple[str, str, str]  # type, identifier system, identifier value

@@ -15,7 +15,7 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What an acknowledgement says. code: MSA-1. control_id: MSA-2. text: MSA-3, or the receiver's words in ERR."""
+    """What an acknowledgement says. code: MSA-1. control_id: MSA-2. text: MSA-3."""
 
     code: str
     control_id: str

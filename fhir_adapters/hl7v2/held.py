@@ -14,7 +14,7 @@ from fhir_adapters.hl7v2.errors import DUPLICATE_KEY, UNKNOWN_KEY, MessageError
 from fhir_adapters.hl7v2.parts import Mapped, Part
 from fhir_adapters.resources.labels import uri
 from record_store.identified import Key, identified, linked
-from record_store.resource_history import Version, latest_all
+from record_store.resource_history import Version, latest, latest_all
 
 
 class Held:
@@ -29,16 +29,20 @@ class Held:
         self._ids: dict[Key, list[str]] = identified(conn, {key for part in parts for key in _keys(part)})
         wanted = {(part.type, part.id) for part in parts}
         wanted |= {(key[0], one) for key, ids in self._ids.items() for one in ids}
-        self._versions: dict[tuple[str, str], Version] = latest_all(conn, sorted(wanted))
+        found = latest_all(conn, sorted(wanted))
+        self._versions: dict[tuple[str, str], Version | None] = {key: found.get(key) for key in wanted}
         self._replaced = linked(conn, [one for kind, one in wanted if kind == "Patient"])
 
     def version(self, kind: str, resource_id: str) -> Version | None:
         """Return the current version, deleted or not."""
-        return self._versions.get((kind, resource_id))
+        key = (kind, resource_id)
+        if key not in self._versions:  # where a merge of charts has led
+            self._versions[key] = latest(self._conn, kind, resource_id)
+        return self._versions[key]
 
     def alive(self, kind: str, resource_id: str) -> Version | None:
         """Return the current version, None when there is none or it was deleted."""
-        found = self._versions.get((kind, resource_id))
+        found = self.version(kind, resource_id)
         return None if found is None or found.deleted else found
 
     def now_holds(self, part: Part, version: Version) -> None:
@@ -91,11 +95,11 @@ class Held:
         return ids
 
     def _retired(self, patient_id: str) -> bool:
-        found = self._versions["Patient", patient_id].stored.body
+        found = self.alive("Patient", patient_id)
         # Most charts say neither word, and are not read for it.
-        if b"replaced-by" not in found and b'"active"' not in found:
+        if found is None or (b"replaced-by" not in found.stored.body and b'"active"' not in found.stored.body):
             return False
-        body = orjson.loads(found)
+        body = orjson.loads(found.stored.body)
         return body.get("active") is False or any(one.get("type") == "replaced-by" for one in body.get("link", ()))
 
     def same_person(self, before: str, now: str) -> bool:

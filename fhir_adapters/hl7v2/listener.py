@@ -31,7 +31,7 @@ log = structlog.get_logger()
 _WORDS = {
     Trouble.NOT_MLLP: (SEGMENT_SEQUENCE, "expected a block that begins with 0x0B (MLLP)"),
     Trouble.TOO_LARGE: (TOO_LONG, "the message is larger than this server takes"),
-    Trouble.TOO_SLOW: (DATA_TYPE, "the message did not end with 0x1C 0x0D in time"),
+    Trouble.TOO_SLOW: (DATA_TYPE, "the message did not end with 0x1C 0x0D, or not in time"),
     Trouble.NO_ROOM: (RECORD_LOCKED, "too much is being sent at once; send it again later"),
 }
 
@@ -293,6 +293,13 @@ class _Peer(asyncio.Protocol):
             self._expect(self._listener.bounds.idle_s)
         if self._asked >= _ASKED_AT_ONCE:
             self.pause()
+
+    def eof_received(self) -> bool:
+        """Answer what a peer has sent that sends no more, and then close."""
+        if not self._done and self._frames.inside:
+            self._give_up(Trouble.TOO_SLOW)
+        self._done = True
+        return bool(self._asked)  # True keeps the way back open (not with TLS, which has none)
 
     def answer(self, replies: Sequence[bytes]) -> None:
         """Write the answers to one message."""

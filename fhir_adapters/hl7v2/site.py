@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from urllib.parse import quote
 
 from clinical.codes import LOINC, SNOMED_CT, UCUM, Coding
@@ -90,15 +91,20 @@ class Context:
         """Return the identifier system of any other authority (HD, or the end of an EI)."""
         known = self.site.systems.get(namespace) if namespace else None
         name = namespace or self.sender.facility or self.sender.application
-        return known or _universal(universal, kind) or LOCAL + quote(name, safe="")
+        return known or _universal(universal, kind) or LOCAL + _quoted(name)
 
     def coding_system(self, name: str) -> str:
         """Return the URI of a coding system (table 0396); the sender's own where it is local."""
         known = self.site.systems.get(name) or CODING_SYSTEMS.get(name.upper())
         if known is None and name.upper().startswith("HL7") and name[3:].isdigit():
             known = f"http://terminology.hl7.org/CodeSystem/v2-{name[3:]}"
-        owner = quote(self.sender.application or self.sender.facility, safe="")
-        return known or f"{LOCAL}{owner}:{quote(name or 'L', safe='')}"
+        owner = self.sender.application or self.sender.facility
+        return known or f"{LOCAL}{_quoted(owner)}:{_quoted(name or 'L')}"
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _universal(text: str, kind: str) -> str | None:
