@@ -58,6 +58,22 @@ def latest_by_study(readings: Sequence[StoredReading]) -> list[list[StoredReadin
     return [list(group.values()) for group in groups.values()]
 
 
+def still_standing(readings: Sequence[StoredReading]) -> tuple[list[StoredReading], list[UnreadStudy]]:
+    """Return the readings that were not recalled, and the studies of the others, which nobody has read now."""
+    recalled = {one.reading.image.study_uid: one for one in readings if one.recalled}
+    unread = [
+        UnreadStudy(
+            study_uid=one.reading.image.study_uid,
+            received_at=one.created_at,
+            modalities=(one.reading.image.modality,),
+            state=FAILED,
+            reason=f"what {one.reading.model.label} said of it was recalled",
+        )
+        for one in recalled.values()
+    ]
+    return [one for one in readings if not one.recalled], unread
+
+
 def size(measured: Measurement) -> str:
     """Return a length with exactly the digits of the Finding; pixels are called pixels."""
     unit = "mm" if measured.unit == MILLIMETRE else "pixels"

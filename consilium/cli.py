@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from clinical.errors import ClinicalError, PreconditionMissing
+from consilium.commands import ai as ai_commands
 from consilium.commands import audit as audit_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import dicom as dicom_commands
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Clinical decision support: images and records in, cards, FHIR resources and DICOM results out.",
 )
+app.add_typer(ai_commands.app, name="ai")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(cds_commands.app, name="cds")
 dicom_query.add_to(dicom_commands.app)

@@ -15,7 +15,7 @@ from clinical.uids import derived_uid, tracking_uid
 from consilium.rules import NO_RULES, Rules, send_decision
 from dicom_node.preflight import CLASSES_OF_KIND
 from fhir_adapters.orders import orders_of
-from fhir_adapters.publish import PRELIMINARY, find_or_add_patient, publish, status_of, versions_of
+from fhir_adapters.publish import ACTIVE, PRELIMINARY, find_or_add_patient, publish, status_of, versions_of
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.labels import reference
 from fhir_adapters.resources.model_card import AiModel
@@ -114,6 +114,8 @@ class Publishing:
             self.conn, patient, self.patient_id(patient), self.now, demographics_of(header)
         )
         ids = result_ids(reading, reading_id=reading_id)
+        if status_of(self.conn, "Device", ids.device) not in (None, ACTIVE):
+            raise PreconditionMissing(f"model {reading.model.label} was recalled")
         known = readings.readings_of_image(self.conn, patient, reading.image.sop_instance_uid, reading.model.name)
         before = known[: [one.reading_id for one in known].index(reading_id)]
         about = replace(self.about, ref=reading.model)

@@ -18,6 +18,7 @@ from consilium.dicomweb import MAX_BODY_BYTES, ROOT, LazyDoor
 from consilium.hook_parts import hook_context
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
+from consilium.recalling import RecallDesk
 from consilium.settings import Settings
 from consilium.wiring import House
 from fhir_adapters.bulk.offer import Bulk
@@ -49,6 +50,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
             new_id=lambda: str(uuid.uuid4()),
             page_key=derived_key(house.key, "page-token"),
             base_url=f"{house.base_url}/fhir",
+            desk=RecallDesk(engine, house.now),
             endpoints=settings.endpoints,
             bulk=Bulk(
                 blobs=lambda: house.blobs,

@@ -8,7 +8,7 @@ from typing import Any
 
 from fhir_adapters.resources.labels import instant
 from fhir_adapters.search.includes import references_of
-from fhir_adapters.search.parameters import FHIR, TYPES, TypeSearch
+from fhir_adapters.search.parameters import FHIR, RESULTS, TYPES, TypeSearch
 from fhir_adapters.strict_json import MAX_BYTES
 from fhir_adapters.subscriptions import backport, topic
 
@@ -32,6 +32,8 @@ _OF_ONE_TYPE = {"$everything": "Patient", "$lastn": "Observation"}
 
 _COMPARTMENT = "search-compartment"  # R4 has no code for it: a list of compartments says it
 
+# Operations of ours: where they are offered, and on which types.
+_OURS = {"$ai-recall": ("",), "$ai-replay": RESULTS, "$ai-confirm": RESULTS}
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
@@ -71,7 +73,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
                     else {}
                 ),
                 "interaction": [{"code": code} for code in _OF_THE_SYSTEM if "transaction" in interactions],
-                **({"operation": exports} if (exports := _exports("", interactions)) else {}),
+                **({"operation": offered} if (offered := _operations("", interactions)) else {}),
                 "resource": [_resource(name, search, interactions) for name, search in TYPES.items()],
             }
         ],
@@ -109,16 +111,24 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
             and not code.startswith("$export")
             and code not in _OF_SUBSCRIPTIONS
             and code not in _OF_ONE_TYPE
+            and code not in _OURS
         ]
         + [
             {"name": code[1:], "definition": f"{FHIR}OperationDefinition/{name}-{code[1:]}"}
             for code, owner in _OF_ONE_TYPE.items()
             if owner == name and code in interactions
         ]
-        + _exports(name, interactions)
+        + _operations(name, interactions)
         + _of_subscriptions(name, interactions),
         **(_TOPICS if name == "Subscription" else {}),
     }
+
+
+def _operations(place: str, interactions: Sequence[str]) -> list[Json]:
+    """Return what is offered at a type, or at the system ("")."""
+    ours = [code[1:] for code in interactions if place in _OURS.get(code, ())]
+    told = [{"name": one, "definition": f"urn:consilium:OperationDefinition/{one}"} for one in ours]
+    return _exports(place, interactions) + told
 
 
 def _exports(place: str, interactions: Sequence[str]) -> list[Json]:

@@ -5,7 +5,7 @@ due again by itself. Sending twice is harmless, because the object keeps its SOP
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
@@ -19,6 +19,8 @@ from record_store.times import from_text, to_text
 
 PENDING, SENT, DEAD, SUPERSEDED = "pending", "sent", "dead", "superseded"
 NEWER = "a newer reading of the image replaces it"
+RECALLED = "its model was recalled"
+RECALLED_THERE = "its model was recalled after it was sent: the archive still keeps it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,25 @@ def supersede(conn: Connection, sop_instance_uids: Collection[str], now: datetim
     waiting = (table.c.sop_instance_uid.in_(sop_instance_uids), table.c.state.in_((PENDING, DEAD)))
     values = {"state": SUPERSEDED, "last_problem": NEWER, "updated_at": to_text(now), "commitment": None}
     return conn.execute(update(table).where(*waiting).values(**values)).rowcount
+
+
+def recall(conn: Connection, sop_instance_uids: Collection[str], now: datetime) -> None:
+    """Send no more of these objects; those that were sent stay so, with a word that they were recalled since."""
+    mine, at = table.c.sop_instance_uid.in_(sop_instance_uids), to_text(now)
+    withdrawn = {"state": SUPERSEDED, "last_problem": RECALLED, "updated_at": at, "commitment": None}
+    conn.execute(update(table).where(mine, table.c.state.in_((PENDING, DEAD))).values(**withdrawn))
+    there = {"last_problem": RECALLED_THERE, "updated_at": at}
+    conn.execute(update(table).where(mine, table.c.state == SENT).values(**there))
+
+
+def of_objects(conn: Connection, sop_instance_uids: Sequence[str]) -> list[Delivery]:
+    """Return the deliveries of these objects, in the order they were enqueued."""
+    found: list[Delivery] = []
+    for start in range(0, len(sop_instance_uids), 500):
+        some = table.c.sop_instance_uid.in_(sop_instance_uids[start : start + 500])
+        rows = conn.execute(select(table).where(some).order_by(table.c.delivery_id))
+        found += [_delivery(row) for row in rows]
+    return found
 
 
 def deliveries(conn: Connection, state: str | None = None, destination: str | None = None) -> list[Delivery]:

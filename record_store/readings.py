@@ -46,7 +46,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredReading:
-    """A reading with what belongs to it. mask_sha256: its label image among the blobs."""
+    """A reading with what belongs to it. mask_sha256: its label image among the blobs. recalled: its model was."""
 
     reading_id: str
     job_key: str
@@ -54,6 +54,7 @@ class StoredReading:
     patient: PatientKey | None
     mask_sha256: str
     created_at: datetime
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,23 @@ def readings_of_patient(conn: Connection, keys: Sequence[PatientKey], limit: int
     return [_stored_reading(row) for row in conn.execute(query)]
 
 
+def recall(conn: Connection, reading_ids: Sequence[str], now: datetime) -> None:
+    """Say that these readings were recalled: nobody is shown them as what a model says of the image."""
+    open_ = (reading_table.c.reading_id.in_(reading_ids), reading_table.c.recalled_at.is_(None))
+    conn.execute(update(reading_table).where(*open_).values(recalled_at=to_text(now)))
+
+
+def objects_of(conn: Connection, reading_ids: Sequence[str]) -> list[ResultObject]:
+    """Return the DICOM objects of the jobs that made these readings: all of one model and version."""
+    found: dict[str, ResultObject] = {}
+    for start in range(0, len(reading_ids), 500):
+        some = reading_table.c.reading_id.in_(reading_ids[start : start + 500])
+        jobs = select(reading_table.c.job_key).where(some)
+        rows = conn.execute(select(result_table).where(result_table.c.job_key.in_(jobs)))
+        found |= {row.sop_instance_uid: _result_object(row) for row in rows}
+    return list(found.values())
+
+
 def add_result_object(conn: Connection, result: ResultObject) -> bool:
     """Store what was encoded; False when the UID is there already, which changes nothing."""
     values = asdict(result) | {"created_at": to_text(result.created_at)}
@@ -276,6 +294,7 @@ def _stored_reading(row: Row[tuple[object, ...]]) -> StoredReading:
         patient=PatientKey(system, value) if system and value else None,
         mask_sha256=values["mask_sha256"],
         created_at=from_text(values["created_at"]),
+        recalled=values["recalled_at"] is not None,
     )
 
 

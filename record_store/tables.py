@@ -371,6 +371,7 @@ reading = Table(
     Column("body", LargeBinary, nullable=False),
     Column("mask_sha256", String(64), nullable=False),
     Column("created_at", String(32), nullable=False),
+    Column("recalled_at", String(32)),  # its model was recalled then
     Index("reading_patient", "patient_system", "patient_value", "created_at"),
     Index("reading_job", "job_key"),
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cds.card import Card
 from cds.hooks import PATIENT_VIEW
-from cds.imaging import MAX_READINGS, MAX_UNREAD, patient_keys, unread_card
+from cds.imaging import MAX_READINGS, MAX_UNREAD, patient_keys, still_standing, unread_card
 from cds.lesion_card import lesion_card, stale_card
 from cds.lesion_detail import Said
 from cds.lesion_views import Views, newest_views, unread_since
@@ -58,8 +58,12 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     with context.db.read() as conn:
         stored = readings_of_patient(conn, keys, MAX_READINGS)
         unread = unread_of_patient(conn, keys, manifest.modalities, MAX_UNREAD, model=MODEL)
+    stored, recalled = still_standing(stored)
     seen = newest_views(stored, manifest, context.now())
-    left = unread_since(unread, seen)
+    left = [
+        *unread_since(unread, seen),
+        *(one for one in recalled if set(one.modalities) & set(manifest.modalities)),
+    ]
     unread_cards = (unread_card(left, context, "breast lesion"),) if left else ()
     resources = [resource for found in call.prefetch.values() for resource in found.resources()]
     found = _most_suspicious(resources, seen, part, call, context)

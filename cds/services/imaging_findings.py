@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from cds.card import Card
 from cds.findings_card import findings_card
 from cds.hooks import PATIENT_VIEW
-from cds.imaging import MAX_READINGS, MAX_UNREAD, latest_by_study, patient_keys, unread_card
+from cds.imaging import (
+    MAX_READINGS,
+    MAX_UNREAD,
+    latest_by_study,
+    patient_keys,
+    still_standing,
+    unread_card,
+)
 from cds.prefetch import PrefetchTemplate
 from cds.service import CdsContext, HookCall, Service
 from model_runtime.engine import Engine
@@ -32,6 +39,8 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     with context.db.read() as conn:
         readings = readings_of_patient(conn, keys, MAX_READINGS)
         unread = unread_of_patient(conn, keys, _readable(context.engine), MAX_UNREAD)
+    readings, recalled = still_standing(readings)
+    unread = [*unread, *recalled]
     studies = [study for study in latest_by_study(readings) if any(item.reading.findings for item in study)]
     patient_id = call.request.patient_id
     cards = [findings_card(study, patient_id, context) for study in studies[:MAX_CARDS]]

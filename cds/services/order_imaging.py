@@ -23,6 +23,7 @@ from cds.imaging import (
     patient_keys,
     score,
     size,
+    still_standing,
     unread_card,
 )
 from cds.markdown import escape, paragraphs, table
@@ -66,9 +67,12 @@ def answer(call: HookCall, context: CdsContext) -> Sequence[Card]:
     with context.db.read() as conn:
         readings = readings_of_patient(conn, keys, MAX_READINGS)
         unread = unread_of_patient(conn, keys, RADIOGRAPHY, MAX_UNREAD)
+    readings, recalled = still_standing(readings)
     studies = latest_by_study([one for one in readings if one.created_at >= since and _of_the_chest(one)])
     found = next((study for study in studies if any(one.reading.findings for one in study)), None)
-    waiting = [one for one in unread if one.received_at >= since and RADIOGRAPHY & set(one.modalities)]
+    waiting = [
+        one for one in (*unread, *recalled) if one.received_at >= since and RADIOGRAPHY & set(one.modalities)
+    ]
     return (*_cards(found, orders, context), *_unread_cards(waiting, context))
 
 

@@ -14,7 +14,7 @@ from consilium.explain.prior_words import order_in_words, priors_in_words
 from dicom_node.status import in_words
 from record_store.audit import digest
 from record_store.commitments import ASKED, COMMITTED, UNCONFIRMED, WANTED
-from record_store.deliveries import DEAD, SENT, SUPERSEDED
+from record_store.deliveries import DEAD, RECALLED_THERE, SENT, SUPERSEDED
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
 from record_store.study_history import Act, Sent, StudyHistory
@@ -200,6 +200,12 @@ def _delivered(history: StudyHistory) -> Stage:
     words = ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
     if counted[DEAD]:
         words += "; 'consilium deliveries --resend' tries the dead ones again"
+        return Stage("delivered", State.STOPPED, words, lines)
+    if any(sent.last_problem == RECALLED_THERE for sent in history.sent):
+        words += (
+            "; a model was recalled after its results were sent, and archives still keep them: have them rejected"
+            " there (IHE IOCM, 113037 Rejected for Patient Safety Reasons) or deleted"
+        )
         return Stage("delivered", State.STOPPED, words, lines)
     done = set(counted) <= {SENT, SUPERSEDED}
     return Stage("delivered", State.DONE if done else State.WAITING, words, lines)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from clinical.errors import ClinicalError
 from fhir_adapters import outcome
 from fhir_adapters.rest import (
+    ai_recall,
     bundle,
     capabilities,
     create,
@@ -63,6 +64,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
     history.INTERACTION,
     history.OF_TYPE,
     validate.INTERACTION,
+    ai_recall.INTERACTION,
     bundle.INTERACTION,
     bundle.WITH_SLASH,
     *export.INTERACTIONS,

@@ -12,6 +12,7 @@ from clinical.errors import Denied, NotFound
 from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.rest.ai.desk import Desk, NoDesk
 from fhir_adapters.search.parameters import TYPES
 from record_store.database import Database
 from record_store.resource_search import Criterion
@@ -29,7 +30,7 @@ class Fhir:
     new_id: makes a resource id nobody has (R4 id: at most 64 of A-Z a-z 0-9 - .). page_key: signs the way to
     the next page; the same on all machines. base_url: where clients find us, "https://host/fhir".
     bulk: what `$export` works with; None where there is none.
-    endpoints: where notifications of subscriptions may go.
+    endpoints: where notifications of subscriptions may go. desk: what operations on AI results ask of the house.
     """
 
     db: Database
@@ -39,6 +40,7 @@ class Fhir:
     base_url: str
     bulk: Bulk | None = None
     endpoints: tuple[AllowedServer, ...] = ()
+    desk: Desk = field(default_factory=NoDesk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from clinical.errors import Busy
 from fhir_adapters.definitions.structure import structure_of
 from fhir_adapters.rest import INTERACTIONS, blueprint
 from fhir_adapters.rest.splice import with_identity
-from fhir_adapters.search.parameters import TYPES
+from fhir_adapters.search.parameters import RESULTS, TYPES
 from fhir_adapters.search.parse import parse
 
 FHIR_JSON = "application/fhir+json"
@@ -526,7 +526,7 @@ def test_an_absolute_reference_to_this_server_is_its_own(client):
 # ---------------------------------------------------------------- what the server says of itself
 
 
-OF_NO_TYPE = {"transaction", "search-system", "search-compartment", "$export-status", "$export-file"}
+OF_NO_TYPE = {"$ai-recall", "transaction", "search-system", "search-compartment", "$export-status", "$export-file"}
 
 
 def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
@@ -545,6 +545,7 @@ def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
         codes -= set() if each["type"] in {"Patient", "Group"} else {"$export"}
         codes -= set() if each["type"] == "Subscription" else {"$status", "$events"}
         codes -= set() if each["type"] in WRITABLE else writes
+        codes -= set() if each["type"] in RESULTS else {"$ai-replay", "$ai-confirm"}
         named = {interaction["code"] for interaction in each["interaction"]}
         assert named | {f"${operation['name']}" for operation in each["operation"]} == codes
         for parameter in each["searchParam"]:

@@ -1,0 +1,1 @@
+"""What can be done with AI results besides reading them: recall, replay, confirmation by a person."""
