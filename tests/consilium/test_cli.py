@@ -4,13 +4,17 @@ import json
 import os
 import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from consilium import cli, doctor
 from consilium.settings import load_settings
-from consilium.wiring import prepare_storage
+from consilium.wiring import House, prepare_storage
+from fhir_adapters.publish import publish
+from tests.fhir_adapters.conftest import reading_with
+from tests.fhir_adapters.test_publish import results
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -90,3 +94,18 @@ def test_doctor_knows_the_server_that_runs_on_this_folder(tmp_path: Path) -> Non
 def test_doctor_finds_a_spoilt_model(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, models_dir=tmp_path / "none", http_port=0, dicom_port=0)
     assert doctor.examine(settings)["models"].wrong
+
+
+def test_a_recall_from_the_shell_goes_to_the_end_and_says_what_is_left(run, tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    prepare_storage(settings)
+    db = House(settings).db
+    with db.write() as conn:
+        publish(conn, results(reading_with(findings=2)), datetime(2026, 11, 22, tzinfo=UTC))
+    code, said = run(*(["ai", "recall", "lung-nodule@0.1.0", "--dry-run", "--reason", "x", "--data-dir"]), tmp_path)
+    assert (code, "dryRun: yes" in said, "retracted: 3" in said) == (0, True, True)
+    code, said = run(*(["ai", "recall", "lung-nodule@0.1.0", "--reason", "ribs", "--json", "--data-dir"]), tmp_path)
+    told = {one["name"]: one for one in json.loads(said)["parameter"]}
+    assert (code, told["retracted"]["valueInteger"], told["complete"]["valueBoolean"]) == (0, 3, True)
+    code, said = run(*(["ai", "recall", "lung-nodule", "--reason", "ribs", "--data-dir"]), tmp_path)
+    assert (code, "as lung-nodule@1.0.0" in said) == (1, True)
