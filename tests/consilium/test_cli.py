@@ -102,10 +102,11 @@ def test_a_recall_from_the_shell_goes_to_the_end_and_says_what_is_left(run, tmp_
     db = House(settings).db
     with db.write() as conn:
         publish(conn, results(reading_with(findings=2)), datetime(2026, 11, 22, tzinfo=UTC))
-    code, said = run(*(["ai", "recall", "lung-nodule@0.1.0", "--dry-run", "--reason", "x", "--data-dir"]), tmp_path)
+    recall = ("ai", "recall", "--data-dir", tmp_path, "--reason", "ribs")
+    code, said = run(*recall, "lung-nodule@0.1.0", "--dry-run")
     assert (code, "dryRun: yes" in said, "retracted: 3" in said) == (0, True, True)
-    code, said = run(*(["ai", "recall", "lung-nodule@0.1.0", "--reason", "ribs", "--json", "--data-dir"]), tmp_path)
+    code, said = run(*recall, "lung-nodule@0.1.0", "--json")
     told = {one["name"]: one for one in json.loads(said)["parameter"]}
     assert (code, told["retracted"]["valueInteger"], told["complete"]["valueBoolean"]) == (0, 3, True)
-    code, said = run(*(["ai", "recall", "lung-nodule", "--reason", "ribs", "--data-dir"]), tmp_path)
+    code, said = run(*recall, "lung-nodule")
     assert (code, "as lung-nodule@1.0.0" in said) == (1, True)
