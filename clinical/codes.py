@@ -108,6 +108,8 @@ CLASSIFIED_AS = {
 # Heart rate by the minute, and what moves it
 HEART_RATE = Coding(LOINC, "8867-4", "Heart rate")
 STEPS_UNSPECIFIED_TIME = Coding(LOINC, "55423-8", "Number of steps in unspecified time Pedometer")
+CALORIES_BURNED = Coding(LOINC, "41981-2", "Calories burned")
+ACTIVITY = Coding(OBSERVATION_CATEGORY, "activity", "Activity")
 VITAL_SIGNS = Coding(OBSERVATION_CATEGORY, "vital-signs", "Vital Signs")
 OBSERVATION_STATISTICS = "http://terminology.hl7.org/CodeSystem/observation-statistics"
 AVERAGE = Coding(OBSERVATION_STATISTICS, "average", "Average")

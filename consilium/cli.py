@@ -26,6 +26,7 @@ from consilium.commands import hl7 as hl7_commands
 from consilium.commands import research as research_commands
 from consilium.commands import study as study_commands
 from consilium.commands import subscriptions as subscription_commands
+from consilium.commands import wearables as wearable_commands
 from consilium.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(research_commands.app, name="research")
 app.add_typer(hl7_commands.app, name="hl7")
 app.add_typer(study_commands.app, name="study")
+app.add_typer(wearable_commands.app, name="wearables")
 app.add_typer(subscription_commands.app, name="subscriptions")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ from clinical.errors import IncorrectInput
 _BLOCK = 1 << 20
 _NDJSON = (".ndjson", ".jsonl")
 _JSON = (".json",)
+_CSV = (".csv",)
 # Synthea writes what all patients' bundles refer to into files of these names; they go first.
 _FIRST = ("hospitalInformation", "practitionerInformation")
 
@@ -24,6 +25,7 @@ class Layout(StrEnum):
 
     NDJSON = "ndjson"
     DOCUMENT = "document"
+    TABLE = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,10 @@ class Source:
         return made.hexdigest()
 
 
-def find(paths: Iterable[Path]) -> list[Source]:
+def find(paths: Iterable[Path], *, tables: bool = False) -> list[Source]:
     """Return the files named, and those within the folders named, in the order in which they are imported.
+
+    tables: also .csv.
 
     Raises IncorrectInput for a path that is not there, a named file of another kind, and when nothing is found.
     """
@@ -69,21 +73,24 @@ def find(paths: Iterable[Path]) -> list[Source]:
     for path in paths:
         if path.is_dir():
             within = sorted(one for one in path.rglob("*") if one.is_file())
-            found |= {one: source for one in within if (source := _source(one)) is not None}
+            found |= {one: source for one in within if (source := _source(one, tables)) is not None}
             continue
         if not path.is_file():
             raise IncorrectInput(f"there is no file or folder {path}")
-        source = _source(path)
+        source = _source(path, tables)
         if source is None:
-            raise IncorrectInput(f"{path} is none of .json, .ndjson, .jsonl, each also with .gz")
+            kinds = ", ".join((*_JSON, *_NDJSON, *(_CSV if tables else ())))
+            raise IncorrectInput(f"{path} is none of {kinds}, each also with .gz")
         found[path] = source
     if not found:
-        raise IncorrectInput("there is no .json, .ndjson or .jsonl file in the folders named")
+        raise IncorrectInput("there is no file to import in the folders named")
     return sorted(found.values(), key=lambda one: not one.path.name.startswith(_FIRST))
 
 
-def _source(path: Path) -> Source | None:
+def _source(path: Path, tables: bool) -> Source | None:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(_NDJSON):
         return Source(path, Layout.NDJSON, path.stat().st_size)
+    if tables and name.endswith(_CSV):
+        return Source(path, Layout.TABLE, path.stat().st_size)
     return Source(path, Layout.DOCUMENT, path.stat().st_size) if name.endswith(_JSON) else None

@@ -29,6 +29,7 @@ from fhir_adapters.rest import (
     search_compartment,
     search_system,
     search_type,
+    stats,
     subscription_events,
     subscription_status,
     update,
@@ -69,6 +70,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
     bundle.WITH_SLASH,
     *export.INTERACTIONS,
     *export_status.INTERACTIONS,
+    *stats.INTERACTIONS,
     *subscription_status.INTERACTIONS,
     *subscription_events.INTERACTIONS,
 )

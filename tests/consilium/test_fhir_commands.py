@@ -20,10 +20,10 @@ def run(monkeypatch, capfd, tmp_path):
     settings.data_dir.mkdir()
     prepare_storage(settings)
 
-    def call(*arguments):
+    def call(*arguments, group="fhir"):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(
-            sys, "argv", ["consilium", "fhir", *map(str, arguments), "--data-dir", str(settings.data_dir)]
+            sys, "argv", ["consilium", group, *map(str, arguments), "--data-dir", str(settings.data_dir)]
         )
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -61,3 +61,17 @@ def test_an_import_counts_writes_a_report_and_is_noted_in_the_audit(run, tmp_pat
 def test_what_can_be_mended_is_one_line(run):
     code, _, err = run("import", "nowhere")
     assert (code, err.strip()) == (1, "consilium: there is no file or folder nowhere")
+
+
+def test_wearables_come_in_and_what_was_not_read_is_reported(run, tmp_path):
+    (tmp_path / "w.csv").write_text("wearer,minute,hr\nw1,2026-01-01 08:00:00,60.50\nw1,2026-01-01 08:01:00,x\n")
+    asked = ("import", "w.csv", "--source", "urn:w", "--zone", "Europe/Berlin")
+    code, _, err = run(*asked, group="wearables")
+    assert (code, "--make-patients" in err) == (1, True)
+    code, out, _ = run(*asked, "--make-patients", "--json", group="wearables")
+    told = json.loads(out)
+    assert (code, told["values"], told["created"], told["patients"], told["unread"]) == (1, 1, 1, 1, 1)
+    report = json.loads((tmp_path / "wearables-import-problems.ndjson").read_text())
+    assert (report["line"], report["reason"]) == (3, "hr is no number")
+    code, _, err = run("import", "w.csv", "--source", "urn:w", "--zone", "Nowhere/City", group="wearables")
+    assert (code, "--zone is the name of a time zone" in err) == (1, True)
