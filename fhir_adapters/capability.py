@@ -93,6 +93,7 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
     ]
     return {
         "type": name,
+        "profile": f"{FHIR}StructureDefinition/{name}",
         "interaction": [{"code": code} for code in interactions if _of_a_type(code) and code not in closed],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,
