@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from clinical.errors import ClinicalError
 from fhir_adapters import outcome
 from fhir_adapters.rest import (
+    ai_confirm,
     ai_recall,
     bundle,
     capabilities,
@@ -65,6 +66,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
     history.INTERACTION,
     history.OF_TYPE,
     validate.INTERACTION,
+    ai_confirm.INTERACTION,
     ai_recall.INTERACTION,
     bundle.INTERACTION,
     bundle.WITH_SLASH,

@@ -23,10 +23,22 @@ def test_every_interaction_is_told():
     assert len(requests) == len(INTERACTIONS) + 1  # and no other, but for metadata
 
 
+RESULT = {
+    "resourceType": "Observation",
+    "id": "OBSERVATION",
+    "meta": {
+        "security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "AIAST"}]
+    },
+    "status": "preliminary",
+    "code": {"text": "what a model found"},
+}
+
+
 def test_the_examples_work(tmp_path):
     app = Flask("page")
     app.register_blueprint(blueprint(fhir_of(database(tmp_path))))
     client = app.test_client()
+    client.put("/fhir/Observation/OBSERVATION", json=RESULT)
     examples = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     assert examples
     for example in examples:

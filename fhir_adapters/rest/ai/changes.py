@@ -20,6 +20,7 @@ CLIENT_SYSTEM = "urn:consilium:fhir-client"
 _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 _OPERATION = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
 VERIFIER, PERFORMER = Coding(_PARTICIPANT, "verifier", "Verifier"), Coding(_PARTICIPANT, "performer", "Performer")
+ENTERER = Coding(_PARTICIPANT, "enterer", "Enterer")
 NULLIFY, MODIFY_STATUS = (
     Coding(_OPERATION, "NULLIFY", "nullify"),
     Coding(_OPERATION, "MODIFYSTATUS", "modify status"),
