@@ -19,6 +19,7 @@ from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import ai as ai_commands
 from consilium.commands import audit as audit_commands
 from consilium.commands import cds as cds_commands
+from consilium.commands import codes as codes_commands
 from consilium.commands import dicom as dicom_commands
 from consilium.commands import dicom_query, fhir_reindex
 from consilium.commands import fhir as fhir_commands
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(ai_commands.app, name="ai")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(cds_commands.app, name="cds")
+app.add_typer(codes_commands.app, name="codes")
 dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
 fhir_reindex.add_to(fhir_commands.app)

@@ -12,15 +12,16 @@ from fhir_adapters.hl7v2.intake import Answer
 from fhir_adapters.hl7v2.listener import Bounds, MllpListener
 from fhir_adapters.hl7v2.mapping import EVENTS
 
+MOST_SYSTEMS = 100  # a label lives for ever, and senders name their systems
 _KINDS = frozenset(f"{kind}^{event}" for kind, event in EVENTS)
 
 
 def build_listener(house: House) -> MllpListener:
     """Return the listener. Raises IncorrectInput when a certificate file cannot be used."""
-    settings = house.settings
+    settings, watch = house.settings, Hl7Metrics()
     return MllpListener(
-        intake_of(house).take,
-        watch=Hl7Metrics(),
+        intake_of(house, watch.unmapped).take,
+        watch=watch,
         now=house.now,
         may_come=allowed(settings.hl7_peers),
         tls=listener_tls(settings),
@@ -55,6 +56,15 @@ def listener_tls(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
 
 class Hl7Metrics:
     """Counts what the listener does."""
+
+    def __init__(self) -> None:
+        self._systems: set[str] = set()
+
+    def unmapped(self, system: str) -> None:
+        """Count a result or order in local codes alone."""
+        if len(self._systems) < MOST_SYSTEMS:
+            self._systems.add(system)
+        metrics.CODES_UNMAPPED.labels(system if system in self._systems else "(others)").inc()
 
     def answered(self, answer: Answer, seconds: float) -> None:
         """Count a message."""

@@ -90,6 +90,11 @@ HL7_REFUSED = Counter("consilium_hl7_refused_total", "Peers of the HL7 v2 port t
 HL7_PEERS = Gauge(
     "consilium_hl7_peers", "Connections to the HL7 v2 port that are open", multiprocess_mode="livesum"
 )
+CODES_UNMAPPED = Counter(
+    "consilium_codes_unmapped_total",
+    "Results and orders that came in local codes alone, by their system",
+    ["system"],
+)
 DELIVERIES = Counter(
     "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
 )

@@ -102,6 +102,19 @@ def zone_named(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
+def codes_table(value: Path) -> Path:
+    """Check the file of local codes."""
+    from fhir_adapters.standardise import from_csv  # noqa: PLC0415 - only who has one pays for it
+
+    try:
+        from_csv(value.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError):
+        raise ValueError("expected a readable file in UTF-8") from None
+    except IncorrectInput as problem:
+        raise ValueError(problem.message) from None
+    return value
+
+
 def known_charset(value: str) -> str:
     """Check the name of a character set that messages may be in."""
     from fhir_adapters.hl7v2.text import CHARACTER_SETS  # noqa: PLC0415 - only who names one pays for it

@@ -38,6 +38,7 @@ from consilium.setting_values import (
     ResultKind,
     TlsPeer,
     allowed_callers,
+    codes_table,
     from_json,
     known_charset,
     known_hooks,
@@ -154,6 +155,7 @@ class Settings(BaseSettings):
     hl7_systems: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     hl7_time_zone: Annotated[str, AfterValidator(time_zone)] = "UTC"
     hl7_charset: Annotated[str, AfterValidator(known_charset)] | None = None
+    codes_file: Annotated[Path, AfterValidator(codes_table)] | None = None
     hl7_processing_ids: Annotated[tuple[str, ...], BeforeValidator(from_json)] = ("P",)
 
     pacs: Annotated[tuple[PacsDestination, ...], BeforeValidator(from_json)] = ()

@@ -28,7 +28,12 @@ _TOPICS: Json = {
 SOFTWARE = "consilium-cds"
 _OF_THE_SYSTEM = ("transaction", "batch", "search-system")
 # Operations of R4 that one type has.
-_OF_ONE_TYPE = {"$everything": "Patient", "$lastn": "Observation", "$stats": "Observation"}
+_OF_ONE_TYPE = {
+    "$everything": "Patient",
+    "$lastn": "Observation",
+    "$stats": "Observation",
+    "$translate": "ConceptMap",
+}
 
 _COMPARTMENT = "search-compartment"  # R4 has no code for it: a list of compartments says it
 

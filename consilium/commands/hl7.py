@@ -151,8 +151,7 @@ def send(
 def as_fhir(file: File, data_dir: DataDir = None) -> None:
     """Write the FHIR Bundle that each message of a file would become, one a line. Nothing is stored."""
     from clinical.errors import IncorrectInput  # noqa: PLC0415
-    from consilium import logs  # noqa: PLC0415
-    from consilium.cli import settings_of  # noqa: PLC0415
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
     from consilium.hl7_site import site_of  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
     from fhir_adapters.hl7v2.bundle import as_bundle  # noqa: PLC0415
@@ -163,8 +162,7 @@ def as_fhir(file: File, data_dir: DataDir = None) -> None:
     from fhir_adapters.hl7v2.parts import dumps  # noqa: PLC0415
     from fhir_adapters.hl7v2.text import decoded  # noqa: PLC0415
 
-    logs.configure("ERROR", role="cli")
-    site = site_of(House(settings_of(data_dir=data_dir)))
+    site = site_of(House(settings_of_a_store(data_dir)))()
     for number, data in enumerate(messages_in(file.read_bytes()), 1):
         try:
             bundle = as_bundle(map_message(parse(decoded(data, site.charset)), site))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from clinical.codes import LOINC, Coding
+from clinical.molar_mass import GLUCOSE
 from fhir_adapters.features.elements import (
     Quantity,
     Resource,
@@ -26,7 +27,7 @@ KILOGRAMS: Mapping[str, float] = MappingProxyType({"kg": 1, "g": 0.001, "[lb_av]
 BODY_MASS_INDEX_UNITS: Mapping[str, float] = MappingProxyType({"kg/m2": 1})
 MILLIMETRES_OF_MERCURY: Mapping[str, float] = MappingProxyType({"mm[Hg]": 1})
 # A substance is reported by mass or by amount, whatever its LOINC code promises; its molar mass joins the two.
-GLUCOSE_G_PER_MOL = 180.156
+GLUCOSE_G_PER_MOL = float(GLUCOSE)
 GLUCOSE_MG_DL: Mapping[str, float] = MappingProxyType(
     {"mg/dL": 1, "g/L": 100, "mmol/L": GLUCOSE_G_PER_MOL / 10, "umol/L": GLUCOSE_G_PER_MOL / 10_000}
 )

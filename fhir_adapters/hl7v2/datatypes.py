@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from clinical import icd_10_cm
 from clinical.codes import Coding
 from clinical.identity import PatientKey
 from fhir_adapters.hl7v2 import tables
@@ -14,6 +15,7 @@ from fhir_adapters.hl7v2.message import Segment, Value
 from fhir_adapters.hl7v2.site import Context
 from fhir_adapters.hl7v2.text import coded
 from fhir_adapters.resources.labels import uri
+from fhir_adapters.standardise import STANDARD
 
 Json = dict[str, Any]
 
@@ -36,6 +38,8 @@ def codings(value: Value, context: Context) -> list[Json]:
         code = coded(value.text(first))
         if code:
             system = context.coding_system(value.text(first + 2))
+            if system == icd_10_cm.SYSTEM:  # many send it without its point
+                code = icd_10_cm.normal(code) or code
             _add(found, system, code, value.text(first + 1))
     for one in list(found):
         for standard in context.site.codes(one["system"], one["code"]):
@@ -54,6 +58,15 @@ def concept(value: Value, context: Context) -> Json | None:
     text = value.text(9) or value.text(2) or value.text(5) or ("" if listed else value.whole().strip())
     made: Json = {"coding": listed} if listed else {}
     return (made | ({"text": text} if text else {})) or None
+
+
+def what(value: Value, context: Context) -> Json | None:
+    """Return what was ordered or observed; it is counted when no standard code says it."""
+    made = concept(value, context)
+    listed = (made or {}).get("coding", [])
+    if listed and not any(one["system"] in STANDARD for one in listed):
+        context.site.unmapped(listed[0]["system"])
+    return made
 
 
 def concepts(values: Iterable[Value], context: Context) -> list[Json]:

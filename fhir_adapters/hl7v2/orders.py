@@ -99,7 +99,7 @@ def service_request(order: Order, message: Message, context: Context, subject: J
     keys = keys_of(identifiers)
     if not keys:
         raise MessageError(REQUIRED_FIELD, "expected the order's number of its placer or filler", obr.place(2, 1))
-    code = datatypes.concept(obr.value(4), context)
+    code = datatypes.what(obr.value(4), context)
     if code is None:
         raise MessageError(REQUIRED_FIELD, "expected what is ordered", obr.place(4, 1))
     resource: Json = {

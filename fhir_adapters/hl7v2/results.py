@@ -70,7 +70,7 @@ def results_of(message: Message) -> list[Result]:
 def report(result: Result, context: Context, subject: Json, parts: Parts) -> None:
     """Add the DiagnosticReport of one OBR and its Observations."""
     obr = result.obr
-    code = datatypes.concept(obr.value(4), context)
+    code = datatypes.what(obr.value(4), context)
     if code is None:
         raise MessageError(REQUIRED_FIELD, "expected what was done", obr.place(4, 1))
     identifiers = orders.identifiers_of(result.orc, obr, None, context)
@@ -145,7 +145,7 @@ class _Observations:
 
     def _add(self, obx: Segment, notes: list[Segment]) -> None:
         context = self._context
-        code = datatypes.concept(obx.value(3), context)
+        code = datatypes.what(obx.value(3), context)
         if code is None:
             raise MessageError(REQUIRED_FIELD, "expected what was observed", obx.place(3, 1))
         if obx.text(2).upper() == "ED":

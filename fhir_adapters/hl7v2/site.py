@@ -36,6 +36,10 @@ def no_codes(_system: str, _code: str) -> Sequence[Coding]:
     return ()
 
 
+def not_counted(_system: str) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """derive: (type, key parts) -> the id of what a message makes: the same for the same key, not to be guessed.
@@ -43,7 +47,8 @@ class Site:
     patient_id: as `derive`, for patients; the same id that images of this patient lead to.
     issuers: assigning authority (namespace) of patients -> identifier system; "" for messages that name none.
     systems: any other namespace or coding system -> URI. codes: (system, code) -> standard codes that mean the
-    same. zone: of times without one. charset: table 0211, of messages without MSH-18 that are not UTF-8.
+    same; unmapped: told the system of what came in local codes alone. zone: of times without one. charset:
+    table 0211, of messages without MSH-18 that are not UTF-8.
     """
 
     derive: Callable[..., str]
@@ -51,6 +56,7 @@ class Site:
     issuers: Mapping[str, str] = field(default_factory=dict)
     systems: Mapping[str, str] = field(default_factory=dict)
     codes: Callable[[str, str], Sequence[Coding]] = no_codes
+    unmapped: Callable[[str], None] = not_counted
     zone: tzinfo = UTC
     charset: str | None = None
     processing_ids: frozenset[str] = frozenset(("P",))

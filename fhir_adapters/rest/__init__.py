@@ -33,6 +33,7 @@ from fhir_adapters.rest import (
     stats,
     subscription_events,
     subscription_status,
+    translate,
     update,
     validate,
     vread,
@@ -75,6 +76,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
     *stats.INTERACTIONS,
     *subscription_status.INTERACTIONS,
     *subscription_events.INTERACTIONS,
+    translate.INTERACTION,
+    translate.BY_BODY,
 )
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 

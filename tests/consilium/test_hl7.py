@@ -8,11 +8,13 @@ from sqlalchemy import select
 
 from clinical.identity import IssuerTable
 from consilium import cli
+from consilium.code_tables import CodeTables
 from consilium.hl7_role import allowed, build_listener
 from consilium.settings import SettingsError, load_settings
 from consilium.supervise import roles_of
 from consilium.wiring import House
 from fhir_adapters.hl7v2.testing import ORDER, RESULT, raw
+from fhir_adapters.publish import publish
 from record_store.hl7_messages import digest_of
 from record_store.migrate import migrate
 from record_store.tables import audit, resource
@@ -159,3 +161,63 @@ def test_a_setting_that_cannot_be_used_is_named_and_never_shown(monkeypatch, nam
 def test_a_time_zone_has_a_name(monkeypatch):
     monkeypatch.setenv("CONSILIUM_HL7_TIME_ZONE", "Europe/Zurich")
     assert load_settings().hl7_time_zone == "Europe/Zurich"
+
+
+LOCAL = "urn:consilium:hl7v2:LAB:L"
+
+
+def test_local_codes_are_listed_until_a_table_knows_them(house, port, run, tmp_path, monkeypatch, capfdbinary):
+    def codes(*arguments):
+        monkeypatch.setattr("sys.argv", ["consilium", "codes", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capfdbinary.readouterr().out.decode()
+
+    file = tmp_path / "one.hl7"
+    file.write_bytes(raw(RESULT))
+    run("send", file, "--port", port)
+    _, told = codes("unmapped", "--json", "--data-dir", tmp_path)
+    assert {row["code"]: row["called"] for row in json.loads(told)} == {
+        "WBC": "leukocytes",
+        "CRP": "c-reactive protein",
+        "BG": "blood group",
+        "REM": "remark",
+    }
+    _, lines = codes("unmapped", "--csv", "--data-dir", tmp_path)
+    table = tmp_path / "codes.csv"
+    table.write_text(lines.replace("WBC,,,,", "WBC,LN,6690-2,Leukocytes in Blood,"))
+    assert codes("check", table) == (0, "1 codes have a standard one.\n")
+    monkeypatch.setenv("CONSILIUM_CODES_FILE", str(table))
+    _, told = codes("unmapped", "--json", "--data-dir", tmp_path)
+    assert "WBC" not in told
+    table.write_text(lines.replace("WBC,,,,", "WBC,LN,6690-1,x,"))
+    assert codes("check", table)[0] == 1
+    with pytest.raises(SettingsError, match="CONSILIUM_CODES_FILE: line"):
+        load_settings()
+
+
+def test_a_table_that_is_edited_counts_from_the_next_message_on(house, tmp_path):
+    file, clock = tmp_path / "codes.csv", iter(range(0, 1000, 10))
+    head = "system,code,target_system,target_code,target_display\n"
+    file.write_text(head)
+    tables = CodeTables(house.db, file, monotonic=lambda: next(clock))
+    assert len(tables.table()) == 0
+    file.write_text(f"{head}{LOCAL},WBC,LN,6690-2,Leukocytes\n")
+    tables.table()
+    assert [one.code for one in tables.codes(LOCAL, "WBC")] == ["6690-2"]
+    file.write_text("nonsense")
+    tables.table()
+    assert [one.code for one in tables.codes(LOCAL, "WBC")] == ["6690-2"]
+    assert tables.codes(LOCAL, "CRP") == ()
+    group = {"source": LOCAL, "target": "http://loinc.org"}
+    element = {"code": "CRP", "target": [{"code": "1988-5", "equivalence": "equal"}]}
+    concept_map = {
+        "resourceType": "ConceptMap",
+        "id": "site",
+        "status": "active",
+        "group": [{**group, "element": [element]}],
+    }
+    with house.db.write() as conn:
+        publish(conn, [concept_map], house.now())
+    tables.table()
+    assert [one.code for one in tables.codes(LOCAL, "CRP")] == ["1988-5"]

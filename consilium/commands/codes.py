@@ -1,0 +1,69 @@
+"""`consilium codes`: which local codes came in that no table knows, and whether a table can be used."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="List the local codes that no table knows, or check a table.")
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
+Table = Annotated[
+    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A table of codes (CSV).")
+]
+
+
+@app.callback()
+def codes() -> None:
+    """List the local codes that no table knows, or check a table."""
+
+
+@app.command()
+def unmapped(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Lines for CONSILIUM_CODES_FILE, to be filled in.")
+    ] = False,
+) -> None:
+    """Show the codes of results and orders that no standard system and no table knows, most frequent first."""
+    from consilium.cli import settings_of_a_store, show_table  # noqa: PLC0415
+    from consilium.code_tables import CodeTables  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from fhir_adapters.standardise import COLUMNS, STANDARD  # noqa: PLC0415
+    from record_store.code_counts import local_codes  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    try:
+        table = CodeTables(house.db, house.settings.codes_file).table()
+        with house.db.read() as conn:
+            found = [one for one in local_codes(conn, STANDARD) if not table.codes(one.system, one.code)]
+    finally:
+        house.db.dispose()
+    rows = [
+        {"system": one.system, "code": one.code, "called": one.text, "resources": one.resources} for one in found
+    ]
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow((*COLUMNS, "called"))
+        writer.writerows((one.system, one.code, "", "", "", one.text) for one in found)
+    elif as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+    else:
+        show_table(rows)
+
+
+@app.command()
+def check(file: Table) -> None:
+    """Say whether a table of codes can be used: its lines, and the check digits of standard codes."""
+    from clinical.errors import IncorrectInput  # noqa: PLC0415
+    from fhir_adapters.standardise import from_csv  # noqa: PLC0415
+
+    try:
+        table = from_csv(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise IncorrectInput("expected a file in UTF-8") from None
+    typer.echo(f"{len(table)} codes have a standard one.")
