@@ -104,7 +104,7 @@ _KEPT = (
     *("MedicationStatement", "NutritionOrder", "Observation", "Organization", "Patient", "PlanDefinition"),
     *("Practitioner", "PractitionerRole", "Procedure", "Provenance", "Questionnaire", "QuestionnaireResponse"),
     *("RelatedPerson", "RequestGroup", "ResearchStudy", "ResearchSubject", "RiskAssessment", "Schedule"),
-    *("ServiceRequest", "Slot", "Specimen", "StructureDefinition", "Subscription", "Substance"),
+    *("ServiceRequest", "Slot", "Specimen", "Subscription", "Substance"),
     *("SupplyDelivery", "SupplyRequest", "Task", "ValueSet", "VisionPrescription"),
 )
 _READ_ONLY = frozenset({"AuditEvent"})

@@ -6,13 +6,22 @@ narrative: `narrative`; ele-1 (no empty element): the walk itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from fhir_adapters.search.dates import range_of
-
-Json = Mapping[str, Any]
+from fhir_adapters.validation.invariants_of_types import OF_TYPES
+from fhir_adapters.validation.rules import (
+    Json,
+    Rule,
+    apart,
+    codes_of,
+    decimal_of,
+    has,
+    in_order,
+    part,
+    parts,
+    some,
+    together,
+)
 
 UCUM = "http://unitsofmeasure.org"
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
@@ -20,60 +29,11 @@ _VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One invariant. key: the standard's. at: the element it is told of, within the one it stands on."""
-
-    key: str
-    text: str
-    holds: Callable[[Json], bool]
-    at: tuple[str, ...] = ()
-
-
-def _parts(value: Json, name: str) -> list[Json]:
-    held = value.get(name)
-    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
-
-
-def _part(value: Json, name: str) -> Json:
-    held = value.get(name)
-    return held if isinstance(held, dict) else {}
-
-
-def _has(value: Json, choice: str) -> bool:
-    """Tell whether a choice element is there in any form."""
-    return any(name.startswith((choice, "_" + choice)) for name in value)
-
-
-def _codes(concept: object) -> set[tuple[str, str]]:
-    """Return the (system, code) pairs of a CodeableConcept."""
-    return (
-        {(str(one.get("system", "")), str(one.get("code"))) for one in _parts(concept, "coding")}
-        if isinstance(concept, dict)
-        else set()
-    )
-
-
-def _number(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    return Decimal(str(value))
-
-
-def _in_order(value: Json, first: str, last: str) -> bool:
-    """Tell whether two dates of whatever precision can be in order."""
-    start, end = value.get(first), value.get(last)
-    if not isinstance(start, str) or not isinstance(end, str):
-        return True
-    begun, ended = range_of(start), range_of(end)
-    return begun is None or ended is None or begun[0] <= ended[1]
-
-
 def _low_to_high(value: Json) -> bool:
-    low, high = _part(value, "low"), _part(value, "high")
+    low, high = part(value, "low"), part(value, "high")
     if low.get("code", low.get("unit")) != high.get("code", high.get("unit")):
         return True
-    least, most = _number(low.get("value")), _number(high.get("value"))
+    least, most = decimal_of(low.get("value")), decimal_of(high.get("value"))
     return least is None or most is None or least <= most
 
 
@@ -85,53 +45,41 @@ def _unit_of(codes: frozenset[str] | None = None) -> Callable[[Json], bool]:
     return holds
 
 
-def _together(name: str, needs: str) -> Callable[[Json], bool]:
-    return lambda value: name not in value or needs in value
-
-
-def _apart(name: str, other: str) -> Callable[[Json], bool]:
-    return lambda value: name not in value or other not in value
-
-
-def _some(*names: str) -> Callable[[Json], bool]:
-    return lambda value: any(name in value for name in names)
-
-
 def _not_negative(name: str) -> Callable[[Json], bool]:
-    return lambda value: (_number(value.get(name)) or Decimal()) >= 0
+    return lambda value: (decimal_of(value.get(name)) or Decimal()) >= 0
 
 
 def _percentage(value: Json) -> bool:
-    share = _number(value.get("probabilityDecimal"))
+    share = decimal_of(value.get("probabilityDecimal"))
     return share is None or 0 <= share <= 100
 
 
 def _percent_range(value: Json) -> bool:
-    ends = [_part(_part(value, "probabilityRange"), name) for name in ("low", "high")]
+    ends = [part(part(value, "probabilityRange"), name) for name in ("low", "high")]
     return all(not end or (end.get("code") == "%" and end.get("system") == UCUM) for end in ends)
 
 
 def _component_codes(value: Json) -> bool:
-    own = _codes(value.get("code"))
-    return not _has(value, "value") or not any(own & _codes(one.get("code")) for one in _parts(value, "component"))
+    own = codes_of(value.get("code"))
+    return not has(value, "value") or not any(own & codes_of(one.get("code")) for one in parts(value, "component"))
 
 
 def _abated(value: Json) -> bool:
     over = {(_CLINICAL, code) for code in ("resolved", "remission", "inactive")}
-    return not _has(value, "abatement") or bool(over & _codes(value.get("clinicalStatus")))
+    return not has(value, "abatement") or bool(over & codes_of(value.get("clinicalStatus")))
 
 
 def _mistaken(value: Json) -> bool:
-    wrong = (_VERIFICATION, "entered-in-error") in _codes(value.get("verificationStatus"))
+    wrong = (_VERIFICATION, "entered-in-error") in codes_of(value.get("verificationStatus"))
     return not wrong or "clinicalStatus" not in value
 
 
 def _no_home(name: str) -> Callable[[Json], bool]:
-    return lambda value: all(one.get("use") != "home" for one in _parts(value, name))
+    return lambda value: all(one.get("use") != "home" for one in parts(value, name))
 
 
 def _extended(value: Json) -> bool:
-    return ("extension" in value) != _has(value, "value")
+    return ("extension" in value) != has(value, "value")
 
 
 def _ratio(value: Json) -> bool:
@@ -147,17 +95,17 @@ def _offset(value: Json) -> bool:
 
 
 def _parameter(value: Json) -> bool:
-    held = (_has(value, "value"), "resource" in value, "part" in value)
+    held = (has(value, "value"), "resource" in value, "part" in value)
     return sum(held) == 1
 
 
 def _whole(value: Json) -> bool:
-    number = _number(value.get("value"))
+    number = decimal_of(value.get("value"))
     return number is None or number == number.to_integral_value()
 
 
 def _positive(value: Json) -> bool:
-    number = _number(value.get("value"))
+    number = decimal_of(value.get("value"))
     return number is None or number > 0
 
 
@@ -166,13 +114,13 @@ def _duration(value: Json) -> bool:
 
 
 def _consent(code: str) -> Callable[[Json], bool]:
-    return lambda value: "patient" in value or (_SCOPE, code) not in _codes(value.get("scope"))
+    return lambda value: "patient" in value or (_SCOPE, code) not in codes_of(value.get("scope"))
 
 
 def _of_bundle(name: str, kinds: frozenset[str]) -> Callable[[Json], bool]:
     def holds(value: Json) -> bool:
         wanted = value.get("type") in kinds
-        return all((name in entry) == wanted for entry in _parts(value, "entry"))
+        return all((name in entry) == wanted for entry in parts(value, "entry"))
 
     return holds
 
@@ -181,8 +129,8 @@ def _full_urls(value: Json) -> bool:
     if value.get("type") == "history":
         return True
     seen = [
-        (one["fullUrl"], _part(_part(one, "resource"), "meta").get("versionId"))
-        for one in _parts(value, "entry")
+        (one["fullUrl"], part(part(one, "resource"), "meta").get("versionId"))
+        for one in parts(value, "entry")
         if isinstance(one.get("fullUrl"), str)
     ]
     return len(seen) == len(set(seen))
@@ -190,61 +138,61 @@ def _full_urls(value: Json) -> bool:
 
 def _first_is(kind: str, wanted: str) -> Callable[[Json], bool]:
     def holds(value: Json) -> bool:
-        first = next(iter(_parts(value, "entry")), {})
-        return value.get("type") != kind or _part(first, "resource").get("resourceType") == wanted
+        first = next(iter(parts(value, "entry")), {})
+        return value.get("type") != kind or part(first, "resource").get("resourceType") == wanted
 
     return holds
 
 
 def _document(*names: str) -> Callable[[Json], bool]:
     def holds(value: Json) -> bool:
-        within: Json = value if len(names) == 1 else _part(value, names[0])
+        within: Json = value if len(names) == 1 else part(value, names[0])
         return value.get("type") != "document" or all(name in within for name in names[-1:])
 
     return holds
 
 
-_QTY = Rule("qty-3", "a unit's code needs its system", _together("code", "system"), ("code",))
+_QTY = Rule("qty-3", "a unit's code needs its system", together("code", "system"), ("code",))
 _REQUESTS = frozenset({"batch", "transaction", "history"})
 _RESPONSES = frozenset({"batch-response", "transaction-response", "history"})
 
 INVARIANTS: Mapping[str, Iterable[Rule]] = {
     "Age": (_QTY, Rule("age-1", "must be a positive UCUM quantity", lambda v: _unit_of()(v) and _positive(v))),
-    "Attachment": (Rule("att-1", "data needs a contentType", _together("data", "contentType")),),
-    "AuditEvent.entity": (Rule("sev-1", "may have a name or a query, not both", _apart("name", "query")),),
+    "Attachment": (Rule("att-1", "data needs a contentType", together("data", "contentType")),),
+    "AuditEvent.entity": (Rule("sev-1", "may have a name or a query, not both", apart("name", "query")),),
     "Bundle": (
         Rule("bdl-1", "only a searchset or a history has a total",
              lambda v: "total" not in v or v.get("type") in ("searchset", "history"), ("total",)),
         Rule("bdl-2", "only the entries of a searchset have search",
-             lambda v: v.get("type") == "searchset" or not any("search" in e for e in _parts(v, "entry"))),
+             lambda v: v.get("type") == "searchset" or not any("search" in e for e in parts(v, "entry"))),
         Rule("bdl-3", "entries have a request in a batch, transaction or history, and only there",
              _of_bundle("request", _REQUESTS)),
         Rule("bdl-4", "entries have a response in a response or history, and only there",
              _of_bundle("response", _RESPONSES)),
         Rule("bdl-7", "a fullUrl may stand once only", _full_urls),
         Rule("bdl-9", "a document needs an identifier with system and value",
-             lambda v: v.get("type") != "document" or {"system", "value"} <= _part(v, "identifier").keys()),
+             lambda v: v.get("type") != "document" or {"system", "value"} <= part(v, "identifier").keys()),
         Rule("bdl-10", "a document needs a timestamp", _document("timestamp")),
         Rule("bdl-11", "a document begins with a Composition", _first_is("document", "Composition")),
         Rule("bdl-12", "a message begins with a MessageHeader", _first_is("message", "MessageHeader")),
     ),
     "Bundle.entry": (
-        Rule("bdl-5", "must hold a resource, a request or a response", _some("resource", "request", "response")),
+        Rule("bdl-5", "must hold a resource, a request or a response", some("resource", "request", "response")),
         Rule("bdl-8", "names no version", lambda v: "/_history/" not in str(v.get("fullUrl")), ("fullUrl",)),
     ),
-    "CarePlan.activity": (Rule("cpl-3", "has a detail or a reference, not both", _apart("detail", "reference")),),
+    "CarePlan.activity": (Rule("cpl-3", "has a detail or a reference, not both", apart("detail", "reference")),),
     "Condition": (
         Rule("con-4", "an abated condition is inactive, resolved or in remission", _abated, ("clinicalStatus",)),
         Rule("con-5", "entered in error, it has no clinical status", _mistaken, ("clinicalStatus",)),
     ),
-    "Condition.evidence": (Rule("con-2", "must have a code or a detail", _some("code", "detail")),),
-    "Condition.stage": (Rule("con-1", "must have a summary or an assessment", _some("summary", "assessment")),),
+    "Condition.evidence": (Rule("con-2", "must have a code or a detail", some("code", "detail")),),
+    "Condition.stage": (Rule("con-1", "must have a summary or an assessment", some("summary", "assessment")),),
     "Consent": (
-        Rule("ppc-1", "must name a policy or a policyRule", _some("policy", "policyRule")),
+        Rule("ppc-1", "must name a policy or a policyRule", some("policy", "policyRule")),
         *(Rule(key, "needs a patient", _consent(code), ("patient",)) for key, code in (
             ("ppc-2", "patient-privacy"), ("ppc-3", "research"), ("ppc-4", "adr"), ("ppc-5", "treatment"))),
     ),
-    "ContactPoint": (Rule("cpt-2", "a value needs a system", _together("value", "system"), ("system",)),),
+    "ContactPoint": (Rule("cpt-2", "a value needs a system", together("value", "system"), ("system",)),),
     "Count": (_QTY, Rule("cnt-3", "must be a whole number of unit 1",
                          lambda v: _unit_of(frozenset({"1"}))(v) and _whole(v))),
     "DataRequirement.codeFilter": (
@@ -253,25 +201,25 @@ INVARIANTS: Mapping[str, Iterable[Rule]] = {
         Rule("drq-2", "has a path or a searchParam", lambda v: ("path" in v) != ("searchParam" in v)),),
     "Distance": (_QTY, Rule("dis-1", "must be a UCUM quantity", _unit_of())),
     "Duration": (_QTY, Rule("drt-1", "must be a UCUM quantity with a value", _duration)),
-    "Expression": (Rule("exp-1", "must have an expression or a reference", _some("expression", "reference")),),
+    "Expression": (Rule("exp-1", "must have an expression or a reference", some("expression", "reference")),),
     "Extension": (Rule("ext-1", "must have a value or extensions, not both", _extended),),
     "Goal.target": (Rule("gol-1", "a detail needs a measure",
-                         lambda v: not _has(v, "detail") or "measure" in v, ("measure",)),),
+                         lambda v: not has(v, "detail") or "measure" in v, ("measure",)),),
     "Observation": (
         Rule("obs-6", "must be absent beside a value",
-             lambda v: "dataAbsentReason" not in v or not _has(v, "value"), ("dataAbsentReason",)),
+             lambda v: "dataAbsentReason" not in v or not has(v, "value"), ("dataAbsentReason",)),
         Rule("obs-7", "a component repeats the code of a value", _component_codes, ("component",)),
     ),
-    "Observation.referenceRange": (Rule("obs-3", "must have low, high or text", _some("low", "high", "text")),),
+    "Observation.referenceRange": (Rule("obs-3", "must have low, high or text", some("low", "high", "text")),),
     "Organization": (
-        Rule("org-1", "must have an identifier or a name", _some("identifier", "name")),
+        Rule("org-1", "must have an identifier or a name", some("identifier", "name")),
         Rule("org-2", "has no home address", _no_home("address"), ("address",)),
         Rule("org-3", "has no home telecom", _no_home("telecom"), ("telecom",)),
     ),
     "Parameters.parameter": (Rule("inv-1", "must have one of value, resource and parts", _parameter),),
     "Patient.contact": (Rule("pat-1", "must have a name, telecom, address or organization",
-                             _some("name", "telecom", "address", "organization")),),
-    "Period": (Rule("per-1", "must not end before it starts", lambda v: _in_order(v, "start", "end")),),
+                             some("name", "telecom", "address", "organization")),),
+    "Period": (Rule("per-1", "must not end before it starts", lambda v: in_order(v, "start", "end")),),
     "Quantity": (_QTY,),
     "Range": (Rule("rng-2", "low must not be above high", _low_to_high),),
     "Ratio": (Rule("rat-1", "must have numerator and denominator", _ratio),),
@@ -279,22 +227,23 @@ INVARIANTS: Mapping[str, Iterable[Rule]] = {
         Rule("ras-2", "must be a percentage of 0 to 100", _percentage, ("probabilityDecimal",)),
         Rule("ras-1", "must be in percent", _percent_range, ("probabilityRange",)),
     ),
-    "ServiceRequest": (Rule("prr-1", "order details need a code", _together("orderDetail", "code"), ("code",)),),
+    "ServiceRequest": (Rule("prr-1", "order details need a code", together("orderDetail", "code"), ("code",)),),
     "Task": (Rule("inv-1", "must not have been changed before it was made",
-                  lambda v: _in_order(v, "authoredOn", "lastModified"), ("lastModified",)),),
+                  lambda v: in_order(v, "authoredOn", "lastModified"), ("lastModified",)),),
     "Timing.repeat": (
-        Rule("tim-1", "a duration needs its unit", _together("duration", "durationUnit")),
-        Rule("tim-2", "a period needs its unit", _together("period", "periodUnit")),
+        Rule("tim-1", "a duration needs its unit", together("duration", "durationUnit")),
+        Rule("tim-2", "a period needs its unit", together("period", "periodUnit")),
         Rule("tim-4", "must not be negative", _not_negative("duration"), ("duration",)),
         Rule("tim-5", "must not be negative", _not_negative("period"), ("period",)),
-        Rule("tim-6", "periodMax needs a period", _together("periodMax", "period")),
-        Rule("tim-7", "durationMax needs a duration", _together("durationMax", "duration")),
-        Rule("tim-8", "countMax needs a count", _together("countMax", "count")),
+        Rule("tim-6", "periodMax needs a period", together("periodMax", "period")),
+        Rule("tim-7", "durationMax needs a duration", together("durationMax", "duration")),
+        Rule("tim-8", "countMax needs a count", together("countMax", "count")),
         Rule("tim-9", "an offset needs an event other than a meal", _offset, ("offset",)),
-        Rule("tim-10", "may have timeOfDay or when, not both", _apart("timeOfDay", "when")),
+        Rule("tim-10", "may have timeOfDay or when, not both", apart("timeOfDay", "when")),
     ),
     "TriggerDefinition": (
-        Rule("trd-1", "has data or a timing, not both", lambda v: "data" not in v or not _has(v, "timing")),
-        Rule("trd-2", "a condition needs data", _together("condition", "data")),
+        Rule("trd-1", "has data or a timing, not both", lambda v: "data" not in v or not has(v, "timing")),
+        Rule("trd-2", "a condition needs data", together("condition", "data")),
     ),
+    **OF_TYPES,
 }  # fmt: skip

@@ -24,12 +24,17 @@ SAMPLES = {
     "code": "en",
 }
 # What invariants demand beyond the cardinalities.
+CLINICAL = "http://terminology.hl7.org/CodeSystem/"
 DEMANDED = {
-    "Condition": {"clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical",
-                                                 "code": "active"}]}},
+    "AllergyIntolerance": {
+        "clinicalStatus": {"coding": [{"system": f"{CLINICAL}allergyintolerance-clinical", "code": "active"}]}
+    },
+    "Appointment": {"status": "proposed"},
+    "Condition": {"clinicalStatus": {"coding": [{"system": f"{CLINICAL}condition-clinical", "code": "active"}]}},
     "Consent": {"policyRule": {"text": "x"}},
+    "InsurancePlan": {"name": "x"},
     "Organization": {"name": "x"},
-}  # fmt: skip
+}
 
 
 def least(kind, target=""):
