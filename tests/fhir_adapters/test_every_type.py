@@ -29,7 +29,7 @@ DEMANDED = {
     "AllergyIntolerance": {
         "clinicalStatus": {"coding": [{"system": f"{CLINICAL}allergyintolerance-clinical", "code": "active"}]}
     },
-    "Appointment": {"status": "proposed"},
+    "Appointment": {"status": "proposed", "participant": [{"status": "accepted", "type": [{"text": "x"}]}]},
     "Condition": {"clinicalStatus": {"coding": [{"system": f"{CLINICAL}condition-clinical", "code": "active"}]}},
     "Consent": {"policyRule": {"text": "x"}},
     "InsurancePlan": {"name": "x"},
