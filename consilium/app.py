@@ -31,22 +31,34 @@ from consilium.pages import hooks, views
 from consilium.pages.views import PagesContext
 from consilium.viewer import routes as viewer
 from fhir_adapters import outcome
+from fhir_adapters.access import http as oauth
+from fhir_adapters.access.token_endpoint import Endpoint
 from fhir_adapters.rest import Fhir
 
 log = structlog.get_logger()
 NO_SESSION = NullSession()
 
 # Without a bearer token one may ask whether we live, and open a link that carries its own signature.
-# The hooks have a door of their own, which knows the issuers and this token (`CdsContext.door`).
-OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, DOCUMENTATION, DESCRIPTION)
-OPEN_BELOW = ("/overlay/", "/static/", "/schemas/", viewer.ROOT + "/", cds.http.ROOT + "/")
+# The hooks and the FHIR API have doors of their own (`CdsContext.door`, `Fhir.access`): they know issuers, clients
+# and this token. The token endpoint knows its clients.
+OPEN_PATHS = ("/livez", "/readyz", cds.http.ROOT, fhir_adapters.rest.ROOT, DOCUMENTATION, DESCRIPTION)
+OPEN_BELOW = (
+    "/overlay/",
+    "/static/",
+    "/schemas/",
+    viewer.ROOT + "/",
+    cds.http.ROOT + "/",
+    fhir_adapters.rest.ROOT + "/",
+    oauth.ROOT + "/",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WebParts:
     """What the web process is made of; `consilium.wiring` builds it from the settings.
 
-    bearer_token: what callers must show, None in the development profile.
+    bearer_token: what callers must show, None in the development profile. The FHIR API and the hooks have doors of
+    their own, which know it. oauth: the token endpoint, None where no client can have a token.
     observe: told (route, status, seconds) of every answer. metrics: the Prometheus text.
     base_url: the public one, without a trailing slash. viewer: the folder of the mounted viewer, if there is one.
     """
@@ -61,6 +73,7 @@ class WebParts:
     observe: Callable[[str, int, float], None]
     base_url: str
     viewer: Path
+    oauth: Endpoint | None = None
     bearer_token: str | None = None
     max_body_bytes: int = 5 << 20
 
@@ -102,6 +115,8 @@ def create_app(parts: WebParts) -> Flask:
     app.register_blueprint(cds.http.blueprint(parts.services, parts.cds))
     app.register_blueprint(cds.documents.blueprint(parts.services, parts.base_url, version("consilium-cds")))
     app.register_blueprint(fhir_adapters.rest.blueprint(parts.fhir))
+    if parts.oauth is not None:
+        app.register_blueprint(oauth.blueprint(parts.oauth, _is(parts.bearer_token)))
     app.register_blueprint(dicomweb.blueprint(parts.dicomweb))
     app.register_blueprint(viewer.blueprint(parts.viewer))
     app.register_blueprint(views.blueprint(parts.pages))
@@ -156,6 +171,11 @@ def _shows(token: str | None) -> bool:
     if token is None:
         return True
     return hmac.compare_digest(_bearer().encode(), token.encode())
+
+
+def _is(token: str | None) -> Callable[[str], bool]:
+    """Return what tells whether a text is the bearer token: without one, none is."""
+    return lambda shown: token is not None and hmac.compare_digest(shown.encode(), token.encode())
 
 
 def _bearer() -> str:

@@ -21,7 +21,7 @@ from consilium.commands import audit as audit_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import codes as codes_commands
 from consilium.commands import dicom as dicom_commands
-from consilium.commands import dicom_query, fhir_reindex
+from consilium.commands import dicom_query, fhir_clients, fhir_reindex
 from consilium.commands import fhir as fhir_commands
 from consilium.commands import hl7 as hl7_commands
 from consilium.commands import research as research_commands
@@ -43,6 +43,7 @@ app.add_typer(codes_commands.app, name="codes")
 dicom_query.add_to(dicom_commands.app)
 app.add_typer(dicom_commands.app, name="dicom")
 fhir_reindex.add_to(fhir_commands.app)
+fhir_commands.app.add_typer(fhir_clients.app, name="clients")
 app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(research_commands.app, name="research")
 app.add_typer(hl7_commands.app, name="hl7")

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     hook_budgets: Annotated[dict[str, int], BeforeValidator(from_json), AfterValidator(known_hooks)] = {}
     benchmark_services: bool = False
     cds_issuers_file: Path | None = None
+    fhir_clients_file: Path | None = None
     record_calls_dir: Path | None = None
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(legal_origins)] = ()
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
@@ -193,11 +194,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _issuers_can_be_used(self) -> Self:
         if self.cds_issuers_file is not None:
-            from cds.trust.issuers import IssuersWrong, read  # noqa: PLC0415 - only who has issuers pays for it
+            from cds.trust.issuers import read  # noqa: PLC0415 - only who has issuers pays for it
+            from fhir_adapters.trust.toml_file import FileWrong  # noqa: PLC0415
 
             try:
                 read(self.cds_issuers_file, production=self.profile == "production")
-            except IssuersWrong as exc:
+            except FileWrong as exc:
                 raise ValueError("\n".join(f"{PREFIX}CDS_ISSUERS_FILE: {line}" for line in exc.lines)) from None
         return self
 
@@ -208,6 +210,18 @@ class Settings(BaseSettings):
                 _ = self.endpoints
             except IncorrectInput as problem:
                 raise ValueError(f"{PREFIX}SUBSCRIPTION_ENDPOINTS: {problem.message}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _clients_can_be_used(self) -> Self:
+        if self.fhir_clients_file is not None:
+            from fhir_adapters.access.clients import read  # noqa: PLC0415 - only who has clients pays for it
+            from fhir_adapters.trust.toml_file import FileWrong  # noqa: PLC0415
+
+            try:
+                read(self.fhir_clients_file, production=self.profile == "production")
+            except FileWrong as exc:
+                raise ValueError("\n".join(f"{PREFIX}FHIR_CLIENTS_FILE: {line}" for line in exc.lines)) from None
         return self
 
     @model_validator(mode="after")
@@ -274,8 +288,8 @@ class Settings(BaseSettings):
             for name, given, why in (
                 (
                     "BEARER_TOKEN",
-                    self.bearer_token or self.cds_issuers_file,
-                    "hooks, FHIR and metrics refuse callers without it; or CDS_ISSUERS_FILE, for hooks alone",
+                    self.bearer_token or self.cds_issuers_file or self.fhir_clients_file,
+                    "callers are refused without it; or CDS_ISSUERS_FILE for hooks, FHIR_CLIENTS_FILE for FHIR",
                 ),
                 ("SECRET_KEY", self.secret_key, "signs page and overlay links"),
                 ("PUBLIC_BASE_URL", self.public_base_url, "the https address that callers use"),

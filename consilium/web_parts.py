@@ -1,7 +1,6 @@
 """What one web worker is made of, built from the settings."""
 
 import secrets
-import uuid
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,14 +14,12 @@ from cds.services import bench
 from consilium import health, metrics
 from consilium.app import WebParts
 from consilium.dicomweb import MAX_BODY_BYTES, ROOT, LazyDoor
+from consilium.fhir_parts import fhir_parts
 from consilium.hook_parts import hook_context
 from consilium.keys import derived_key
 from consilium.pages.views import PagesContext
-from consilium.recalling import RecallDesk
 from consilium.settings import Settings
 from consilium.wiring import House
-from fhir_adapters.bulk.offer import Bulk
-from fhir_adapters.rest import Fhir
 from model_runtime.engine import LocalEngine, State
 from model_runtime.manifest import Manifest
 from record_store.exchanges import Party
@@ -40,25 +37,14 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
     engine = LocalEngine(house.library)
     links = _links(house)
     ready = _readiness(house, engine, supervised=supervised)
+    bearer_token = _bearer_token(settings)
+    fhir = fhir_parts(house, bearer_token, engine)
     services = cds.services.SERVICES + (bench.services() if settings.benchmark_services else ())
     return WebParts(
         services=services,
         cds=hook_context(house, engine, links),
-        fhir=Fhir(
-            db=house.db,
-            now=house.now,
-            new_id=lambda: str(uuid.uuid4()),
-            page_key=derived_key(house.key, "page-token"),
-            base_url=f"{house.base_url}/fhir",
-            desk=RecallDesk(engine, house.now),
-            endpoints=settings.endpoints,
-            bulk=Bulk(
-                blobs=lambda: house.blobs,
-                life_s=settings.export_life_s,
-                most_of_a_client=settings.exports_per_client,
-                needs_token=_bearer_token(settings) is not None,
-            ),
-        ),
+        fhir=fhir.fhir,
+        oauth=fhir.endpoint,
         dicomweb=LazyDoor(lambda: _archive(house)),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
@@ -66,7 +52,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
         observe=_observe,
         base_url=house.base_url,
         viewer=settings.viewer,
-        bearer_token=_bearer_token(settings),
+        bearer_token=bearer_token,
     )
 
 

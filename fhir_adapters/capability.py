@@ -42,10 +42,13 @@ _OURS = {"$ai-recall": ("",), "$ai-replay": RESULTS, "$ai-confirm": RESULTS}
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
-def capability_statement(interactions: Sequence[str], *, base_url: str, now: datetime) -> Json:
+def capability_statement(
+    interactions: Sequence[str], *, base_url: str, now: datetime, security: Json | None = None
+) -> Json:
     """Return what this server does.
 
-    interactions: R4 restful-interaction codes, as registered; operations begin with "$".
+    interactions: R4 restful-interaction codes, as registered; operations begin with "$". security: how callers
+    are let in, where they need a token.
     """
     return {
         "resourceType": "CapabilityStatement",
@@ -67,6 +70,7 @@ def capability_statement(interactions: Sequence[str], *, base_url: str, now: dat
         "rest": [
             {
                 "mode": "server",
+                **({"security": security} if security else {}),
                 "documentation": (
                     "What is stored is served byte for byte. An unknown search parameter is refused with 400"
                     " unless Prefer: handling=lenient. Next links hold no server state. A body may have"

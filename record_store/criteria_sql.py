@@ -8,7 +8,7 @@ the others are asked of each candidate.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, not_, or_, select, true, union
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, false, func, not_, or_, select, true, union
 
 from record_store.criteria import (
     UPDATED,
@@ -145,7 +145,8 @@ def _combined(owner: FromClause, resource_type: str, criterion: AllOf | AnyOf | 
         case AnyOf(several):
             return any_of([holds(owner, resource_type, one) for one in several])
         case Not(inner):
-            return not_(holds(owner, resource_type, inner))
+            # What compares with an empty hot column is neither true nor false to SQL: here it is not so.
+            return not_(func.coalesce(holds(owner, resource_type, inner), false()))
 
 
 def _listed(resource_type: str, criterion: Criterion) -> Any:  # noqa: ANN401 - a SELECT, or a UNION of them

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, literal, select, tuple_, union_all
 
+from record_store.criteria import Criterion
+from record_store.resource_search import condition
 from record_store.resources import StoredResource
 from record_store.tables import resource, resource_history
 
@@ -62,12 +64,19 @@ def history(
     since: str | None = None,
     before: Sequence[str] | None = None,
     limit: int = 50,
+    within: Criterion | None = None,
 ) -> list[Version]:
     """Return versions of one resource, or of all of a type, newest first.
 
     since: `times.to_text`; only those of then or later. before: `Version.place` of the last one seen.
+    within: only of resources that meet it now; what each version said is not asked.
     """
     parts = [_columns(table).where(*_wanted(table, resource_type, resource_id, since)) for table in _BOTH]
+    if within is not None:
+        now = select(resource.c.id).where(
+            resource.c.type == resource_type, resource.c.deleted == 0, condition(resource_type, (within,))
+        )
+        parts = [part.where(table.c.id.in_(now)) for part, table in zip(parts, _BOTH, strict=True)]
     every = union_all(*parts).subquery("every_version")
     found = select(every)
     if before is not None:

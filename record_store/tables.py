@@ -454,6 +454,14 @@ seen_token = Table(
     Index("seen_token_expiry", "expires_at"),
 )
 
+# Access tokens that were called back, by their id, until they would have expired.
+revoked_token = Table(
+    "revoked_token",
+    metadata,
+    Column("token_id", String(64), primary_key=True),
+    Column("expires_at", String(32), nullable=False),
+)
+
 # ---------------------------------------------------------------- cards, and what became of them
 # A patient or user stands here as a digest under a key of ours, never as an id. shadow: 1 when nobody saw it.
 sent_card = Table(

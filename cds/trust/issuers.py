@@ -3,8 +3,6 @@
 A mistake in it stops start-up with the place and what was expected, never with the value.
 """
 
-import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,26 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from cds.trust.issuer import CertificateHeader, IssuerProfile, TrustFile
-from cds.trust.issuers_file import Entry, Header, in_words
+from cds.trust.issuers_file import Entry, Header
 from cds.trust.presets import PRESETS, Preset, completed
-from clinical.errors import IncorrectInput
 from fhir_adapters.allow_list import AllowedServer, Network
-from fhir_adapters.trust.jwk import KeyUnfit, VerifyKey, read_key, refuse_twins
+from fhir_adapters.trust.toml_file import FileWrong, document_of, in_words, keys_of
 
-MAX_FILE_BYTES = 1 << 20
 RESERVED = {"anonymous", "bearer-token", "unknown"}  # callers without an issuer, in metrics and audit
 
 
-class IssuersWrong(IncorrectInput):
-    """The issuers file cannot be used. lines: a place and what was expected there, each."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = tuple(lines)
-
-
 def load(path: Path, *, production: bool = False) -> tuple[IssuerProfile, ...]:
-    """Return the issuers of a file. Raises IssuersWrong."""
+    """Return the issuers of a file. Raises FileWrong."""
     return read(path, production=production).issuers
 
 
@@ -40,20 +28,20 @@ def read(path: Path, *, production: bool = False) -> TrustFile:
 
     production: refuses issuers that everybody can sign for, and servers on loopback.
 
-    Raises IssuersWrong with every mistake that was found.
+    Raises FileWrong with every mistake that was found.
     """
-    document = _document(path)
+    document = document_of(path)
     entries = document.get("issuer")
     wrong = [
         f"{key}: not known at the top of the file" for key in document.keys() - {"issuer", "client_certificate"}
     ]
     if not isinstance(entries, list) or not entries:
-        raise IssuersWrong([*wrong, "issuer: expected at least one [[issuer]]"])
+        raise FileWrong([*wrong, "issuer: expected at least one [[issuer]]"])
     profiles = []
     for number, entry in enumerate(entries, 1):
         try:
             profiles.append(_profile(entry, path.parent))
-        except IssuersWrong as exc:
+        except FileWrong as exc:
             wrong.extend(f"issuer {number}: {line}" for line in exc.lines)
     wrong.extend(_together(profiles))
     wrong.extend(_not_in_production(profiles) if production else ())
@@ -61,39 +49,25 @@ def read(path: Path, *, production: bool = False) -> TrustFile:
     if header is None and any(profile.certificates for profile in profiles):
         wrong.append("client_certificate: expected with issuers that have certificates: where the proxy puts them")
     if wrong:
-        raise IssuersWrong(wrong)
+        raise FileWrong(wrong)
     return TrustFile(tuple(profiles), header)
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise IssuersWrong([f"expected a file of at most {MAX_FILE_BYTES} bytes"])
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise IssuersWrong([f"the file cannot be read ({exc.strerror})"]) from None
-    except UnicodeDecodeError:
-        raise IssuersWrong(["expected UTF-8"]) from None
-    except tomllib.TOMLDecodeError as exc:
-        # The library's words quote no more than one character of the file.
-        raise IssuersWrong([f"expected TOML: {exc}"]) from None
 
 
 def _profile(entry: object, folder: Path) -> IssuerProfile:
     if not isinstance(entry, dict):
-        raise IssuersWrong(["expected a table"])
+        raise FileWrong(["expected a table"])
     if not isinstance(entry.get("capabilities", {}), dict):
-        raise IssuersWrong(["capabilities: expected a table"])
+        raise FileWrong(["capabilities: expected a table"])
     preset = _preset(entry)
     try:
         checked = Entry.model_validate(completed(entry, preset))
     except ValidationError as exc:
-        raise IssuersWrong(in_words(exc)) from None
+        raise FileWrong(in_words(exc)) from None
     certificates = checked.certificates
     return IssuerProfile(
         name=checked.name,
         iss=checked.iss,
-        keys=_keys(checked, folder),
+        keys=keys_of(checked.keys, folder / checked.keys_file if checked.keys_file else None),
         jku=checked.jku,
         algorithms=frozenset(checked.algorithms),
         aud_aliases=frozenset(checked.aud_aliases),
@@ -115,39 +89,8 @@ def _preset(entry: Mapping[str, Any]) -> Preset:
     if name is None:
         return Preset()
     if name not in PRESETS:
-        raise IssuersWrong([f"preset: expected one of {', '.join(PRESETS)}"])
+        raise FileWrong([f"preset: expected one of {', '.join(PRESETS)}"])
     return PRESETS[name]
-
-
-def _keys(entry: Entry, folder: Path) -> tuple[VerifyKey, ...]:
-    """Return the keys that the entry holds or names a file of. Unlike fetched ones, all must be usable."""
-    jwks: list[object] = [*entry.keys, *(_keys_of_file(folder / entry.keys_file) if entry.keys_file else ())]
-    keys, wrong = [], []
-    for number, jwk in enumerate(jwks, 1):
-        try:
-            keys.append(read_key(jwk))
-        except KeyUnfit as exc:
-            wrong.append(f"keys, number {number}: {exc}")
-    try:
-        refuse_twins(keys)
-    except KeyUnfit as exc:
-        wrong.append(f"keys: {exc}")
-    if wrong:
-        raise IssuersWrong(wrong)
-    return tuple(keys)
-
-
-def _keys_of_file(path: Path) -> list[object]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise IssuersWrong([f"keys_file: the file cannot be read ({exc.strerror})"]) from None
-    except ValueError:
-        raise IssuersWrong(["keys_file: expected JSON"]) from None
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list) or not keys:
-        raise IssuersWrong(["keys_file: expected a JWK Set with at least one key"])
-    return keys
 
 
 def _together(profiles: list[IssuerProfile]) -> Iterator[str]:

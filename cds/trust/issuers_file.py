@@ -1,29 +1,22 @@
 """What may stand in the issuers file, field by field. docs/trust.md has a row for each."""
 
 import ipaddress
-import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cds.caller import Capabilities
 from cds.trust.issuer import DEFAULT_LEEWAY_S, DEFAULT_LIFE_S, CertificateUse
 from clinical.errors import IncorrectInput
-from fhir_adapters.allow_list import AllowedServer, Network, parse_url
+from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.trust.jwk import RECOMMENDED, Algorithm
+from fhir_adapters.trust.toml_file import AbsoluteUrl, ShortName, Strict, Text
 
 MAX_LIFE_S = 3600
 MAX_LEEWAY_S = 300
 _ACTIONS = {"create", "update", "delete"}
-_NAMED = re.compile(r"[a-z0-9_]{1,40}")
-
-
-def _url(value: str) -> str:
-    if parse_url(value) is None:
-        raise ValueError("expected an absolute https URL without user, fragment or dot segments")
-    return value
 
 
 def _capabilities(value: object) -> object:
@@ -39,13 +32,7 @@ def _capabilities(value: object) -> object:
     return value
 
 
-AbsoluteUrl = Annotated[str, Field(max_length=2048), BeforeValidator(_url)]
-Text = Annotated[str, Field(min_length=1, max_length=2048)]
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Certificates(Strict):
@@ -56,7 +43,7 @@ class Certificates(Strict):
 class Entry(Strict):
     """One `[[issuer]]`."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    name: ShortName
     preset: str | None = None
     iss: Text
     keys: tuple[dict[str, Any], ...] = ()
@@ -98,14 +85,3 @@ class Header(Strict):
             except ValueError:
                 raise ValueError("proxies: expected addresses or networks such as 10.1.2.3/32") from None
         return self
-
-
-def in_words(exc: ValidationError) -> list[str]:
-    """Return our words for what is wrong: the place by names and positions, never the value."""
-    lines = []
-    for problem in exc.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in problem["loc"] if isinstance(part, int) or _NAMED.fullmatch(part))
-        text = "not known here" if problem["type"] == "extra_forbidden" else str(problem["msg"])
-        text = text.removeprefix("Value error, ")
-        lines.append(f"{place}: {text}" if place else text)
-    return lines

@@ -35,7 +35,7 @@ class Asked:
     """One kick-off. types: asked for, () for all of the level. filters: (type, query) of `_typeFilter`.
 
     since: `times.to_text`, "" for none. patients: ids, None for all. group: its id, "" for none. ignored: what was
-    not used, in words.
+    not used, in words. grant: of who asks (`Grant.as_json`), None for who may export everything.
     """
 
     level: str
@@ -45,6 +45,7 @@ class Asked:
     patients: tuple[str, ...] | None = None
     group: str = ""
     ignored: tuple[str, ...] = field(default=())
+    grant: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a row."""
@@ -61,6 +62,7 @@ class Asked:
             patients=None if row["patients"] is None else tuple(row["patients"]),
             group=row["group"],
             ignored=tuple(row["ignored"]),
+            grant=row.get("grant"),
         )
 
 

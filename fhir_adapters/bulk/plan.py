@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_adapters.access.grant import grant_from
+from fhir_adapters.access.restriction import NOTHING, restriction
 from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
 from fhir_adapters.search.index import target_of
 from fhir_adapters.search.parameters import COMPARTMENT, TYPES
 from record_store.as_of import About, Wanted
+from record_store.criteria import Criterion
 
 OUTPUT, DELETED, ERROR = "output", "deleted", "error"
 
@@ -28,14 +31,16 @@ def steps_of(asked: Asked, at: str, patients: frozenset[str] | None, base_url: s
     wanted = [_wanted(kind, asked, at, patients, base_url) for kind in types_of(asked)]
     steps = [Step(OUTPUT, one) for one in wanted]
     # Only who has an earlier export can have something to remove.
-    steps += [Step(DELETED, one) for one in wanted if asked.since]
+    # Whose something was that is gone, nobody can say: it is told to who may read all of the type.
+    steps += [Step(DELETED, one) for one in wanted if asked.since and _within(asked, one.type) is None]
     return tuple(steps)
 
 
 def types_of(asked: Asked) -> tuple[str, ...]:
     """Return the types that are exported, in the order of their names."""
     kept = [kind for kind in sorted(TYPES) if asked.level == SYSTEM or compartment_of(kind) or kind == "Patient"]
-    return tuple(kind for kind in kept if not asked.types or kind in asked.types)
+    kept = [kind for kind in kept if not asked.types or kind in asked.types]
+    return tuple(kind for kind in kept if _within(asked, kind) != NOTHING)
 
 
 def compartment_of(kind: str) -> tuple[str, ...]:
@@ -61,4 +66,10 @@ def _wanted(kind: str, asked: Asked, at: str, patients: frozenset[str] | None, b
     about = None
     if asked.level != SYSTEM and (kind != "Patient" or patients is not None or asked.level != PATIENT):
         about = About(compartment_of(kind), patients)
-    return Wanted(kind, at, asked.since, any_of, about=about)
+    within = _within(asked, kind)
+    return Wanted(kind, at, asked.since, any_of, every=() if within is None else (within,), about=about)
+
+
+def _within(asked: Asked, kind: str) -> Criterion | None:
+    """Return what who asks may read of a type."""
+    return None if asked.grant is None else restriction(grant_from(asked.grant), kind, "r")

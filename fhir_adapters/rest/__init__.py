@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from clinical.errors import ClinicalError
@@ -18,8 +18,10 @@ from fhir_adapters.rest import (
     ai_recall,
     bundle,
     capabilities,
+    configuration,
     create,
     delete,
+    door,
     everything,
     export,
     export_status,
@@ -41,7 +43,7 @@ from fhir_adapters.rest import (
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import require_json_answer
 
-__all__ = ["INTERACTIONS", "Fhir", "blueprint"]
+__all__ = ["INTERACTIONS", "ROOT", "Fhir", "blueprint"]
 
 INTERACTIONS: tuple[Interaction, ...] = (
     read.INTERACTION,
@@ -79,19 +81,20 @@ INTERACTIONS: tuple[Interaction, ...] = (
     translate.INTERACTION,
     translate.BY_BODY,
 )
+ROOT = "/fhir"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 def blueprint(fhir: Fhir) -> Blueprint:
     """Return the blueprint at /fhir. Opens nothing."""
-    routes = Blueprint("fhir", __name__, url_prefix="/fhir")
-    every = (capabilities.interaction(INTERACTIONS), *INTERACTIONS)
+    routes = Blueprint("fhir", __name__, url_prefix=ROOT)
+    every = (capabilities.interaction(INTERACTIONS), configuration.INTERACTION, *INTERACTIONS)
     for number, each in enumerate(every):
         # OPTIONS is answered by the fallback, which knows what an address really takes.
         routes.add_url_rule(
             each.path,
             f"{number}-{each.code}",
-            partial(each.answer, fhir),
+            partial(door.answered, fhir, each),
             provide_automatic_options=False,
             methods=[each.method],
         )
@@ -100,6 +103,14 @@ def blueprint(fhir: Fhir) -> Blueprint:
         routes.add_url_rule(
             path, f"fallback{path}", fallback, provide_automatic_options=False, methods=list(_METHODS)
         )
+    open_to_all = {f"{ROOT}{each.path}" for each in every if each.code in door.OPEN}
+
+    def admit() -> None:
+        # What says how to get a token is told to who has none (SMART 2.2 conformance, R4 3.1.0.12).
+        if request.path not in open_to_all:
+            g.grant = fhir.access.admit(request.headers.get("Authorization"), request.path)
+
+    routes.before_request(admit)
     routes.before_request(_negotiate)
     routes.register_error_handler(ClinicalError, outcome.response)
     routes.register_error_handler(HTTPException, _http)

@@ -10,16 +10,17 @@ from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
 from fhir_adapters.outcome import SeveralMatches
+from fhir_adapters.rest.fhir import allowed, visible
 from fhir_adapters.search.parse import parse
 from record_store.resource_history import Version, latest
-from record_store.resource_search import SearchQuery, search
+from record_store.resource_search import SearchQuery, restricted, search
 from record_store.resources import lock_key
 
 
 def meant(
     conn: Connection, resource_type: str, condition: str, base_url: str, *, hold: bool = True
 ) -> Version | None:
-    """Return the one resource that the condition matches, None when there is none.
+    """Return the one resource that the caller may find and the condition matches, None when there is none.
 
     hold: take the condition's lock, for whoever writes depending on the answer.
     condition: search parameters, as in a query string. Raises SeveralMatches, PreconditionMissing when nothing in
@@ -31,7 +32,9 @@ def meant(
         raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
     if hold:
         lock_key(conn, f"{resource_type}?{sorted(wanted.used)}")
-    found = search(conn, SearchQuery(resource_type, wanted.criteria, limit=2))
+    criteria = restricted(wanted.criteria, resource_type, visible)
+    within = allowed(resource_type, "s")
+    found = search(conn, SearchQuery(resource_type, (*criteria, *((within,) if within else ())), limit=2))
     if len(found) > 1:
         raise SeveralMatches(f"the condition matches more than one {resource_type}")
     return latest(conn, resource_type, found[0].resource.id) if found else None

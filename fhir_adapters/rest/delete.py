@@ -3,11 +3,15 @@
 What was deleted is no longer found or read (410); its versions stay in its history.
 """
 
+from contextlib import suppress
+
 from flask import Response, request
 from sqlalchemy import Connection
 
+from clinical.errors import NotFound
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
+from fhir_adapters.rest.reach import demand_writable
 from fhir_adapters.rest.versions import demand_match, removal
 from record_store.resource_history import Version, latest
 from record_store.resources import lock_key, put
@@ -19,9 +23,12 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before, request.headers.get("If-Match"))
-        gone = _remove(fhir, conn, before)
-    return _deleted(gone)
+        with suppress(NotFound):  # what the caller may not know of is not there
+            demand_writable(fhir, conn, resource_type, "d", before)
+            demand_match(before, request.headers.get("If-Match"))
+            return _deleted(_remove(fhir, conn, before))
+        demand_match(None, request.headers.get("If-Match"))
+    return _deleted(None)
 
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
@@ -32,6 +39,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         if found is not None:
             lock_key(conn, f"{resource_type}/{found.stored.id}")
             found = latest(conn, resource_type, found.stored.id)
+            demand_writable(fhir, conn, resource_type, "d", found)
         gone = _remove(fhir, conn, found)
     return _deleted(gone)
 

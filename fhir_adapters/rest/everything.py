@@ -83,7 +83,9 @@ def _everything(fhir: Fhir, patient_id: str, pairs: Pairs) -> Response:
     beside = [name for name in SUPPORTING if name in named and name in here]
     ways = [Include(source, None, target) for source in within for target in beside if _refers(source, target)]
     used = tuple(pair for pair in pairs if pair[0] != page.PARAMETER)
-    return answer_several(fhir, replace(asked, request=replace(asked.request, used=used), beside=tuple(ways)))
+    return answer_several(
+        fhir, replace(asked, request=replace(asked.request, used=used), beside=tuple(ways), letters="rs")
+    )
 
 
 def _refers(source: str, target: str) -> bool:

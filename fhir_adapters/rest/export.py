@@ -4,6 +4,7 @@ What it asks for becomes a row; a worker makes the files, and `export_status` te
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flask import Response, request
 
@@ -12,11 +13,11 @@ from fhir_adapters.bulk.asked import GROUP, PATIENT, SYSTEM, Pairs, asked_of, pa
 from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.bulk.plan import types_of
 from fhir_adapters.outcome import TooMany, body_response, outcome
-from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, require_type
+from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, caller, require_type
 from fhir_adapters.rest.negotiate import preferences, read_json_body
+from fhir_adapters.rest.reach import read_within
 from fhir_adapters.strict_json import load_object
 from record_store import exports
-from record_store.resources import read
 
 STATUS_PATH = "/$export-status/<export_id>"
 LONGEST_KICKOFF = 8_000
@@ -31,7 +32,7 @@ def offer(fhir: Fhir) -> Bulk:
 
 def client() -> str:
     """Return who asks: whoever kicked an export off, and nobody else, may ask for it."""
-    return ""
+    return caller().client_id
 
 
 def answer(fhir: Fhir) -> Response:
@@ -48,9 +49,9 @@ def answer_patients(fhir: Fhir) -> Response:
 def answer_group(fhir: Fhir, resource_id: str) -> Response:
     """Export what is in the compartments of a group's members."""
     require_type("Group")
-    allowed("Group", "r")
     with fhir.db.read() as conn:
-        if read(conn, "Group", resource_id) is None:
+        found = read_within(fhir, conn, "Group", resource_id)
+        if found is None or found.deleted:
             raise NotFound("there is no Group with that id")
     return _kick_off(fhir, GROUP, resource_id)
 
@@ -67,6 +68,8 @@ def _kick_off(fhir: Fhir, level: str, group: str = "") -> Response:
     asked = asked_of(pairs, level=level, group=group, base_url=fhir.base_url, lenient=lenient, posted=posted)
     for kind in asked.types:
         allowed(kind, "r")
+    if not caller().everything:
+        asked = replace(asked, grant=caller().as_json())
     if not types_of(asked):
         raise IncorrectInput("no type that was asked for can be exported at this level", expression=["_type"])
     kickoff = f"{fhir.base_url.rstrip('/')}{request.full_path.removeprefix(_root()).rstrip('?')}"

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flask import Response, request
+from flask import Response, g, request
 from werkzeug.http import http_date
 
 from clinical.clock import Clock
 from clinical.errors import Denied, NotFound
+from fhir_adapters.access.door import OPEN, Access
+from fhir_adapters.access.grant import Grant
+from fhir_adapters.access.restriction import restriction
 from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.outcome import MEDIA_TYPE
@@ -31,6 +34,7 @@ class Fhir:
     the next page; the same on all machines. base_url: where clients find us, "https://host/fhir".
     bulk: what `$export` works with; None where there is none.
     endpoints: where notifications of subscriptions may go. desk: what operations on AI results ask of the house.
+    access: who lets callers in; everybody, unless it is given.
     """
 
     db: Database
@@ -41,6 +45,7 @@ class Fhir:
     bulk: Bulk | None = None
     endpoints: tuple[AllowedServer, ...] = ()
     desk: Desk = field(default_factory=NoDesk)
+    access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +71,33 @@ def require_writable(resource_type: str) -> None:
         raise Denied("only this server writes resources of this type")
 
 
-def allowed(resource_type: str, permission: Permission) -> Criterion | None:  # noqa: ARG001 - filled in next
+def caller() -> Grant:
+    """Return who calls and what it may do. Raises Denied where the blueprint's door has let nobody in."""
+    grant: Grant | None = g.get("grant")
+    if grant is None:
+        raise Denied("authentication is required", unauthenticated=True)
+    return grant
+
+
+def allowed(resource_type: str, permission: Permission) -> Criterion | None:
     """Return what the caller may do with a type narrows down to: None for all of it, else a criterion to add.
 
     permission: SMART's letter: create, read (vread, history of one), update (patch), delete, search (history of
     a type). Raises Denied when the caller may do nothing of it.
     """
-    return None
+    grant = caller()
+    if not grant.may(resource_type, permission):
+        raise Denied("the scopes of the access token do not reach that")
+    return restriction(grant, resource_type, permission)
 
 
-def visible(resource_type: str) -> Criterion | None:  # noqa: ARG001 - filled in next
+def visible(resource_type: str, letters: str = "rs") -> Criterion | None:
     """Return what the caller may see of a type, as `allowed`; a criterion that nothing meets for what it may not.
 
-    For what is answered besides what was asked for: includes, compartments, exports. Never raises.
+    For what is answered besides what was asked for: includes, compartments, exports. letters: of SMART, one of
+    which is needed.
     """
-    return None
+    return restriction(caller(), resource_type, letters)
 
 
 def served(stored: StoredResource, status: int = 200) -> Response:

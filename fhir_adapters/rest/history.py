@@ -7,11 +7,13 @@ import orjson
 from flask import Response, request
 
 from clinical.errors import IncorrectInput, NotFound
-from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type
+from fhir_adapters.rest.reach import reaches, read_within
 from fhir_adapters.search import page
 from fhir_adapters.search.dates import range_of
 from fhir_adapters.search.parse import DEFAULT_COUNT, MAX_COUNT
-from record_store.resource_history import Version, history, latest
+from record_store.criteria import Criterion
+from record_store.resource_history import Version, history
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -23,29 +25,38 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Return the versions of one resource, those of a deleted one as well."""
     require_type(resource_type)
     with fhir.db.read() as conn:
-        if latest(conn, resource_type, resource_id) is None:
+        if read_within(fhir, conn, resource_type, resource_id) is None:
             raise NotFound(f"there is no {resource_type} with that id")
-    return _page(fhir, resource_type, resource_id)
+    return _page(fhir, resource_type, resource_id, allowed(resource_type, "r"))
 
 
 def answer_type(fhir: Fhir, resource_type: str) -> Response:
     """Return the versions of every resource of a type."""
     require_type(resource_type)
-    return _page(fhir, resource_type, None)
+    return _page(fhir, resource_type, None, allowed(resource_type, "s"))
 
 
-def _page(fhir: Fhir, resource_type: str, resource_id: str | None) -> Response:
+def _page(fhir: Fhir, resource_type: str, resource_id: str | None, within: Criterion | None) -> Response:
     path = f"{resource_type}/{resource_id}/_history" if resource_id else f"{resource_type}/_history"
     asked = list(request.args.items(multi=True))
     pairs = [pair for pair in asked if pair[0] != page.PARAMETER]
     count, since = _limit(asked)
     token = dict(asked).get(page.PARAMETER)
     before = page.place_in(fhir.page_key, path, pairs, token) if token else None
+    found: list[Version] = []
     with fhir.db.read() as conn:
-        found = history(conn, resource_type, resource_id, since=since, before=before, limit=count + 1)
+        while True:
+            some = history(
+                conn, resource_type, resource_id, since=since, before=before, limit=count + 1, within=within
+            )
+            # That one was deleted may be known: it says nothing.
+            found += [one for one in some if one.deleted or reaches(fhir, one, within)]
+            if len(some) <= count or len(found) > count:
+                break
+            before = some[-1].place
     shown = found[:count]
     links = [{"relation": "self", "url": page.link(fhir.base_url, path, asked)}]
-    if len(found) > len(shown) and shown:
+    if len(found) > count and shown:
         following = page.sign(fhir.page_key, path, pairs, shown[-1].place)
         url = page.link(fhir.base_url, path, [*pairs, (page.PARAMETER, following)])
         links.append({"relation": "next", "url": url})

@@ -17,7 +17,7 @@ from fhir_adapters.outcome import Gone
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
 from fhir_adapters.rest.negotiate import read_body
-from fhir_adapters.rest.versions import demand_match, draft, store, written
+from fhir_adapters.rest.versions import demand_turn, draft, store, written
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object, loads
 from fhir_adapters.validation.refusal import demand_valid
@@ -39,7 +39,8 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
-        demand_match(before, request.headers.get("If-Match"))
+        # Before the patch is tried: whether its tests hold would tell what the resource says.
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
         data, changed = _changed(resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
@@ -57,7 +58,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
             raise NotFound(f"the condition matches no {resource_type}")
         lock_key(conn, f"{resource_type}/{found.stored.id}")
         before = latest(conn, resource_type, found.stored.id)
-        demand_match(before, request.headers.get("If-Match"))
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
         data, changed = _changed(resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"

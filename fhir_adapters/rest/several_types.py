@@ -28,12 +28,14 @@ class Several:
     """A search of several types. criteria: by type. path: its address, behind the base.
 
     request: the same for every type, but for its criteria. beside: references to follow besides what it includes.
+    letters: SMART's, of which a caller needs one for a type to be searched.
     """
 
     path: str
     criteria: Criteria
     request: SearchRequest
     beside: tuple[Include, ...] = ()
+    letters: str = "s"
 
 
 def answer_several(fhir: Fhir, asked: Several) -> Response:
@@ -45,8 +47,8 @@ def answer_several(fhir: Fhir, asked: Several) -> Response:
     start = _start_in(fhir, asked.path, used, answering.page_token)
     cut = cut_of(answering.summary, answering.elements, asked.criteria)
     with fhir.db.read() as conn:
-        total = _count(conn, asked.criteria) if answering.total or not size else None
-        found = list(_found(conn, asked.criteria, start, size + 1)) if size else []
+        total = _count(conn, asked) if answering.total or not size else None
+        found = list(_found(conn, asked, start, size + 1)) if size else []
         shown = found[:size]
         besides = included(conn, (*answering.includes, *asked.beside), shown, visible)
     entries = [entry(fhir.base_url, one, "match", cut) for one in shown]
@@ -60,27 +62,26 @@ def answer_several(fhir: Fhir, asked: Several) -> Response:
     return Response(searchset(links, entries, total), content_type=CONTENT_TYPE)
 
 
-def _found(conn: Connection, criteria: Criteria, start: Start | None, limit: int) -> Iterator[StoredResource]:
+def _found(conn: Connection, asked: Several, start: Start | None, limit: int) -> Iterator[StoredResource]:
     first, after = start if start is not None else ("", "")
-    for resource_type in sorted(criteria):
+    for resource_type in sorted(asked.criteria):
         if resource_type < first:
             continue
         place = (after,) if resource_type == first else None
-        for match in search(conn, _query(resource_type, criteria[resource_type], place, limit)):
+        for match in search(conn, _query(asked, resource_type, place, limit)):
             limit -= 1
             yield match.resource
         if not limit:
             return
 
 
-def _count(conn: Connection, criteria: Criteria) -> int:
-    return sum(count(conn, _query(kind, some, None, 0)) for kind, some in criteria.items())
+def _count(conn: Connection, asked: Several) -> int:
+    return sum(count(conn, _query(asked, kind, None, 0)) for kind in asked.criteria)
 
 
-def _query(
-    resource_type: str, criteria: tuple[Criterion, ...], after: tuple[str] | None, limit: int
-) -> SearchQuery:
-    return SearchQuery(resource_type, restricted(criteria, resource_type, visible), (), after, limit)
+def _query(asked: Several, resource_type: str, after: tuple[str] | None, limit: int) -> SearchQuery:
+    criteria = restricted(asked.criteria[resource_type], resource_type, lambda name: visible(name, asked.letters))
+    return SearchQuery(resource_type, criteria, (), after, limit)
 
 
 def _start_in(fhir: Fhir, path: str, used: Sequence[tuple[str, str]], token: str | None) -> Start | None:

@@ -12,18 +12,20 @@ import orjson
 from flask import Response, request
 from sqlalchemy import Connection
 
-from clinical.errors import Fault, IncorrectInput, PreconditionMissing
+from clinical.errors import Fault, IncorrectInput, NotFound, PreconditionMissing
 from fhir_adapters.rest.batch import alone, bundle_response, entry_answer
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.drafts import became_of, draft_of, drafts_of, told_of
 from fhir_adapters.rest.entries import Entry
-from fhir_adapters.rest.fhir import Fhir
+from fhir_adapters.rest.fhir import Fhir, Permission
 from fhir_adapters.rest.negotiate import preferences
-from fhir_adapters.rest.versions import Draft, demand_match, location, next_version, removal
+from fhir_adapters.rest.reach import demand_within
+from fhir_adapters.rest.versions import Draft, demand_turn, letter, location, next_version, removal
 from record_store.resource_history import Version, latest_all
 from record_store.resources import NewResource, lock_key, put_all
 
 _READS = ("GET", "HEAD")
+_LETTERS: Mapping[str, Permission] = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +84,32 @@ def _plan(fhir: Fhir, conn: Connection, writes: Sequence[Entry], made: Mapping[i
     now = latest_all(conn, keys)
     planned, seen = [], set()
     for entry in writes:
-        resource_id, before = ids[entry.number], now.get((entry.type, ids[entry.number]))
+        resource_id = ids[entry.number]
+        before = _reached(fhir, conn, entry, now.get((entry.type, resource_id)))
         found = entry.method == "POST" and matches.get(entry.number) is not None
         found = found or (entry.method == "DELETE" and (before is None or before.deleted))
         with told_of(entry):
             if not found and (entry.type, resource_id) in seen:
                 raise IncorrectInput("a transaction may write a resource once", expression=["resource"])
-            demand_match(before, entry.if_match)
         if not found:
             seen.add((entry.type, resource_id))
         planned.append(Planned(entry, resource_id, before, found))
     return planned
+
+
+def _reached(fhir: Fhir, conn: Connection, entry: Entry, before: Version | None) -> Version | None:
+    """Return the version that an entry's write follows. Raises where the caller may not write it.
+
+    To a delete, what the caller may not know of is not there.
+    """
+    try:
+        with told_of(entry):
+            demand_turn(fhir, conn, entry.type, _LETTERS[entry.method], before, entry.if_match)
+    except NotFound:
+        if entry.method != "DELETE":
+            raise
+        return None
+    return before
 
 
 def _id(fhir: Fhir, entry: Entry, match: Version | None) -> str:
@@ -132,9 +149,9 @@ def _news(
                 news[entry.number] = removal(fhir, plan.before)
                 continue
             drafted = drafts.get(entry.number) or draft_of(fhir, entry, became, found)
-            news[entry.number] = next_version(
-                fhir, drafted, resource_id=plan.id, before=plan.before, method=entry.method
-            )
+            new = next_version(fhir, drafted, resource_id=plan.id, before=plan.before, method=entry.method)
+            demand_within(new, letter(plan.before, entry.method))
+            news[entry.number] = new
     return news
 
 

@@ -9,7 +9,7 @@ from clinical.errors import IncorrectInput
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.negotiate import read_json_body
-from fhir_adapters.rest.versions import demand_match, draft, store, written
+from fhir_adapters.rest.versions import demand_turn, draft, store, written
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.validation.refusal import demand_valid
@@ -31,7 +31,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before, request.headers.get("If-Match"))
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
         stored = store(fhir, conn, drafted, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 
@@ -50,7 +50,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         resource_id = found.stored.id if found else own_id or fhir.new_id()
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id)
-        demand_match(before, request.headers.get("If-Match"))
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
         stored = store(fhir, conn, drafted, resource_id=resource_id, before=before, method="PUT")
     return written(fhir, stored, 201 if before is None or before.deleted else 200)
 

@@ -8,10 +8,11 @@ from typing import Any
 from flask import Response, request
 from sqlalchemy import Connection
 
-from clinical.errors import IncorrectInput
+from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import VersionConflict, body_response, outcome
-from fhir_adapters.rest.fhir import Fhir, served
+from fhir_adapters.rest.fhir import Fhir, Permission, served
 from fhir_adapters.rest.negotiate import preferences
+from fhir_adapters.rest.reach import demand_within, demand_writable
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.index import Indexed, index_of
 from record_store.index_rows import IndexRows
@@ -56,8 +57,13 @@ def draft(fhir: Fhir, sent: Json, data: bytes) -> Draft:
 def store(
     fhir: Fhir, conn: Connection, drafted: Draft, *, resource_id: str, before: Version | None, method: str
 ) -> StoredResource:
-    """Write `next_version` and return it as it will be served."""
+    """Write `next_version` and return it as it will be served.
+
+    Raises Denied, NotFound where the caller may not write what is there or what is to be.
+    """
+    demand_writable(fhir, conn, drafted.type, letter(before, method), before)
     new = next_version(fhir, drafted, resource_id=resource_id, before=before, method=method)
+    demand_within(new, letter(before, method))
     put(conn, new)
     return new.stored
 
@@ -99,6 +105,26 @@ def demand_match(before: Version | None, wanted: str | None) -> None:
         raise VersionConflict("the resource is no longer the version that If-Match names")
 
 
+def demand_turn(
+    fhir: Fhir,
+    conn: Connection,
+    resource_type: str,
+    permission: Permission,
+    before: Version | None,
+    wanted: str | None,
+) -> None:
+    """Raise unless the caller may write after `before`, and `wanted` (If-Match) names it: as `demand_match`.
+
+    What the caller may not know of answers If-Match as what is not there does.
+    """
+    try:
+        demand_writable(fhir, conn, resource_type, permission, before)
+    except NotFound:
+        demand_match(None, wanted)
+        raise
+    demand_match(before, wanted)
+
+
 def location(fhir: Fhir, stored: StoredResource) -> str:
     """Return the URL of a version."""
     return f"{fhir.base_url.rstrip('/')}/{stored.type}/{stored.id}/_history/{stored.version}"
@@ -115,6 +141,11 @@ def written(fhir: Fhir, stored: StoredResource, status: int) -> Response:
         said = outcome("informational", "the resource was stored", severity="information")
         response.data = body_response(said, status).data
     return response
+
+
+def letter(before: Version | None, method: str) -> Permission:
+    """Return what the caller must be allowed: an update that makes a new resource is a create as well."""
+    return "c" if method == "POST" or before is None else "u"
 
 
 def _number(before: Version | None) -> int:

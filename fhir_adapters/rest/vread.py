@@ -4,7 +4,8 @@ from flask import Response
 
 from clinical.errors import NotFound
 from fhir_adapters.outcome import Gone
-from fhir_adapters.rest.fhir import Fhir, Interaction, conditional, require_type, served
+from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, conditional, require_type, served
+from fhir_adapters.rest.reach import reaches, read_within
 from fhir_adapters.search.index import ID
 from record_store.resource_history import version
 
@@ -17,8 +18,13 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str, version_id: str) ->
     number = int(version_id) if version_id.isascii() and version_id.isdigit() and len(version_id) <= 10 else 0
     found = None
     if ID.fullmatch(resource_id) and 1 <= number <= MAX_VERSION:
+        within = allowed(resource_type, "r")
         with fhir.db.read() as conn:
-            found = version(conn, resource_type, resource_id, number)
+            # Who may not read what it is now may not read what it was, and what it was is judged by itself.
+            if within is None or read_within(fhir, conn, resource_type, resource_id) is not None:
+                found = version(conn, resource_type, resource_id, number)
+        if found is not None and not found.deleted and not reaches(fhir, found, within):
+            found = None
     if found is None:
         raise NotFound(f"there is no such version of a {resource_type} with that id")
     if found.deleted:

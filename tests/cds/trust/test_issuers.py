@@ -7,11 +7,12 @@ import pytest
 from cds.caller import SpecVersion
 from cds.card import SelectionBehavior
 from cds.trust.issuer import CertificateUse
-from cds.trust.issuers import IssuersWrong, load, read
+from cds.trust.issuers import load, read
 from cds.trust.presets import PRESETS
 from fhir_adapters.allow_list import Network
 from fhir_adapters.trust.jwk import Algorithm
 from fhir_adapters.trust.testing import Signer
+from fhir_adapters.trust.toml_file import FileWrong
 
 JKU = 'jku = ["https://ehr.example/jwks.json"]\n'
 ONE = '[[issuer]]\nname = "ehr"\niss = "https://ehr.example"\n'
@@ -169,26 +170,26 @@ def test_keys_may_stand_in_a_file_beside_it(write, tmp_path, signers):
     ],
 )
 def test_a_mistake_is_named_by_its_place_and_never_by_what_was_written(text, expected, write):
-    with pytest.raises(IssuersWrong) as wrong:
+    with pytest.raises(FileWrong) as wrong:
         load(write(text))
     assert any(expected in line for line in wrong.value.lines), wrong.value.lines
     assert "hunter2" not in str(wrong.value)
 
 
 def test_every_mistake_is_told_at_once(write):
-    with pytest.raises(IssuersWrong) as wrong:
+    with pytest.raises(FileWrong) as wrong:
         load(write(ONE + ONE.replace('"ehr"', '"Two"') + JKU))
     assert [line.split(":")[0] for line in wrong.value.lines] == ["issuer 1", "issuer 2"]
 
 
 def test_a_private_key_in_the_file_is_refused(write):
     private = Signer("a").key.as_dict(private=True) | {"kid": "a"}
-    with pytest.raises(IssuersWrong, match="whoever reads it can sign"):
+    with pytest.raises(FileWrong, match="whoever reads it can sign"):
         load(write(ONE + jwk_toml(private)))
 
 
 def test_a_file_that_is_away_is_named(tmp_path):
-    with pytest.raises(IssuersWrong, match="cannot be read"):
+    with pytest.raises(FileWrong, match="cannot be read"):
         load(tmp_path / "none.toml")
 
 
@@ -228,5 +229,5 @@ def test_what_the_entry_says_goes_before_the_preset(write):
 )
 def test_what_is_for_tests_alone_stays_out_of_production(text, expected, write):
     assert load(write(text))
-    with pytest.raises(IssuersWrong, match=expected):
+    with pytest.raises(FileWrong, match=expected):
         load(write(text), production=True)

@@ -1,0 +1,62 @@
+"""What of each type is one patient's (R4 compartmentdefinition-patient), as a grant sees it: narrower than R4.
+
+R4's Patient compartment also holds what a patient only performed, asserted or received for somebody else, and the
+Groups that it is a member of, with their other members. A token for one patient does not reach those: it reaches
+what is about the patient.
+"""
+
+from fhir_adapters.search.parameters import COMPARTMENT, TYPES
+from record_store.criteria import AnyOf, Criterion, IdIn, Not, PatientIn, Present, ReferenceIn, Rows
+
+# About nobody: what results refer to and everybody may know, so read and searched with a token for one patient.
+SHARED = frozenset(
+    {
+        *(
+            "ActivityDefinition",
+            "CodeSystem",
+            "ConceptMap",
+            "Endpoint",
+            "HealthcareService",
+            "Library",
+            "Location",
+        ),
+        *(
+            "Location",
+            "Medication",
+            "Organization",
+            "PlanDefinition",
+            "Practitioner",
+            "PractitionerRole",
+            "Questionnaire",
+        ),
+        *("StructureDefinition", "Substance", "ValueSet"),
+    }
+)
+_OF_SEVERAL = frozenset({"Group"})  # what is one member's shows the others
+
+
+def about(resource_type: str, patients: tuple[str, ...]) -> Criterion | None:
+    """Return what makes a resource of the type one of these patients' (ids); None for a type that is nobody's."""
+    search = TYPES[resource_type]
+    if resource_type == "Patient":
+        return IdIn(patients)
+    if search.hot_patient:
+        return PatientIn(patients)
+    if resource_type in _OF_SEVERAL or resource_type not in COMPARTMENT:
+        return None
+    found = [search.parameters[name].index_name for name in COMPARTMENT[resource_type]]
+    return AnyOf(tuple(ReferenceIn(name, tuple(("Patient", one) for one in patients)) for name in found))
+
+
+def reachable(resource_type: str, patient: str, *, reads: bool) -> Criterion | None:
+    """Return what of a type a token for one patient reaches: None for all of it, AnyOf(()) for nothing."""
+    own = about(resource_type, (patient,))
+    if resource_type in SHARED and reads:
+        return None
+    if own is None:
+        return AnyOf(())
+    if resource_type == "Device" and reads:
+        # A Device that is no patient's: what made the results, an AI model for instance.
+        name = TYPES["Device"].parameters["patient"].index_name
+        return AnyOf((own, Not(Present(name, Rows.REFERENCE))))
+    return own

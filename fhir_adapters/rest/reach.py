@@ -1,0 +1,84 @@
+"""Whether a version lies within what the caller may read or write: of reads by id, histories and every write.
+
+A search asks the index rows. Here versions are judged in memory: one that is not written yet and one that was
+superseded have no rows. Where the caller may reach all of a type, nothing is done.
+"""
+
+from sqlalchemy import Connection
+
+from clinical.errors import Denied, NotFound
+from fhir_adapters.rest.fhir import Fhir, Permission, allowed, caller
+from fhir_adapters.search.index import index_of
+from fhir_adapters.strict_json import load_object
+from record_store.criteria import Criterion
+from record_store.criteria_met import met
+from record_store.resource_history import Version, latest, version
+from record_store.resources import NewResource
+
+OUTSIDE = "what is to be written lies outside of what the access token may write"
+
+
+def read_within(fhir: Fhir, conn: Connection, resource_type: str, resource_id: str) -> Version | None:
+    """Return the current version of a resource that the caller may read; None when there is none for it.
+
+    What was deleted is nothing to a caller who may not read all of the type: nobody can say whose it was.
+    """
+    within = allowed(resource_type, "r")
+    found = latest(conn, resource_type, resource_id)
+    return found if found is None or reaches(fhir, found, within) else None
+
+
+def reaches(fhir: Fhir, found: Version, within: Criterion | None) -> bool:
+    """Tell whether a version meets what the caller is narrowed down to."""
+    if within is None:
+        return True
+    return not found.deleted and met(within, _judged(fhir, found))
+
+
+def demand_writable(
+    fhir: Fhir, conn: Connection, resource_type: str, permission: Permission, before: Version | None
+) -> None:
+    """Raise unless the caller may write (update, delete) the version that it would follow.
+
+    Denied when the caller may read it, NotFound when it may not know of it. Of a deleted one, what it was counts.
+    """
+    within = allowed(resource_type, permission)
+    if within is None or before is None:
+        return
+    living = _before_deletion(conn, before)
+    if living is None or reaches(fhir, living, within):
+        return
+    if caller().may(resource_type, "r") and reaches(fhir, living, allowed(resource_type, "r")):
+        raise Denied("that resource lies outside of what the access token may write")
+    raise NotFound(f"there is no {resource_type} with that id")
+
+
+def demand_within(new: NewResource, permission: Permission) -> None:
+    """Raise Denied unless the caller may write this version."""
+    within = allowed(new.type, permission)
+    if within is not None and not met(within, new):
+        raise Denied(OUTSIDE)
+
+
+def _before_deletion(conn: Connection, before: Version) -> Version | None:
+    if not before.deleted:
+        return before
+    earlier = version(conn, before.stored.type, before.stored.id, before.stored.version - 1)
+    return None if earlier is None or earlier.deleted else earlier
+
+
+def _judged(fhir: Fhir, found: Version) -> NewResource:
+    stored = found.stored
+    indexed = index_of(load_object(stored.body), fhir.base_url)
+    return NewResource(
+        type=stored.type,
+        id=stored.id,
+        version=stored.version,
+        updated=stored.updated,
+        body=stored.body,
+        index=indexed.rows,
+        patient=indexed.patient,
+        code=indexed.code,
+        date_lo=indexed.date_lo,
+        method=found.method,
+    )
