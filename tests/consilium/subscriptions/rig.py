@@ -12,10 +12,12 @@ from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.rest import Fhir, blueprint
 from fhir_adapters.subscriptions.rest_hook import RestHook
 from record_store.deliveries import RetryPolicy
+from record_store.version_match import VersionMatch
 
 BASE_URL = "http://127.0.0.1:8080/fhir"
 FHIR_JSON = "application/fhir+json"
 LOINC = "http://loinc.org"
+MATCH = VersionMatch()  # its tables are made once
 SECRET = "Bearer s3cret-zzz"
 
 
@@ -45,7 +47,7 @@ class Rig:
 
     def work_on(self, db, **notifying):
         """Let the worker use this database."""
-        self.matching = Matching(db, lambda: self.now, BASE_URL)
+        self.matching = Matching(db, lambda: self.now, BASE_URL, _match=MATCH)
         given = {"send": self.hook.send, "retry": RetryPolicy(3, 10.0, jitter=lambda: 1.0)} | notifying
         self.notifying = Notifying(db=db, now=lambda: self.now, worker="w", base_url=BASE_URL, **given)
 

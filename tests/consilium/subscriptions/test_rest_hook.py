@@ -160,14 +160,24 @@ def test_a_client_may_turn_it_off_and_on_again_and_delete_it(rig):
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
-        (500, "the endpoint answered 500"),
         (401, "the endpoint answered 401"),
         ("redirect", "the endpoint answered with a redirect, which is not followed"),
         ("reset", "the endpoint could not be reached, or broke the connection"),
     ],
 )
-def test_an_endpoint_that_fails_is_tried_again_then_the_reason_is_told_and_nothing_is_lost(both, behaviour, words):
-    both.receiver.behave = lambda _message: behaviour
+def test_why_an_endpoint_is_in_error_is_told(rig, behaviour, words):
+    rig.receiver.behave = lambda _message: behaviour
+    rig.subscribe()
+    rig.observe()
+    for _ in range(3):
+        rig.run()
+        rig.later(60)
+    assert rig.told == [("PUT", "/Observation/o1")] * 3
+    assert (rig.read()["status"], rig.read()["error"]) == ("error", words)
+
+
+def test_an_endpoint_that_fails_is_tried_again_then_the_reason_is_told_and_nothing_is_lost(both):
+    both.receiver.behave = lambda _message: 500
     both.subscribe()
     both.observe("o1", valueString="1")
     both.observe("o1", valueString="2")
@@ -178,7 +188,7 @@ def test_an_endpoint_that_fails_is_tried_again_then_the_reason_is_told_and_nothi
     both.run()
     both.later(20)
     both.run()
-    assert (both.read()["status"], both.read()["error"]) == ("error", words)
+    assert (both.read()["status"], both.read()["error"]) == ("error", "the endpoint answered 500")
     both.later(3600)
     both.observe("o2")  # still written down
     both.run()
