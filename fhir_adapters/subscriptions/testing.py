@@ -100,13 +100,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a sender that was killed or has hung up."""
+
+
 @contextmanager
 def receiving(port: int = 0) -> Iterator[Receiver]:
     """Yield an endpoint on loopback; port 0 chooses a free one."""
     receiver = Receiver()
     handler = type("Handler", (_Handler,), {"receiver": receiver})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
