@@ -3,10 +3,10 @@
     python -m benchmarks.subscriptions --kills 50                SQLite
     python -m benchmarks.subscriptions --kills 50 --postgres     a PostgreSQL database of its own
 
-Two workers match and send, and are killed and started again at random. AI results are created, amended and deleted
-by one process, which keeps what was acknowledged; endpoints in another keep what arrived, and refuse one in twenty.
-When everything has come to rest: each version that a subscription asked for has arrived, versions of a
-resource never in the wrong order, and a topic's numbers have no gap.
+Two workers match and send, and are killed and started again at random. AI results are created, amended and
+deleted by one process, which keeps what was acknowledged; endpoints in another keep what arrived, and refuse one
+message in twenty. When everything has come to rest: each version that a subscription asked for has arrived,
+versions of a resource never in the wrong order, and a topic's numbers have no gap.
 """
 
 import argparse
