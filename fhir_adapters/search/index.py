@@ -16,6 +16,7 @@ from fhir_adapters.search.elements import emit_of
 from fhir_adapters.search.links import target_of
 from fhir_adapters.search.parameters import RESULTS, TYPES, Kind, Place
 from fhir_adapters.search.rows import Emit, Rows
+from fhir_adapters.search.substances import add_the_other_dimension
 from fhir_adapters.search.texts import normal_text
 from record_store.index_rows import IndexRows, TokenRow
 from record_store.resources import hot_code
@@ -82,6 +83,8 @@ def index_of(resource: Mapping[str, Any], base_url: str) -> Indexed:
         made.tokens += [TokenRow("ai-model", *model) for model in ai_models_of(resource)]
         for confidence in ai_confidences_of(resource):
             ranges.number("ai-confidence", confidence, 0, made)
+    if made.quantities and resource["resourceType"] == "Observation":
+        add_the_other_dimension(made)
     about = plan.hot_patient
     patient = next(
         (row.target_id for row in made.references if row.target_type == "Patient" and row.param in about), None

@@ -79,6 +79,41 @@ def test_a_range_is_open_where_an_end_is_left_out():
     assert [(row.lo, row.hi) for row in both] == [(4.0, 5.0)]
 
 
+GLUCOSE, WEIGHT = "2345-7", "29463-7"
+
+
+@pytest.mark.parametrize(
+    ("code", "sent", "canonical"),
+    [
+        (GLUCOSE, ("126", "mg/dL"), {"g.m-3": 1260.0, "m-3": 1260 / 180.156 * 6.02214076e23}),
+        (GLUCOSE, ("7", "mmol/L"), {"g.m-3": 7 * 180.156, "m-3": 7 * 6.02214076e23}),
+        (WEIGHT, ("126", "mg/dL"), {"g.m-3": 1260.0}),
+        (GLUCOSE, ("126", "kg"), {"g": 126000.0}),
+    ],
+)
+def test_a_substance_is_found_by_mass_and_by_amount(code, sent, canonical):
+    value, unit = sent
+    found = quantities(
+        "value-quantity",
+        code={"coding": [{"system": LOINC, "code": code}]},
+        valueQuantity={"value": Decimal(value), "system": UCUM, "code": unit},
+    )
+    assert {row.canon_unit: row.canon_lo for row in found} == pytest.approx(canonical)
+    assert {(row.lo, row.code) for row in found} == {(float(value), unit)}
+
+
+def test_a_component_s_own_code_says_what_it_is_of_and_open_ends_stay_open():
+    glucose = {"coding": [{"system": LOINC, "code": GLUCOSE}]}
+    low = {"value": 30, "system": UCUM, "code": "mg/dL", "comparator": "<"}
+    parts = [{"code": glucose, "valueQuantity": low}, {"code": {"text": "x"}, "valueQuantity": low}]
+    found = quantities("component-value-quantity", code=glucose, component=parts)
+    assert [(row.part, row.canon_unit, row.canon_lo) for row in found] == [
+        (1, "g.m-3", -INF),
+        (2, "g.m-3", -INF),
+        (1, "m-3", -INF),
+    ]
+
+
 def test_a_number_has_no_unit():
     found = rows_of("RiskAssessment", prediction=[{"probabilityDecimal": Decimal("37.0")}]).quantities
     assert found == (QuantityRow("probability", 37.0, 37.0, "", "", "", 37.0, 37.0, ""),)
@@ -257,3 +292,21 @@ def test_what_has_another_shape_than_its_type_makes_no_row():
         )
         index_of({"resourceType": "Observation", **dict.fromkeys(names, wrong)}, "")
         index_of({"resourceType": "Patient", **dict.fromkeys(("name", "address", "telecom", "link"), wrong)}, "")
+
+
+# ---------------------------------------------------------------- through the door
+
+
+def test_glucose_in_either_unit_is_found_by_both(client):
+    for value, unit in (("126", "mg/dL"), ("7.0", "mmol/L"), ("90", "mg/dL")):
+        sent = {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": {"coding": [{"system": LOINC, "code": GLUCOSE}]},
+            "valueQuantity": {"value": float(value), "system": UCUM, "code": unit, "unit": unit},
+        }
+        assert client.post("/fhir/Observation", json=sent).status_code == 201
+    for asked in ("7.0||mmol/L", "126||mg/dL", f"ge6.9|{UCUM}|mmol/L", "ge1.2||g/L"):
+        found = client.get("/fhir/Observation", query_string={"value-quantity": asked}).get_json(force=True)
+        values = sorted(each["resource"]["valueQuantity"]["value"] for each in found["entry"])
+        assert values == [7.0, 126.0], asked
