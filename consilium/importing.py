@@ -5,7 +5,7 @@ The report is the operator's own: it names files and places, which a log of ours
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,7 +126,7 @@ def watched(report: Report, console: Console) -> Iterator[Bar]:
 
 def import_files(
     house: House,
-    target: "Target",
+    target_of: "Callable[[Callable[[Problem], None]], Target]",
     paths: Sequence[Path],
     *,
     report: Path,
@@ -134,11 +134,16 @@ def import_files(
     again: bool = False,
     trust_ids: bool = False,
 ) -> Outcome:
-    """Import files into a target and note it in the audit. Raises IncorrectInput, PreconditionMissing, Busy."""
+    """Import files into a target and note it in the audit.
+
+    target_of: makes the target, told whom to tell of what that refuses. Raises IncorrectInput, PreconditionMissing
+    (a server that is away too: the same command goes on later), Busy.
+    """
     from fhir_adapters.importing.run import Import  # noqa: PLC0415
     from fhir_adapters.importing.sources import find  # noqa: PLC0415
 
     sources, problems = find(paths), Report(report)
+    target = target_of(problems.add)
     with watched(problems, console) as bar:
         work = Import(target, bar, again=again, trust_ids=trust_ids)
         work.run(sources)

@@ -252,6 +252,27 @@ class PacsDestination(BaseModel):
         return self
 
 
+class FhirDestination(BaseModel):
+    """Another FHIR server, and who we are there. results: AI results are written through to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    url: BaseUrl
+    client_id: str | None = Field(default=None, min_length=1)
+    key_file: Path | None = None
+    token_url: BaseUrl | None = None
+    scope: str = "system/*.cruds"
+    network: Literal["public", "private"] = "public"
+    results: bool = False
+
+    @model_validator(mode="after")
+    def _identity_is_whole(self) -> Self:
+        if (self.client_id is None) != (self.key_file is None):
+            raise ValueError("expected client_id and key_file, or neither")
+        return self
+
+
 class DicomNode(BaseModel):
     """Where an AE can be reached, which asks us something and is answered on an association of our own."""
 

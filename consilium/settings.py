@@ -32,6 +32,7 @@ from consilium.setting_values import (
     DatabaseUrl,
     Deidentify,
     DicomNode,
+    FhirDestination,
     ModelKey,
     PacsDestination,
     QueryCaller,
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     fhir_network: Literal["public", "private"] = "public"
     subscription_endpoints: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()
     subscription_network: Literal["public", "private"] = "public"
+    fhir_destinations: Annotated[tuple[FhirDestination, ...], BeforeValidator(from_json)] = ()
     link_life_s: int = Field(default=900, ge=30, le=86_400)
     viewer_dir: Path | None = None
     viewer_links: bool = False
@@ -223,6 +225,34 @@ class Settings(BaseSettings):
             except FileWrong as exc:
                 raise ValueError("\n".join(f"{PREFIX}FHIR_CLIENTS_FILE: {line}" for line in exc.lines)) from None
         return self
+
+    @model_validator(mode="after")
+    def _fhir_destinations_can_be_called(self) -> Self:
+        names = [one.name for one in self.fhir_destinations]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{PREFIX}FHIR_DESTINATIONS: expected each name once")
+        for one in self.fhir_destinations:
+            try:
+                self.allowed_at(one)
+            except IncorrectInput as problem:
+                raise ValueError(f"{PREFIX}FHIR_DESTINATIONS: {problem.message}") from None
+        return self
+
+    def allowed_at(self, destination: FhirDestination) -> "tuple[AllowedServer, ...]":
+        """Return what may be called of a destination; plain http only to loopback, and only in development."""
+        from fhir_adapters.allow_list import AllowedServer, Network  # noqa: PLC0415 - only who has some pays
+
+        development = self.profile == "development"
+        return tuple(
+            AllowedServer(
+                url,
+                Network.LOOPBACK
+                if development and is_loopback(urlsplit(url).hostname or "")
+                else Network(destination.network),
+            )
+            for url in (destination.url, destination.token_url)
+            if url is not None
+        )
 
     @model_validator(mode="after")
     def _queries_lead_somewhere(self) -> Self:

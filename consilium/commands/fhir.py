@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consilium.importing import Outcome
+    from consilium.wiring import House
+    from fhir_adapters.importing.items import Problem
+    from fhir_adapters.importing.target import Target
 
 app = typer.Typer(no_args_is_help=True, help="Bring FHIR resources in from files.")
 
@@ -28,6 +34,9 @@ def fhir() -> None:
 def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Bundles, NDJSON, or folders of them.")],
     data_dir: DataDir = None,
+    to: Annotated[
+        str | None, typer.Option(help="Another FHIR server: a name of CONSILIUM_FHIR_DESTINATIONS, or a URL.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge everything and write nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also files that were imported before.")] = False,
     trust_ids: Annotated[
@@ -36,20 +45,21 @@ def import_(
     report: Annotated[Path, typer.Option(help="Where to write what is not imported, and why (NDJSON).")] = _REPORT,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
 ) -> None:
-    """Import Bundles (transaction, batch, collection) and NDJSON, also .gz, into the store.
+    """Import Bundles (transaction, batch, collection) and NDJSON, also .gz, into the store or a server.
 
     It can be stopped and run again: nothing comes in twice. Exit code 1: something was refused (see the report).
     """
     from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
-    from consilium.importing import fhir_of, import_files  # noqa: PLC0415
+    from consilium.importing import import_files  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
-    from fhir_adapters.importing.writing import Store  # noqa: PLC0415
 
     house = House(settings_of_a_store(data_dir))
     try:
-        target = Store(fhir_of(house), rehearsal=dry_run)
+        target_of = partial(_target_of, house, to, dry_run)
         shown = Console(stderr=True)
-        done = import_files(house, target, paths, report=report, console=shown, again=again, trust_ids=trust_ids)
+        done = import_files(
+            house, target_of, paths, report=report, console=shown, again=again, trust_ids=trust_ids
+        )
     finally:
         house.db.dispose()
     if as_json:
@@ -57,6 +67,30 @@ def import_(
     else:
         _show(done, dry_run=dry_run)
     raise typer.Exit(1 if done.refused else 0)
+
+
+@app.command()
+def keys(
+    name: Annotated[str, typer.Argument(help="A name of CONSILIUM_FHIR_DESTINATIONS.")], data_dir: DataDir = None
+) -> None:
+    """Print the JWK Set to register with a FHIR server; its key is made when there is none yet."""
+    from consilium.cli import settings_of  # noqa: PLC0415
+    from consilium.remotes import public_keys  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+
+    typer.echo(json.dumps(public_keys(House(settings_of(data_dir=data_dir)), name), indent=2))
+
+
+def _target_of(house: "House", to: str | None, rehearsal: bool, tell: "Callable[[Problem], None]") -> "Target":
+    from consilium.importing import fhir_of  # noqa: PLC0415
+    from fhir_adapters.importing.remote import RemoteTarget  # noqa: PLC0415
+    from fhir_adapters.importing.writing import Store  # noqa: PLC0415
+
+    if to is None:
+        return Store(fhir_of(house), rehearsal=rehearsal)
+    from consilium.remotes import remote_called  # noqa: PLC0415
+
+    return RemoteTarget(remote_called(house, to), house.db, house.now, tell, rehearsal)
 
 
 def _show(done: "Outcome", *, dry_run: bool) -> None:

@@ -81,11 +81,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One resource to import. data: its own bytes, b"" for a DELETE."""
+    """One resource to import. data: its own bytes, b"" for a DELETE. together: its file comes in whole, or not."""
 
     place: Place
     named: Named
     data: bytes = field(repr=False)
+    together: bool = False
 
 
 def is_global(full_url: str) -> bool:

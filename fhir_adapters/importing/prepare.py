@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from clinical.errors import ClinicalError, IncorrectInput, PreconditionMissing
 from fhir_adapters.importing.items import Item, Problem, Rule
+from fhir_adapters.remote.problem import RemoteProblem
 from fhir_adapters.rest.fhir import require_writable
 from fhir_adapters.rest.links import Became, linked
 from fhir_adapters.rest.versions import Draft
@@ -41,6 +42,10 @@ def prepare(item: Item, links: Became, found: Found, base_url: str) -> Ready | l
         sent = load_object(data)
         demand_valid(sent, kind)
         return Ready(item, Draft(kind, data, index_of(sent, base_url)))
+    except RemoteProblem as problem:
+        if problem.may_pass:
+            raise  # it is not this resource's fault
+        return [_told(item, problem)]
     except InvalidResource as refusal:
         return [Problem(item.place, one.text, one.expression, one.severity) for one in refusal.problems]
     except ClinicalError as error:

@@ -13,6 +13,7 @@ from fhir_adapters.importing.survey import Survey, Surveyed, clashes
 from fhir_adapters.importing.tally import Tally
 from fhir_adapters.importing.target import Target, Watch
 from fhir_adapters.importing.turn import Turn, Way
+from fhir_adapters.remote.problem import RemoteProblem
 
 
 class Import:
@@ -80,6 +81,10 @@ class Import:
         try:
             self._settle(way.survey, file)
             turn.run()
+        except RemoteProblem as problem:
+            if problem.may_pass:
+                raise  # the server is away: the next files would only wait for it too
+            way.refuse([Problem(Place(file.source.path), problem.message)])
         except ClinicalError as error:
             # Not of one resource: the file ends too early, or the store is away.
             way.refuse([Problem(Place(file.source.path), error.message, next(iter(error.expression), ""))])
@@ -97,6 +102,8 @@ class Import:
     def _meaning(self, kind: str, condition: str, new: str) -> tuple[str, str | None]:
         try:
             match = self._target.match(kind, condition)
+        except RemoteProblem:
+            raise
         except ClinicalError as error:
             return new, error.message
         return (match.rpartition("/")[2] if match else new), None

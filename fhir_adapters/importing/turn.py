@@ -125,7 +125,9 @@ class Turn:
     def _write(self) -> None:
         if self._ready:
             ready, digest, so_far = self._ready, self._file.digest, self._so_far(finished=False)
-            self._way.tally.add(tried(lambda: self._way.target.write(ready, digest, so_far)))
+            done = tried(lambda: self._way.target.write(ready, digest, so_far))
+            self._count += done.refused
+            self._way.tally.add(done)
             self._way.watch.advance(len(ready))
             self._ready, self._bytes = [], 0
 
@@ -170,4 +172,5 @@ def _entry(survey: Survey, file: Surveyed, piece: Piece) -> Item | Problem:
         if problem is not None:
             return Problem(place, problem, "request")
         named = replace(named, id=own)
-    return Item(place, named, b"" if named.rule is Rule.DELETE else resource_of(piece.text))
+    data = b"" if named.rule is Rule.DELETE else resource_of(piece.text)
+    return Item(place, named, data, together=file.whole and file.items <= MAX_ENTRIES)

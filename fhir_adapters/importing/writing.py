@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import orjson
 from sqlalchemy import Connection
 
-from clinical.errors import Busy, ClinicalError
+from clinical.errors import Busy, Fault
 from fhir_adapters.importing.items import Identifiers, Named, Rule, identifiers_of
 from fhir_adapters.importing.prepare import Ready
 from fhir_adapters.importing.tally import Tally
@@ -171,7 +171,7 @@ def tried(write: Callable[[], Tally], tries: int = 3) -> Tally:
     for left in range(tries - 1, -1, -1):
         try:
             return write()
-        except ClinicalError:
+        except (Busy, Fault):
             if not left:
                 raise
     raise AssertionError("unreachable")

@@ -63,6 +63,21 @@ def test_what_can_be_mended_is_one_line(run):
     assert (code, err.strip()) == (1, "consilium: there is no file or folder nowhere")
 
 
+def test_an_import_goes_to_another_server_and_the_key_is_made_that_is_registered_there(run, tmp_path, monkeypatch):
+    key = tmp_path / "ehr.jwk"
+    there = {"name": "ehr", "url": "https://127.0.0.1:1/fhir", "client_id": "us", "key_file": str(key)}
+    monkeypatch.setenv("CONSILIUM_FHIR_DESTINATIONS", json.dumps([there]))
+    code, out, _ = run("keys", "ehr")
+    (public,) = json.loads(out)["keys"]
+    assert (code, public["alg"], "d" in public, key.stat().st_mode & 0o777) == (0, "ES384", False, 0o600)
+    assert run("keys", "ehr")[1] == out
+    (tmp_path / "Patient.ndjson").write_text(json.dumps({"resourceType": "Patient", "id": "q"}))
+    monkeypatch.setattr("fhir_adapters.remote.server.Patience.pause_s", lambda *_: 0.0)
+    code, _, err = run("import", "Patient.ndjson", "--to", "ehr")
+    assert (code, "the token endpoint: the server could not be reached" in err) == (1, True)
+    assert "FHIR_DESTINATIONS (ehr)" in run("import", "Patient.ndjson", "--to", "nobody")[2]
+
+
 def test_wearables_come_in_and_what_was_not_read_is_reported(run, tmp_path):
     (tmp_path / "w.csv").write_text("wearer,minute,hr\nw1,2026-01-01 08:00:00,60.50\nw1,2026-01-01 08:01:00,x\n")
     asked = ("import", "w.csv", "--source", "urn:w", "--zone", "Europe/Berlin")

@@ -13,13 +13,19 @@ from werkzeug.serving import make_server
 
 from clinical.errors import IncorrectInput
 from fhir_adapters.allow_list import AllowedServer, Network
+from fhir_adapters.importing.remote import RemoteTarget
+from fhir_adapters.importing.run import Import
+from fhir_adapters.importing.sources import find
 from fhir_adapters.remote.exchange import Exchange
 from fhir_adapters.remote.identity import Identity, new_key, signing_key
 from fhir_adapters.remote.problem import ChangedThere, RemoteProblem
 from fhir_adapters.remote.server import Patience, RemoteServer
 from fhir_adapters.remote.tokens import AccessTokens
+from record_store.testing import database
 from tests.fhir_adapters.conftest import client_of, make_fhir
 from tests.fhir_adapters.remote_double import Double, Says
+from tests.fhir_adapters.synthea import Synthea, written
+from tests.fhir_adapters.test_importing import Seen
 
 PATIENT = b'{"resourceType":"Patient","identifier":[{"system":"urn:s","value":"17"}],"note":1.10}'
 CREATED = Says(201, headers={"Location": "http://x/fhir/Patient/new/_history/1", "ETag": 'W/"1"'})
@@ -339,3 +345,82 @@ def test_our_own_server_is_one_of_them(ours, server_at):
     with pytest.raises(ChangedThere):
         remote.update("Patient", first.id, body, first.etag)
     assert [one["id"] for one in remote.search("Patient?active=true&_count=1")] == [first.id]
+
+
+@pytest.fixture
+def send(server_at, sqlite_db, now, tmp_path):
+    """Import into a server; return the tally and the problems."""
+
+    def call(base, *resources, kind=None, **more):
+        path = tmp_path / f"{'b.json' if kind else 'o.ndjson'}"
+        made = json.dumps({"resourceType": "Bundle", "type": kind, "entry": resources}) if kind else None
+        path.write_text(made or "\n".join(map(json.dumps, resources)))
+        seen = Seen()
+        target = RemoteTarget(server_at(base, patience=Patience(tries=2)), sqlite_db, now, seen.problem, **more)
+        work = Import(target, seen)
+        work.run(find([path]))
+        return work.tally, seen.problems, work.skipped
+
+    return call
+
+
+def test_files_go_into_our_own_server_and_a_second_time_nothing_is_sent(ours, server_at, tmp_path):
+    made = Synthea()
+    files = {"a": made.patient(1), "hospitalInformation": made.hospitals()}
+    files |= {"practitionerInformation": made.practitioners()}
+    for name, one in files.items():
+        written(one, tmp_path / f"{name}.json")
+    count = sum(len(one["entry"]) for one in files.values())
+    folder = tmp_path / "store"
+    folder.mkdir()
+    db, seen = database(folder), Seen()
+    for expected in ((count, 0), (0, 3)):
+        target = RemoteTarget(server_at(ours, patience=Patience()), db, lambda: datetime.now(UTC), seen.problem)
+        work = Import(target, seen)
+        work.run(find([one for one in tmp_path.iterdir() if one.suffix == ".json"]))
+        assert seen.problems == []
+        assert (work.tally.created, work.skipped) == expected
+    (report,) = server_at(ours).search("DiagnosticReport")
+    (organization,) = server_at(ours).search(f"Organization?_id={report['performer'][0]['reference'][13:]}")
+    assert organization["name"] == "HOSPITAL 0"
+    db.dispose()
+
+
+def test_what_a_server_refuses_is_told_with_its_place_and_sent_again_the_next_time(double, send):
+    def answers(came):
+        entries = json.loads(came.body)["entry"]
+        statuses = ["422 no" if one["resource"]["id"] == "b" else "201 Created" for one in entries]
+        return Says(200, {"resourceType": "Bundle", "entry": [{"response": {"status": one}} for one in statuses]})
+
+    there = double({"/fhir": [answers], "/fhir/Patient": [Says(200, {"resourceType": "Bundle"})]})
+    people = [{"resourceType": "Patient", "id": one} for one in ("a", "b", "c")]
+    tally, problems, _ = send(there.base, *people)
+    assert (tally.created, tally.refused) == (2, 1)
+    assert [(one.place.line, one.reason) for one in problems] == [(2, "the server answered 422")]
+    assert send(there.base, *people)[0].created == 2
+    first = json.loads(there.of("POST")[0].body)
+    assert (first["type"], first["entry"][0]["request"]) == ("batch", {"method": "PUT", "url": "Patient/a"})
+
+
+def test_a_server_that_is_away_ends_the_import_and_it_goes_on_later(double, send):
+    there = double({"/fhir": [Says(503)]})
+    with pytest.raises(RemoteProblem, match="503"):
+        send(there.base, {"resourceType": "Patient", "id": "a"})
+    there.says["/fhir"] = [Says(200, {"resourceType": "Bundle", "entry": [{"response": {"status": "201"}}]})]
+    assert send(there.base, {"resourceType": "Patient", "id": "a"})[0].created == 1
+
+
+def test_nothing_goes_to_a_server_where_an_id_is_another_patient(double, send):
+    other = {"resourceType": "Patient", "id": "a", "identifier": [{"system": "urn:s", "value": "99"}]}
+    there = double({"/fhir": [Says(200, {"resourceType": "Bundle", "entry": [{"resource": other}]})]})
+    with pytest.raises(Exception, match="the id of another patient"):
+        send(there.base, other | {"identifier": [{"system": "urn:s", "value": "17"}]})
+    assert there.of("POST") == []
+
+
+def test_a_rehearsal_asks_and_writes_nothing(double, send):
+    there = double({"/fhir": [Says(200, {"resourceType": "Bundle"})]})
+    entry = {"resource": {"resourceType": "Patient"}, "fullUrl": "urn:uuid:53fefa32-fcbb-4ff8-8a92-55ee120877b7"}
+    asked = {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=x|1"}
+    tally, problems, _ = send(there.base, entry | {"request": asked}, kind="transaction", rehearsal=True)
+    assert (tally.created, problems, there.of("POST")) == (1, [], [])
