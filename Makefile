@@ -116,6 +116,7 @@ definitions: $(DEV) ## Fetch HL7's R4 definitions (9 MB) and make fhir_adapters/
 	@$(RUN) fhir_adapters.definitions.compile build/definitions/package
 	@$(RUN) fhir_adapters.definitions.compile_search build/definitions/package
 	@$(RUN) fhir_adapters.definitions.compile_summary build/definitions/package
+	@$(RUN) fhir_adapters.definitions.compile_profiles build/definitions/package
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -73,6 +73,8 @@ def issue_of(error: ClinicalError) -> tuple[str, int]:
     """Return the issue-type code and the HTTP status of an error."""
     if isinstance(error, Denied) and error.unauthenticated:
         return UNAUTHENTICATED
+    if isinstance(error, InvalidResource) and error.is_sound:
+        return ISSUE_CODE[Category.UNSUPPORTED]
     return _NARROWER.get(type(error), ISSUE_CODE[error.category])
 
 

@@ -34,7 +34,7 @@ Json = dict[str, Any]
 def compile_definitions(folder: Path) -> bytes:
     """Return the tables of the package in `folder`, as a gzip file."""
     published = folder / "dist" / "fhir" / "r4"
-    structures = [one for name in SOURCES for one in _resources(published / name, "StructureDefinition")]
+    structures = [one for name in SOURCES for one in resources_of(published / name, "StructureDefinition")]
     types: dict[str, dict[str, list[Any]]] = {}
     for definition in structures:
         if definition["kind"] == "primitive-type" or definition.get("derivation") == "constraint":
@@ -42,7 +42,7 @@ def compile_definitions(folder: Path) -> bytes:
         for place, name, row in _rows(definition):
             types.setdefault(place, {})[name] = row
     bound = {row[3]["binding"] for rows in types.values() for row in rows.values() if "binding" in row[3]}
-    terminology = [one for name in TERMINOLOGY for one in _resources(published / name)]
+    terminology = [one for name in TERMINOLOGY for one in resources_of(published / name)]
     value_sets, code_systems = expansions(terminology, bound)
     tables = {
         "version": "4.0.1",
@@ -55,7 +55,8 @@ def compile_definitions(folder: Path) -> bytes:
     return gzip.compress(text.encode(), compresslevel=9, mtime=0)
 
 
-def _resources(path: Path, kind: str | None = None) -> Iterator[Json]:
+def resources_of(path: Path, kind: str | None = None) -> Iterator[Json]:
+    """Yield the resources of a published Bundle, those of one kind when asked."""
     for entry in json.loads(path.read_bytes())["entry"]:
         if kind is None or entry["resource"]["resourceType"] == kind:
             yield entry["resource"]
