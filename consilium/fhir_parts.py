@@ -21,6 +21,7 @@ from fhir_adapters.trust.key_fetch import KeyFetcher
 from fhir_adapters.trust.keys import KeyRing
 from fhir_adapters.trust.refusal_log import RefusalLog
 from model_runtime.engine import Engine
+from fhir_adapters.validation.profiles import profiles_in, shipped
 from record_store import audit
 from record_store.revoked_tokens import RevokedTokens
 from record_store.seen_tokens import SeenTokens
@@ -76,6 +77,7 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
         access=access,
         desk=RecallDesk(engine, house.now),
         endpoints=house.settings.endpoints,
+        profiles=profiles_in(folder) if (folder := house.settings.profiles_dir) else shipped(),
         bulk=Bulk(
             blobs=lambda: house.blobs,
             life_s=house.settings.export_life_s,

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     fhir_destinations: Annotated[tuple[FhirDestination, ...], BeforeValidator(from_json)] = ()
     link_life_s: int = Field(default=900, ge=30, le=86_400)
     viewer_dir: Path | None = None
+    profiles_dir: Path | None = None
     viewer_links: bool = False
     smart_viewer_url: BaseUrl | None = None
     model_cards_url: BaseUrl | None = None

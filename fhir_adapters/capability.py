@@ -11,6 +11,7 @@ from fhir_adapters.search.includes import references_of
 from fhir_adapters.search.parameters import FHIR, RESULTS, TYPES, TypeSearch
 from fhir_adapters.strict_json import MAX_BYTES
 from fhir_adapters.subscriptions import backport, topic
+from fhir_adapters.validation.profiles import Profiles
 
 Json = dict[str, Any]
 
@@ -21,7 +22,6 @@ _EXPORTS = {"": "export", "Patient": "patient-export", "Group": "group-export"}
 _OF_SUBSCRIPTIONS = {"$status": backport.STATUS_OPERATION, "$events": backport.EVENTS_OPERATION}
 # How a client finds the topics of an R4 server (backport 1.1.0, capabilitystatement-subscriptiontopic-canonical).
 _TOPICS: Json = {
-    "supportedProfile": [backport.SUBSCRIPTION_PROFILE],
     "extension": [{"url": backport.TOPIC_ADVERTISED, "valueCanonical": topic.CANONICAL}],
 }
 
@@ -43,12 +43,17 @@ _WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
 def capability_statement(
-    interactions: Sequence[str], *, base_url: str, now: datetime, security: Json | None = None
+    interactions: Sequence[str],
+    *,
+    base_url: str,
+    now: datetime,
+    profiles: Profiles,
+    security: Json | None = None,
 ) -> Json:
     """Return what this server does.
 
-    interactions: R4 restful-interaction codes, as registered; operations begin with "$". security: how callers
-    are let in, where they need a token.
+    interactions: R4 restful-interaction codes, as registered; operations begin with "$". profiles: what writes are
+    judged by. security: how callers are let in, where they need a token.
     """
     return {
         "resourceType": "CapabilityStatement",
@@ -83,13 +88,14 @@ def capability_statement(
                 ),
                 "interaction": [{"code": code} for code in _OF_THE_SYSTEM if "transaction" in interactions],
                 **({"operation": offered} if (offered := _operations("", interactions)) else {}),
-                "resource": [_resource(name, search, interactions) for name, search in TYPES.items()],
+                "resource": [_resource(name, search, interactions, profiles) for name, search in TYPES.items()],
             }
         ],
     }
 
 
-def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Json:
+def _resource(name: str, search: TypeSearch, interactions: Sequence[str], profiles: Profiles) -> Json:
+    supported = profiles.supported(name) + ([backport.SUBSCRIPTION_PROFILE] if name == "Subscription" else [])
     closed = _WRITES if search.read_only else frozenset()
     every = {"_id": "token", "_lastUpdated": "date"}
     common = [
@@ -103,6 +109,7 @@ def _resource(name: str, search: TypeSearch, interactions: Sequence[str]) -> Jso
     return {
         "type": name,
         "profile": f"{FHIR}StructureDefinition/{name}",
+        **({"supportedProfile": supported} if supported else {}),
         "interaction": [{"code": code} for code in interactions if _of_a_type(code) and code not in closed],
         "versioning": "versioned",
         "readHistory": "vread" in interactions,

@@ -1,7 +1,7 @@
-"""Write `profiles.json.gz` from the published profiles: python -m fhir_adapters.definitions.compile_profiles FOLDER.
+"""Write `profiles.json.gz`: python -m fhir_adapters.definitions.compile_profiles PACKAGE_FOLDER.
 
-FOLDER: as of `compile`. Kept are R4's own profiles of resources (vital signs, lipids and others), of each element
-what `profile` reads, and the required value sets that only they name.
+PACKAGE_FOLDER: as of `compile`. Kept are R4's own profiles of resources (vital signs, lipids and others), of each
+element what `profile` reads, and the required value sets that only they name.
 """
 
 import gzip
@@ -50,7 +50,8 @@ def _small_row(row: Json) -> Json:
     if row.get("binding", {}).get("strength") != "required" or "valueSet" not in row.get("binding", {}):
         kept.pop("binding", None)
     kept["constraint"] = [
-        {name: one[name] for name in ("key", "severity", "source") if name in one} for one in row.get("constraint", ())
+        {name: one[name] for name in ("key", "severity", "source") if name in one}
+        for one in row.get("constraint", ())
     ]
     return kept
 

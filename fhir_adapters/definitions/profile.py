@@ -1,6 +1,6 @@
-"""A profile as the validator asks it: what its snapshot says beyond R4 itself, as a tree (R4 5.1, StructureDefinition).
+"""A profile as the validator asks it: what its snapshot says beyond R4 itself, as a tree (R4 5.1).
 
-A snapshot repeats every element of the base; kept are those that say more: other counts, fixed values and patterns,
+A snapshot repeats every element of the base; kept are those that say more: counts, fixed values, patterns,
 narrower types and targets, required value sets, slices. Of invariants only the names are kept, those that the base
 has left out: they are FHIRPath, and `validation.profiles` knows which of them it can judge.
 """
@@ -19,7 +19,10 @@ _UNSAID = object()
 
 @dataclass(frozen=True, slots=True)
 class Slicing:
-    """How the items of a list (or the forms of a choice) are told apart. by: (kind, path) of each discriminator."""
+    """How the items of a list (or the forms of a choice) are told apart.
+
+    by: (kind, path) of each discriminator. closed: nothing else may stand there.
+    """
 
     by: tuple[tuple[str, str], ...]
     closed: bool = False

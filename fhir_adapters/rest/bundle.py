@@ -22,7 +22,7 @@ def answer(fhir: Fhir) -> Response:
     """Do what the bundle's entries ask for: all or nothing in a transaction, each by itself in a batch."""
     data = read_json_body(request, MAX_BUNDLE_BYTES)
     sent = load_object(data, max_bytes=MAX_BUNDLE_BYTES)
-    demand_valid(_envelope(sent) if sent.get("type") == "batch" else sent, "Bundle")
+    demand_valid(_envelope(sent) if sent.get("type") == "batch" else sent, "Bundle", fhir.profiles)
     answers = _ANSWERS.get(sent["type"])
     if answers is None:
         raise IncorrectInput("only a batch or a transaction is posted here", expression=["Bundle.type"])

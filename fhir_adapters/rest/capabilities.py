@@ -20,7 +20,9 @@ def interaction(registered: Sequence[Interaction]) -> Interaction:
             raise IncorrectInput("mode is full or normative here", expression=["mode"])
         smart = fhir.access.configuration
         security = None if smart is None else security_of(smart)
-        said = capability_statement(codes, base_url=fhir.base_url, now=fhir.now(), security=security)
+        said = capability_statement(
+            codes, base_url=fhir.base_url, now=fhir.now(), profiles=fhir.profiles, security=security
+        )
         return body_response(said, 200)
 
     return Interaction("capabilities", "GET", "/metadata", answer)

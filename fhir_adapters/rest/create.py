@@ -18,7 +18,7 @@ def answer(fhir: Fhir, resource_type: str) -> Response:
     require_writable(resource_type)
     data = read_json_body(request)
     sent = load_object(data)
-    demand_valid(sent, resource_type)
+    demand_valid(sent, resource_type, fhir.profiles)
     condition = request.headers.get("If-None-Exist")
     drafted = draft(fhir, sent, data)
     with fhir.db.write() as conn:

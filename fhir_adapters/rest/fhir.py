@@ -17,6 +17,7 @@ from fhir_adapters.bulk.offer import Bulk
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.rest.ai.desk import Desk, NoDesk
 from fhir_adapters.search.parameters import TYPES
+from fhir_adapters.validation.profiles import Profiles, shipped
 from record_store.database import Database
 from record_store.resource_search import Criterion
 from record_store.resources import StoredResource
@@ -34,7 +35,8 @@ class Fhir:
     the next page; the same on all machines. base_url: where clients find us, "https://host/fhir".
     bulk: what `$export` works with; None where there is none.
     endpoints: where notifications of subscriptions may go. desk: what operations on AI results ask of the house.
-    access: who lets callers in; everybody, unless it is given.
+    access: who lets callers in; everybody, unless it is given. profiles: what resources
+    are judged by besides R4.
     """
 
     db: Database
@@ -46,6 +48,7 @@ class Fhir:
     endpoints: tuple[AllowedServer, ...] = ()
     desk: Desk = field(default_factory=NoDesk)
     access: Access = OPEN
+    profiles: Profiles = field(default_factory=shipped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
         # Before the patch is tried: whether its tests hold would tell what the resource says.
         demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
-        data, changed = _changed(resource_type, before, change)
+        data, changed = _changed(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
         )
@@ -59,7 +59,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         lock_key(conn, f"{resource_type}/{found.stored.id}")
         before = latest(conn, resource_type, found.stored.id)
         demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
-        data, changed = _changed(resource_type, before, change)
+        data, changed = _changed(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"
         )
@@ -108,7 +108,9 @@ def merged(target: object, patch: object) -> object:
     return made
 
 
-def _changed(resource_type: str, before: Version | None, change: Callable[[Json], object]) -> tuple[bytes, Json]:
+def _changed(
+    fhir: Fhir, resource_type: str, before: Version | None, change: Callable[[Json], object]
+) -> tuple[bytes, Json]:
     """Return the changed resource, as bytes and as the store reads it."""
     if before is None:
         raise NotFound(f"there is no {resource_type} with that id")
@@ -117,7 +119,7 @@ def _changed(resource_type: str, before: Version | None, change: Callable[[Json]
     was = load_object(before.stored.body, decimals=True)
     data = dumps(change(dict(was)))
     changed = load_object(data)
-    demand_valid(changed, resource_type)
+    demand_valid(changed, resource_type, fhir.profiles)
     if changed.get("id") != before.stored.id:
         raise IncorrectInput("a patch may not change the id", expression=[f"{resource_type}.id"])
     return data, changed

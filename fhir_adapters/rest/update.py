@@ -24,7 +24,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         raise IncorrectInput("an id is 1 to 64 letters, digits, '-' or '.'", expression=[f"{resource_type}.id"])
     data = read_json_body(request)
     sent = load_object(data)
-    demand_valid(sent, resource_type)
+    demand_valid(sent, resource_type, fhir.profiles)
     if sent.get("id") != resource_id:
         raise IncorrectInput("the resource's id must be that of the address", expression=[f"{resource_type}.id"])
     drafted = draft(fhir, sent, data)
@@ -41,7 +41,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     require_writable(resource_type)
     data = read_json_body(request)
     sent = load_object(data)
-    demand_valid(sent, resource_type)
+    demand_valid(sent, resource_type, fhir.profiles)
     own_id, drafted = sent.get("id"), draft(fhir, sent, data)
     with fhir.db.write() as conn:
         found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)

@@ -14,30 +14,41 @@ from fhir_adapters.validation import problems_of
 MODES = frozenset({"create", "update"})
 
 
-def answer(_fhir: Fhir, resource_type: str) -> Response:
-    """Return an OperationOutcome of everything that would keep the resource from being stored."""
+def answer(fhir: Fhir, resource_type: str) -> Response:
+    """Return an OperationOutcome of everything that would keep the resource from being stored.
+
+    profile: a further one to judge by, in the query or the Parameters.
+    """
     require_type(resource_type)
-    resource = _resource(load_object(read_json_body(request), decimals=True))
-    problems = problems_of(resource, expected=resource_type)
+    resource, claimed = _asked(load_object(read_json_body(request), decimals=True))
+    problems = problems_of(resource, expected=resource_type, profiles=fhir.profiles, claimed=claimed)
     if not problems:
         return body_response(outcome("informational", "the resource is valid R4", severity="information"), 200)
     issues = [one.as_issue() for one in problems]
     return body_response({"resourceType": "OperationOutcome", "issue": issues}, 200)
 
 
-def _resource(sent: dict[str, Any]) -> object:
-    """Return what is to be checked: the body, or the parameter `resource` of a Parameters."""
+def _asked(sent: dict[str, Any]) -> tuple[object, list[str]]:
+    """Return what is to be checked (the body, or `resource` of a Parameters) and by which profiles."""
     mode: object = request.args.get("mode", "create")
     resource: object = sent
+    profiles: list[object] = list(request.args.getlist("profile"))
     if sent.get("resourceType") == "Parameters":
         given = {one.get("name"): one for one in sent.get("parameter") or () if isinstance(one, dict)}
         mode = given.get("mode", {}).get("valueCode", mode)
         resource = given.get("resource", {}).get("resource")
+        profiles += (
+            [given["profile"].get("valueUri") or given["profile"].get("valueCanonical")]
+            if "profile" in given
+            else []
+        )
         if resource is None:
             raise IncorrectInput("Parameters need a parameter `resource`", expression=["Parameters.parameter"])
     if mode not in MODES:
         raise IncorrectInput("mode is create or update here", expression=["mode"])
-    return resource
+    if not all(isinstance(one, str) for one in profiles):
+        raise IncorrectInput("profile is a canonical URL", expression=["profile"])
+    return resource, [str(one) for one in profiles]
 
 
 INTERACTION = Interaction("$validate", "POST", "/<resource_type>/$validate", answer)

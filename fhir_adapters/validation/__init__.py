@@ -22,7 +22,8 @@ def problems_of(
 
     resource: as JSON gave it. Numbers may be int, float or Decimal. expected: the type that it must be.
     A finding of severity "warning" does not make it invalid. What is sound R4 is then judged by its profiles, each
-    resource of a Bundle too. profiles: those that are known, R4's own when not given. claimed: further ones to judge by.
+    resource of a Bundle too. profiles: those that are known, R4's own when not given. claimed: further
+    ones to judge by.
     """
     walk = Walk()
     walk.resource(resource, expected=expected)
@@ -48,4 +49,4 @@ def _judged(resource: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 def _within(place: str, expression: str) -> str:
     """Return a path as the walk writes it: within a Bundle the place of the entry stands for the type's name."""
-    return place + expression[len(expression.split(".")[0]) :] if place else expression
+    return place + expression[len(expression.partition(".")[0]) :] if place else expression

@@ -18,8 +18,8 @@ _CODED = {"coding": "CodeableConcept", "code": "Coding"}
 class Conformance:
     """One judgement.
 
-    known: all profiles, by URL: those of extensions are judged with their resource. complete: what is missing is an
-    error; else it is a warning, and an error only what is there and not as the profile says.
+    known: all profiles, by URL: those of extensions are judged with their resource. complete: what is missing is
+    an error; else it is a warning, and an error only what is there and not as the profile says.
     """
 
     def __init__(self, profile: Profile, known: Mapping[str, Profile], *, complete: bool = True) -> None:
@@ -90,7 +90,11 @@ class Conformance:
             return
         taken: set[int] = set()
         for one in node.slices:
-            mine = [number for number, (_, value, kind) in enumerate(held) if _belongs(one, node.slicing.by, value, kind)]
+            mine = [
+                number
+                for number, (_, value, kind) in enumerate(held)
+                if _belongs(one, node.slicing.by, value, kind)
+            ]
             taken.update(mine)
             self._count(one, len(mine), at)
             for number in mine:
@@ -124,9 +128,28 @@ def _held(node: Node, parent: Json, place: str) -> Iterator[tuple[str, object, s
 # Types whose own names begin with a capital; every other form of a choice is a primitive.
 _NAMES = frozenset(
     (
-        *("Address", "Age", "Annotation", "Attachment", "CodeableConcept", "Coding", "ContactDetail", "ContactPoint"),
+        *(
+            "Address",
+            "Age",
+            "Annotation",
+            "Attachment",
+            "CodeableConcept",
+            "Coding",
+            "ContactDetail",
+            "ContactPoint",
+        ),
         *("Contributor", "Count", "DataRequirement", "Distance", "Dosage", "Duration", "Expression", "HumanName"),
-        *("Identifier", "Meta", "Money", "ParameterDefinition", "Period", "Quantity", "Range", "Ratio", "Reference"),
+        *(
+            "Identifier",
+            "Meta",
+            "Money",
+            "ParameterDefinition",
+            "Period",
+            "Quantity",
+            "Range",
+            "Ratio",
+            "Reference",
+        ),
         *("RelatedArtifact", "SampledData", "Signature", "Timing", "TriggerDefinition", "UsageContext"),
     )
 )
@@ -235,7 +258,9 @@ def _has_name(patient: Json) -> bool:
 # Invariants that R4's vital signs and US Core add, natively; each is asked of what it hangs on.
 RULES: Mapping[str, Callable[[Any], bool]] = {
     "vs-1": lambda at: not isinstance(at, str) or len(at) >= len("2001-01-01"),
-    "vs-2": lambda observation: "component" in observation or "hasMember" in observation or _has_value(observation),
+    "vs-2": lambda observation: (
+        "component" in observation or "hasMember" in observation or _has_value(observation)
+    ),
     "vs-3": _has_value,
     "us-core-6": _has_name,
 }

@@ -11,8 +11,8 @@ BUSINESS_RULE = "business-rule"
 class Problem:
     """One problem. code: of the value set issue-type. expression: FHIRPath of the element.
 
-    text: says what is wrong and never what the value was: it may be a patient's. profile: the one that is not kept;
-    "" when it is R4 itself.
+    text: says what is wrong and never what the value was: it may be a patient's. profile: the one that is not
+    kept; "" when it is R4 itself.
     """
 
     code: str

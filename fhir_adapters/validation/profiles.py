@@ -1,10 +1,11 @@
 """Profiles of a resource (R4 5.1): those that it claims in meta.profile, and the vital signs by their codes.
 
-R4 asks that whatever is exchanged under one of the vital signs' LOINC codes conforms to its profile (observation-
-vitalsigns); most of what is sent claims none and leaves out the category. So what such an Observation holds must be
-as the profile says (a heart rate in /min, of a Patient), and what it lacks is a warning; a profile that is claimed
-must be kept whole. R4's own profiles are shipped; a site's (US Core and others) are read from a folder of StructureDefinitions
-with snapshots, ValueSets and CodeSystems. A claim of a profile that is not here is left alone, as R4 allows.
+R4 asks that whatever is exchanged under one of the vital signs' LOINC codes conforms to its profile; most of what
+is sent claims none and leaves out the category. So what such an Observation holds must be as the profile says (a
+heart rate in /min, of a Patient), and what it lacks is a warning; a profile that is claimed must be kept whole.
+
+R4's own profiles are shipped; a site's (US Core and others) are read from a folder of StructureDefinitions with
+snapshots, ValueSets and CodeSystems. A claim of a profile that is not here is left alone, as R4 allows.
 """
 
 import gzip
@@ -41,7 +42,9 @@ class Profiles:
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         self._known = {one.url: one for one in profiles}
-        self._of_code = {code: url for url in _BY_CODE if url in self._known for code in _codes_of(self._known[url].root)}
+        self._of_code = {
+            code: url for url in _BY_CODE if url in self._known for code in _codes_of(self._known[url].root)
+        }
 
     def __len__(self) -> int:
         """How many there are."""
@@ -66,10 +69,10 @@ class Profiles:
                 said = "the profile to judge by is not known here, nothing of it was checked"
                 problems.append(Problem(NOT_SUPPORTED, str(resource.get("resourceType")), said, "warning"))
         said = list(dict.fromkeys(url.partition("|")[0] for url in (*claimed, *_claims_of(resource))))
-        for url in dict.fromkeys([*said, *self._by_code(resource)]):
-            profile = self._known.get(url)
+        for one in dict.fromkeys([*said, *self._by_code(resource)]):
+            profile = self._known.get(one)
             if profile is not None and profile.type == resource.get("resourceType"):
-                problems += Conformance(profile, self._known, complete=url in said).problems_of(resource)
+                problems += Conformance(profile, self._known, complete=one in said).problems_of(resource)
         return problems
 
     def _by_code(self, resource: Json) -> Iterator[str]:
@@ -146,7 +149,7 @@ def _expanded(terminology: Sequence[Json], definitions: Iterable[Json]) -> dict[
         for row in one.get("snapshot", {}).get("element", ())
         if row.get("binding", {}).get("strength") == "required"
     }
-    sets = {one.get("url"): one for one in terminology if one["resourceType"] == "ValueSet"}
+    sets = {str(one["url"]): one for one in terminology if one["resourceType"] == "ValueSet"}
     alone = [url for url in wanted if url in sets and _stands_alone(sets[url], sets)]
     found, _ = expansions(terminology, alone)
     return {

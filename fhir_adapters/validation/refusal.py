@@ -9,7 +9,7 @@ from fhir_adapters.validation.profiles import Profiles
 
 
 class InvalidResource(IncorrectInput):
-    """What was sent breaks the definitions of R4 (400, R4 3.1.0.8), or a profile alone (422): one issue a finding."""
+    """What was sent breaks R4 (400, R4 3.1.0.8), or a profile alone (422): one issue a finding."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         first = next((one for one in problems if one.severity == "error"), problems[0])

@@ -8,7 +8,7 @@ from fhir_adapters.reindex import reindex
 OBSERVATION = {
     "resourceType": "Observation",
     "status": "final",
-    "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}], "text": "Body weight"},
+    "code": {"coding": [{"system": "http://loinc.org", "code": "3141-9"}], "text": "Body weight"},
     "subject": {"reference": "http://127.0.0.1:8080/fhir/Patient/p1"},
     "valueString": "Heavy",
     "component": [
@@ -55,7 +55,7 @@ def test_a_search_that_needs_new_rows_is_503_until_they_are_made(client, fhir, a
     assert reply.status_code == 503
     assert int(reply.headers["Retry-After"]) > 0
     assert reply.get_json(force=True)["resourceType"] == "OperationOutcome"
-    assert len(client.get("/fhir/Observation?code=29463-7").get_json(force=True)["entry"]) == 2
+    assert len(client.get("/fhir/Observation?code=3141-9").get_json(force=True)["entry"]) == 2
     told = []
     assert reindex(fhir.db, fhir.base_url, told=told.append) == 3
     assert told == [3]

@@ -19,7 +19,7 @@ LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 STATUS_SYSTEM = "http://hl7.org/fhir/observation-status"
 STUDIES = ["ImagingStudy/s1", "http://other.example/fhir/ImagingStudy/s1"]
 PATIENTS = ["p1", "p2", "p3"]
-CODES = [(LOINC, "8867-4"), (LOINC, "4548-4"), (SNOMED, "427359005"), (None, "local"), (LOINC, "a,b|c")]
+CODES = [(LOINC, "2339-0"), (LOINC, "4548-4"), (SNOMED, "427359005"), (None, "local"), (LOINC, "a,b|c")]
 TIMES = ["2024", "2024-05", "2024-05-17", "2024-05-17T10:00:00Z", "2024-05-17T10:00:00.250+02:00", "2023-12-31"]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from typer.testing import CliRunner
@@ -87,5 +88,7 @@ def test_the_worker_removes_what_is_older_than_the_retention(own_clinic, run, tm
     own_clinic.sends()
     assert worker_role.purge_cards(house) == 1
     assert sum(group["sent"] for group in json.loads(run("feedback", "--json"))["groups"]) == 1
-    assert "purge" in {loop._thread.name for loop in worker_role._loops(house, models=None, jobs=None)}
+    assert "purge" in {
+        loop._thread.name for loop in worker_role._loops(house, models=None, jobs=None, stopping=Event())
+    }
     house.db.dispose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir_adapters.definitions import compile_search, compile_summary
+from fhir_adapters.definitions import compile_profiles, compile_search, compile_summary
 from fhir_adapters.definitions.compile import OUTPUT, compile_definitions
 from fhir_adapters.validation import problems_of
 
@@ -30,6 +30,11 @@ pytestmark = [
 def test_the_shipped_tables_are_those_of_the_published_definitions():
     # Compared unpacked: libraries pack differently.
     assert gzip.decompress(compile_definitions(PACKAGE)) == gzip.decompress(OUTPUT.read_bytes())
+
+
+def test_the_shipped_profiles_are_what_the_published_definitions_give():
+    made = compile_profiles.compile_profiles(PACKAGE)
+    assert gzip.decompress(made) == gzip.decompress(compile_profiles.OUTPUT.read_bytes())
 
 
 def test_the_shipped_search_parameters_are_those_of_the_published_definitions():
