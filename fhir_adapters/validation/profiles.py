@@ -64,10 +64,10 @@ class Profiles:
         claimed: further profiles to judge by. One that is not here is told of as a warning.
         """
         problems: list[Problem] = []
-        for url in claimed:
-            if self.named(url) is None:
-                said = "the profile to judge by is not known here, nothing of it was checked"
-                problems.append(Problem(NOT_SUPPORTED, str(resource.get("resourceType")), said, "warning"))
+        for asked in claimed:
+            if self.named(asked) is None:
+                text = "the profile to judge by is not known here, nothing of it was checked"
+                problems.append(Problem(NOT_SUPPORTED, str(resource.get("resourceType")), text, "warning"))
         said = list(dict.fromkeys(url.partition("|")[0] for url in (*claimed, *_claims_of(resource))))
         for one in dict.fromkeys([*said, *self._by_code(resource)]):
             profile = self._known.get(one)
