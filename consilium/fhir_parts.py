@@ -20,8 +20,8 @@ from fhir_adapters.rest import Fhir
 from fhir_adapters.trust.key_fetch import KeyFetcher
 from fhir_adapters.trust.keys import KeyRing
 from fhir_adapters.trust.refusal_log import RefusalLog
-from model_runtime.engine import Engine
 from fhir_adapters.validation.profiles import profiles_in, shipped
+from model_runtime.engine import Engine
 from record_store import audit
 from record_store.revoked_tokens import RevokedTokens
 from record_store.seen_tokens import SeenTokens
