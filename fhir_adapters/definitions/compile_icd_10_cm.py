@@ -4,7 +4,7 @@ ICD-10-CM is made by the CDC's National Center for Health Statistics, a work of 
 the public domain; simple-icd-10-cm is under the MIT licence. Run it with python -m.
 
 Each line tells how many characters it shares with the one before (one character, from "!" on) and what follows;
-codes first, then their titles, then chapters and blocks. 98,163 codes with titles take 230 kB.
+codes first, then their titles, then chapters and blocks. 98,186 codes with titles take 230 kB.
 """
 
 import lzma
