@@ -57,7 +57,7 @@ class Writer:
         """Plan a resource of ours, unless it is there."""
         if self._held.version(kind, resource_id) is None:
             part = Part(kind, resource_id, resource, Way.KEEP)
-            self._take(part, self._new(part, resource_id, None, resource))
+            self._take(part, self._new(part, resource_id, None, resource, ours=True))
 
     def flush(self) -> None:
         """Write what was planned."""
@@ -133,10 +133,14 @@ class Writer:
         if stored is None or content != was:
             plan[own] = (part, self._new(part, resource_id, before, content))
 
-    def _new(self, part: Part, resource_id: str, before: Version | None, content: Json) -> NewResource:
+    def _new(
+        self, part: Part, resource_id: str, before: Version | None, content: Json, *, ours: bool = False
+    ) -> NewResource:
+        """Return the next version. ours: it holds nothing of the message's but names, and need not be checked."""
         version = 1 if before is None else before.stored.version + 1
         resource = _identified(part.type, resource_id, version, self._updated, content)
-        problems = [one for one in problems_of(resource, expected=part.type) if one.severity == "error"]
+        found = () if ours else problems_of(resource, expected=part.type)
+        problems = [one for one in found if one.severity == "error"]
         if problems:
             first = problems[0]
             raise MessageError(INTERNAL, f"it would become {first.expression}, which {first.text}", rejected=False)

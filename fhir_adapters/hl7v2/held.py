@@ -20,14 +20,14 @@ from record_store.resource_history import Version, latest, latest_all
 class Held:
     """Answers which resource a part is, and what of it is here."""
 
-    def __init__(self, conn: Connection, messages: Iterable[Mapped]) -> None:
-        """Look up what the messages name."""
+    def __init__(self, conn: Connection, messages: Iterable[Mapped], more: Iterable[tuple[str, str]] = ()) -> None:
+        """Look up what the messages name, and more (type, id)."""
         self._conn = conn
         parts = [
             part for one in messages for part in (*one.parts, *(each for pair in one.retired for each in pair))
         ]
         self._ids: dict[Key, list[str]] = identified(conn, {key for part in parts for key in _keys(part)})
-        wanted = {(part.type, part.id) for part in parts}
+        wanted = {(part.type, part.id) for part in parts} | set(more)
         wanted |= {(key[0], one) for key, ids in self._ids.items() for one in ids}
         found = latest_all(conn, sorted(wanted))
         self._versions: dict[tuple[str, str], Version | None] = {key: found.get(key) for key in wanted}

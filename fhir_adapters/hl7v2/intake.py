@@ -119,7 +119,8 @@ class Intake:
             # A merge of charts changes what numbers lead to: what comes after it is looked up anew.
             count = next((at + 1 for at, one in enumerate(good) if one.mapped and one.mapped.retired), len(good))
             now_, good = good[:count], good[count:]
-            held = Held(conn, [one.mapped for one in now_ if one.mapped is not None])
+            made = [("Provenance", self._provenance_id(one)) for one in now_]
+            held = Held(conn, [one.mapped for one in now_ if one.mapped is not None], made)
             writer = Writer(conn, held, to_text(now), self.base_url)
             for one in now_:
                 self._apply(writer, one, now)
@@ -138,11 +139,14 @@ class Intake:
             one.message,
             one.digest,
             one.about,
-            site.derive("Provenance", one.digest),
+            self._provenance_id(one),
             sender_of(one.message, site.zone),
             now,
         )
         writer.add("Provenance", made["id"], made)
+
+    def _provenance_id(self, one: _Read) -> str:
+        return self.site().derive("Provenance", one.digest)
 
     def _kept(
         self, conn: Connection, fresh: Sequence[_Read], before: dict[str, Told], now: datetime
