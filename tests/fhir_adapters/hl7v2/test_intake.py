@@ -11,6 +11,7 @@ from clinical.identity import PatientKey
 from fhir_adapters.charts import surviving
 from fhir_adapters.hl7v2 import apply
 from fhir_adapters.hl7v2.testing import ADMISSION, MERGE, ORDER, RESULT, raw
+from fhir_adapters.orders import ordered_side
 from record_store import hl7_messages
 from record_store.tables import resource, resource_history
 
@@ -269,3 +270,12 @@ def test_an_answer_is_addressed_to_its_sender_in_its_delimiters(lite):
 
 def raw_with(text):
     return ("\r".join(text.split("\n")) + "\r").encode()
+
+
+def test_an_order_tells_the_side_that_its_images_are_compared_with(lite):
+    lite.answer(raw(ORDER))
+    with lite.db.read() as conn:
+        assert ordered_side(conn, PatientKey("urn:oid:1.2.3", "4711"), "ACC500") == "L"
+    lite.answer(raw(ORDER.replace("ORC|NW", "ORC|CA").replace("||SC|", "|||"), control="O2"))
+    with lite.db.read() as conn:
+        assert ordered_side(conn, PatientKey("urn:oid:1.2.3", "4711"), "ACC500") == ""
