@@ -4,7 +4,7 @@ What a row means (which element is a `date`, what a token matches) is decided in
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,11 @@ def lock_key(conn: Connection, key: str) -> None:
     if conn.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": number})
+
+
+def condition_key(resource_type: str, used: Iterable[tuple[str, str]]) -> str:
+    """Return the key for `lock_key` of a condition: search parameters with their values, in any order."""
+    return f"{resource_type}?{sorted(used)}"
 
 
 def put(conn: Connection, new: NewResource) -> None:

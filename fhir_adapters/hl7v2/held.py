@@ -15,6 +15,7 @@ from fhir_adapters.hl7v2.parts import Mapped, Part
 from fhir_adapters.resources.labels import uri
 from record_store.identified import Key, identified, linked
 from record_store.resource_history import Version, latest, latest_all
+from record_store.resources import condition_key, lock_key
 
 
 class Held:
@@ -26,7 +27,7 @@ class Held:
         parts = [
             part for one in messages for part in (*one.parts, *(each for pair in one.retired for each in pair))
         ]
-        self._ids: dict[Key, list[str]] = identified(conn, {key for part in parts for key in _keys(part)})
+        self._ids: dict[Key, list[str]] = _identified(conn, {key for part in parts for key in _keys(part)})
         wanted = {(part.type, part.id) for part in parts} | set(more)
         wanted |= {(key[0], one) for key, ids in self._ids.items() for one in ids}
         found = latest_all(conn, sorted(wanted))
@@ -105,6 +106,20 @@ class Held:
     def same_person(self, before: str, now: str) -> bool:
         """Tell whether two references to Patients are to one person, who may have been merged in between."""
         return before == now or f"Patient/{in_use(self._conn, before.removeprefix('Patient/'))}" == now
+
+
+def _identified(conn: Connection, keys: set[Key]) -> dict[Key, list[str]]:
+    """Return who has the identifiers; those that nobody has nobody else gives away before this transaction ends.
+
+    The locks are those of a client's If-None-Exist (decision 038).
+    """
+    found = identified(conn, keys)
+    absent = keys - found.keys()
+    if not absent or conn.dialect.name != "postgresql":
+        return found
+    for kind, system, value in sorted(absent):
+        lock_key(conn, condition_key(kind, [("identifier", f"{system}|{value}")]))
+    return found | identified(conn, absent)
 
 
 def _keys(part: Part) -> list[Key]:

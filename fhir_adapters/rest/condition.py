@@ -14,7 +14,7 @@ from fhir_adapters.rest.fhir import allowed, visible
 from fhir_adapters.search.parse import parse
 from record_store.resource_history import Version, latest
 from record_store.resource_search import SearchQuery, restricted, search
-from record_store.resources import lock_key
+from record_store.resources import condition_key, lock_key
 
 
 def meant(
@@ -31,7 +31,7 @@ def meant(
     if not wanted.criteria:
         raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
     if hold:
-        lock_key(conn, f"{resource_type}?{sorted(wanted.used)}")
+        lock_key(conn, condition_key(resource_type, wanted.used))
     criteria = restricted(wanted.criteria, resource_type, visible)
     within = allowed(resource_type, "s")
     found = search(conn, SearchQuery(resource_type, (*criteria, *((within,) if within else ())), limit=2))

@@ -1,5 +1,6 @@
 """Messages into the store: idempotent, whole or not at all, acknowledged by the book."""
 
+import threading
 from dataclasses import replace
 
 import orjson
@@ -279,3 +280,26 @@ def test_an_order_tells_the_side_that_its_images_are_compared_with(lite):
     lite.answer(raw(ORDER.replace("ORC|NW", "ORC|CA").replace("||SC|", "|||"), control="O2"))
     with lite.db.read() as conn:
         assert ordered_side(conn, PatientKey("urn:oid:1.2.3", "4711"), "ACC500") == ""
+
+
+def test_a_message_and_a_client_that_make_a_patient_at_once_make_one(taking, make_client):
+    client = make_client(taking.db)
+    body = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:1.2.3", "value": ""}]}
+    for number in range(8):
+        value = str(5000 + number)
+        body["identifier"][0]["value"] = value
+        together = threading.Barrier(2)
+
+        def create(value=value, together=together):
+            together.wait()
+            headers = {"If-None-Exist": f"identifier=urn:oid:1.2.3|{value}"}
+            assert client.post("/fhir/Patient", json=body, headers=headers).status_code in (200, 201)
+
+        thread = threading.Thread(target=create)
+        thread.start()
+        together.wait()
+        text = RESULT.replace("4711", value).replace("F88", f"F{number}").replace("P77", f"P{number}")
+        assert taking.answer(raw(text, control=f"T{number}")).outcome == "stored"
+        thread.join()
+    numbers = [one["identifier"][0]["value"] for one in bodies(taking.db, "Patient")]
+    assert sorted(numbers) == [str(5000 + number) for number in range(8)]
