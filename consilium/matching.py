@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import IncorrectInput
+from consilium.forwarding import Offering
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.match import Watch, events_of, watch_of
 from fhir_adapters.subscriptions.status import TYPE, hold, tell
@@ -41,6 +42,7 @@ class Matching:
     base_url: str
     found: Callable[[], None] = lambda: None
     stopping: Callable[[], bool] = lambda: False
+    offering: Offering = Offering(())  # noqa: RUF009 - frozen
     _match: VersionMatch = field(default_factory=VersionMatch)
     _watches: dict[tuple[str, int], Watch] = field(default_factory=dict)
 
@@ -76,12 +78,14 @@ class Matching:
             part = [about] if about is not None else _before_a_subscription(seen)
             broken: list[str] = []
             events = {} if about is not None else self._events(conn, part, broken)
+            results = self.offering.concerned(conn, part)
         # Not waited for on the disk: lost with the power, it is found again.
         with self.db.write(durable=False) as conn:
             if not outbox.remove(conn, part):
                 raise _Overtaken
             if about is not None:
                 self._subscription(conn, about)
+            self.offering.offer(conn, results, self.now)
             for own, found in events.items():
                 notifications.add(conn, own, found, self.now())
             for own in broken:

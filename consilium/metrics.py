@@ -98,6 +98,9 @@ CODES_UNMAPPED = Counter(
 DELIVERIES = Counter(
     "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
 )
+FHIR_DELIVERIES = Counter(
+    "consilium_fhir_deliveries_total", "AI results sent to FHIR servers", ["destination", "result"]
+)
 NOTIFICATIONS = Counter(
     "consilium_notifications_total", "Messages to subscriptions by what came of them", ["result"]
 )

@@ -3,11 +3,14 @@
 import json
 import os
 import uuid
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from clinical.errors import IncorrectInput
+from consilium.forwarding import Forwarding
 from consilium.setting_values import FhirDestination
 from consilium.settings import is_loopback
 from consilium.wiring import House
@@ -39,6 +42,18 @@ def remote_called(house: House, to: str) -> RemoteServer:
     near = is_loopback(urlsplit(to).hostname or "")
     exchange = Exchange([AllowedServer(to.rstrip("/"), Network.LOOPBACK if near else Network.PRIVATE)])
     return RemoteServer(to.rstrip("/"), exchange)
+
+
+def forwarding_of(house: House, stopping: Callable[[], bool], observe: Callable[[str, str], None]) -> Forwarding:
+    """Return what writes results through; durable tries stand for patience, so each request is made once."""
+    once = Patience(tries=1)
+    remotes = {
+        one.name: cache(partial(remote_server, house, one, once))
+        for one in house.settings.fhir_destinations
+        if one.results
+    }
+    base_url = f"{house.base_url}/fhir"
+    return Forwarding(house.db, remotes, base_url, house.delivery_retry, house.now, observe, stopping)
 
 
 def destination_called(house: House, name: str) -> FhirDestination | None:

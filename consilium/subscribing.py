@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from consilium import metrics
+from consilium.forwarding import Offering
 from consilium.lanes import Lanes
 from consilium.matching import Matching
 from consilium.notifying import Notifying
@@ -41,7 +42,8 @@ def subscribing_of(house: House, stopping: threading.Event) -> Subscribing:
     )
     lanes = Lanes(notifying.due, notifying.deliver, slots=SLOTS, rest=house.delivery_retry)
     notify = Loop("notify", lanes.once, DELIVERY_POLL_S)
-    matching = Matching(house.db, house.now, f"{house.base_url}/fhir", notify.wake, stopping.is_set)
+    offering = Offering(tuple(one.name for one in house.settings.fhir_destinations if one.results))
+    matching = Matching(house.db, house.now, f"{house.base_url}/fhir", notify.wake, stopping.is_set, offering)
     match = Loop("match", matching.once, DELIVERY_POLL_S)
     return Subscribing((match, notify, Loop("subscriptions", matching.expire, EXPIRE_POLL_S)), lanes)
 

@@ -204,7 +204,10 @@ def build_worker(house: House) -> Worker:
         Loop("vouch", vouching.once, COMMITMENT_POLL_S),
         *subscribing.loops,
     )
-    lanes = (delivery, commitment, vouching, subscribing.lanes)
+    lanes: tuple[Lanes, ...] = (delivery, commitment, vouching, subscribing.lanes)
+    if any(one.results for one in settings.fhir_destinations):
+        forwarding = _forwarding(house, stopping)
+        loops, lanes = (*loops, Loop("forward", forwarding.once, DELIVERY_POLL_S)), (*lanes, forwarding)
     return Worker(engine, loops, lanes, stopping, decoder, jobs, models, settings.required_models)
 
 
@@ -287,6 +290,14 @@ def _counting(house: House, archive: str) -> Counting:
     settings = house.settings
     count = ExpectedCount(house.destinations[archive], settings.ae_title)
     return Counting(house.db, archive, count, settings.study_quiet_s, house.now)
+
+
+def _forwarding(house: House, stopping: threading.Event) -> Lanes:
+    from consilium.remotes import forwarding_of  # noqa: PLC0415 - only who has such a destination
+
+    forwarding = forwarding_of(house, stopping.is_set, lambda *of: metrics.FHIR_DELIVERIES.labels(*of).inc())
+    slots = house.settings.delivery_slots
+    return Lanes(forwarding.due, forwarding.deliver, slots=slots, rest=house.delivery_retry)
 
 
 def _deliveries(house: House, stopping: threading.Event) -> Lanes:

@@ -185,6 +185,26 @@ fhir_import = Table(
     Column("finished_at", String(32)),
 )
 
+# AI results on their way to other FHIR servers; a later version of one takes the row of the version before.
+fhir_delivery = Table(
+    "fhir_delivery",
+    metadata,
+    Column("type", String(64), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("destination", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),  # to be there
+    Column("state", String(16), nullable=False),  # pending, sent, dead
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("last_status", Integer),  # HTTP, NULL when there was no answer
+    Column("last_problem", Text),
+    Column("updated_at", String(32), nullable=False),
+    Column("sent_version", Integer),  # that is there
+    Column("remote_id", String(64)),
+    Column("remote_etag", String(128)),
+    Index("fhir_delivery_due", "state", "next_attempt_at"),
+)
+
 # ---------------------------------------------------------------- DICOM objects received
 instance = Table(
     "instance",

@@ -81,6 +81,36 @@ def keys(
     typer.echo(json.dumps(public_keys(House(settings_of(data_dir=data_dir)), name), indent=2))
 
 
+@app.command()
+def deliveries(
+    data_dir: DataDir = None,
+    state: Annotated[str | None, typer.Option(help="Only those of this state: pending, sent, dead.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Only those to this server.")] = None,
+    resend: Annotated[bool, typer.Option("--resend", help="Try the dead ones again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+) -> None:
+    """Show which AI results went to which FHIR server and why one is not there, or send again."""
+    from consilium.cli import errors, settings_of_a_store, show_table  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from record_store import fhir_deliveries  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    try:
+        if resend:
+            with house.db.write() as conn:
+                count = fhir_deliveries.resend(conn, destination, house.now())
+            errors.print(f"{count} deliveries will be tried again.")
+            return
+        with house.db.read() as conn:
+            rows = [asdict(one) for one in fhir_deliveries.listed(conn, state, destination)]
+    finally:
+        house.db.dispose()
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+    else:
+        show_table(rows)
+
+
 def _target_of(house: "House", to: str | None, rehearsal: bool, tell: "Callable[[Problem], None]") -> "Target":
     from consilium.importing import fhir_of  # noqa: PLC0415
     from fhir_adapters.importing.remote import RemoteTarget  # noqa: PLC0415
