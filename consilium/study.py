@@ -127,7 +127,7 @@ class StudySteps:
         with self.db.read() as conn:
             job = _job(conn, job_key)
             manifest = self._manifest(job)
-            ids = {sha256: _reading_id(manifest, sha256) for sha256 in before["images"]}
+            ids = {sha256: reading_id_for(manifest, sha256) for sha256 in before["images"]}
             known = {one for one in ids.values() if readings.reading_by_id(conn, one) is not None}
         reader = choose(READERS, manifest)
         record = cache(lambda: self._record(job))
@@ -240,7 +240,7 @@ class StudySteps:
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
         reading, mask = reader.read(look)
         reading = replace(reading, degraded=bool(look.makeshift))
-        stored = self.blobs.put(_packed(mask))
+        stored = self.blobs.put(packed(mask))
         return {
             "reading_id": reading_id,
             "reading": to_json(reading).decode(),
@@ -265,13 +265,14 @@ def _job(conn: Connection, job_key: str) -> JobRow:
     return job
 
 
-def _reading_id(manifest: Manifest, image_sha256: str) -> str:
+def reading_id_for(manifest: Manifest, image_sha256: str) -> str:
     """Return the name of what this model says of these bytes, which hold the patient and every UID."""
     parts = ("reading", manifest.name, manifest.version, image_sha256)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
-def _packed(mask: ReadingMask) -> bytes:
+def packed(mask: ReadingMask) -> bytes:
+    """Return a label image as the bytes that are stored of it: always the same for the same labels."""
     # Not np.savez: its archive holds the time of day, and the same mask must be the same blob.
     buffer = io.BytesIO()
     np.save(buffer, mask.labels, allow_pickle=False)

@@ -26,6 +26,9 @@ from consilium.ordering import POLL_S as ORDERS_POLL_S
 from consilium.ordering import Ordering
 from consilium.priors import POLL_S as PRIORS_POLL_S
 from consilium.priors import Priors
+from consilium.replay_requests import POLL_S as REPLAY_POLL_S
+from consilium.replay_requests import ReplayRequests
+from consilium.replaying import Replaying
 from consilium.rules.completion import Waits
 from consilium.setting_values import DicomNode
 from consilium.stowing import send_anyhow
@@ -237,6 +240,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threadi
         *([Loop("priors", _priors(house).once, PRIORS_POLL_S)] if settings.rules().prior else []),
         *([Loop("orders", _orders(house, settings.worklist).once, ORDERS_POLL_S)] if settings.worklist else []),
         Loop("results", Filing(house.db, models, house.now).once, FILING_POLL_S),
+        Loop("replays", _replays(house, models).once, REPLAY_POLL_S),
         Loop("index", house.header_index.catch_up, INDEX_POLL_S),
         Loop("reindex", lambda: reindex(house.db, f"{house.base_url}/fhir", stopping=stopping.is_set), REINDEX_S),
         Loop("audit", _auditing(house).once, AUDIT_POLL_S),
@@ -331,6 +335,11 @@ def _commitments(house: House) -> Lanes:
     )
     slots = settings.delivery_slots
     return Lanes(committing.due, committing.ask_about, slots=slots, rest=house.delivery_retry)
+
+
+def _replays(house: House, models: LocalEngine) -> ReplayRequests:
+    replaying = Replaying(house.db, house.blobs, models, lambda: house.decoder, house.now)
+    return ReplayRequests(house.db, replaying, house.now)
 
 
 def _answers(house: House) -> Lanes:

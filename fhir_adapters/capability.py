@@ -38,7 +38,7 @@ _OF_ONE_TYPE = {
 _COMPARTMENT = "search-compartment"  # R4 has no code for it: a list of compartments says it
 
 # Operations of ours: where they are offered, and on which types.
-_OURS = {"$ai-recall": ("",), "$ai-replay": RESULTS, "$ai-confirm": RESULTS}
+_OURS = {"$ai-recall": ("",), "$ai-replay": RESULTS, "$ai-replay-status": (), "$ai-confirm": RESULTS}
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
 

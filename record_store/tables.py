@@ -565,6 +565,20 @@ ai_result = Table(
     Index("ai_result_provenance", "provenance"),
 )
 
+# Results that are to be computed again, and the answers.
+ai_replay = Table(
+    "ai_replay",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("type", String(64), nullable=False),
+    Column("resource_id", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # asked, taken, done, refused
+    Column("status", Integer, nullable=False),  # HTTP, of the answer
+    Column("answer", Text, nullable=False),  # JSON: Parameters or OperationOutcome
+    Column("at", String(32), nullable=False),  # when it came into its state
+    Index("ai_replay_state", "state", "at"),
+)
+
 # What really happened, imported later, for one card or for one patient and service.
 card_outcome = Table(
     "card_outcome",

@@ -66,6 +66,32 @@ def recall(
     sys.stdout.write(json.dumps(answer) + "\n" if as_json else in_words(answer))
 
 
+@app.command()
+def replay(
+    named: Annotated[str, typer.Argument(help="TYPE/ID of an Observation, RiskAssessment or DiagnosticReport.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a result again from what is stored and compare. Exit code 0: the same, 1: different."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
+    from consilium.replay_requests import told  # noqa: PLC0415
+    from consilium.replaying import Replaying  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from model_runtime.engine import LocalEngine  # noqa: PLC0415
+
+    kind, _, ident = named.partition("/")
+    house = House(settings_of_a_store(data_dir))
+    try:
+        engine = LocalEngine(house.library, house.placement)
+        replaying = Replaying(house.db, house.blobs, engine, lambda: house.decoder, house.now)
+        found = replaying.run(kind, ident)
+    finally:
+        house.db.dispose()
+    answer = told(found)
+    sys.stdout.write(json.dumps(answer) + "\n" if as_json else in_words(answer))
+    raise typer.Exit(1 if found.differences else 0)
+
+
 def in_words(answer: dict[str, Any]) -> str:
     """Return the answer's Parameters as lines for a terminal."""
     lines = []

@@ -16,6 +16,7 @@ from fhir_adapters import outcome
 from fhir_adapters.rest import (
     ai_confirm,
     ai_recall,
+    ai_replay,
     bundle,
     capabilities,
     configuration,
@@ -71,6 +72,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
     validate.INTERACTION,
     ai_confirm.INTERACTION,
     ai_recall.INTERACTION,
+    ai_replay.INTERACTION,
+    ai_replay.STATUS,
     bundle.INTERACTION,
     bundle.WITH_SLASH,
     *export.INTERACTIONS,

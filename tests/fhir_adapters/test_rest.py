@@ -526,7 +526,15 @@ def test_an_absolute_reference_to_this_server_is_its_own(client):
 # ---------------------------------------------------------------- what the server says of itself
 
 
-OF_NO_TYPE = {"$ai-recall", "transaction", "search-system", "search-compartment", "$export-status", "$export-file"}
+OF_NO_TYPE = {
+    "$ai-recall",
+    "$ai-replay-status",
+    "transaction",
+    "search-system",
+    "search-compartment",
+    "$export-status",
+    "$export-file",
+}
 
 
 def test_the_capability_statement_is_r4_and_names_what_is_registered(client):
