@@ -18,6 +18,7 @@ from record_store.replays import DONE, REFUSED, ReplayRow
 
 WAIT_S = 3.0
 LOOK_S = 0.05
+pause = time.sleep
 STATUS_PATH = "/$ai-replay-status/<request_id>"
 
 
@@ -37,7 +38,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
             return _settled(row)
         if time.monotonic() >= until:
             return _under_way(fhir, request_id)
-        time.sleep(LOOK_S)
+        pause(LOOK_S)
 
 
 def answer_status(fhir: Fhir, request_id: str) -> Response:

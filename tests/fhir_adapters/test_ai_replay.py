@@ -1,7 +1,6 @@
 """$ai-replay over HTTP: the answer when a worker is there, an address when it takes longer."""
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -40,26 +39,13 @@ def ident(sqlite_db, make_reading):
 
 
 @pytest.fixture
-def ask(sqlite_db, make_client, ident):
+def ask(sqlite_db, make_client, ident, monkeypatch):
     """ask(answer) -> the reply, with a worker whose replaying gives `answer` (None: no worker)."""
 
     def call(answer=None, kind="Observation", which=None, **headers):
-        stop = threading.Event()
-
-        def work():
-            requests = ReplayRequests(sqlite_db, CannedReplaying(answer), lambda: NOW)
-            while not stop.wait(0.01):
-                requests.once()
-
-        thread = threading.Thread(target=work)
-        if answer is not None:
-            thread.start()
-        try:
-            return make_client(sqlite_db).post(f"/fhir/{kind}/{which or ident}/$ai-replay", headers=headers)
-        finally:
-            stop.set()
-            if answer is not None:
-                thread.join()
+        worker = ReplayRequests(sqlite_db, CannedReplaying(answer), lambda: NOW)
+        monkeypatch.setattr(ai_replay, "pause", lambda _s: worker.once() if answer is not None else None)
+        return make_client(sqlite_db).post(f"/fhir/{kind}/{which or ident}/$ai-replay", headers=headers)
 
     return call
 
@@ -93,9 +79,7 @@ def test_a_failure_is_told_without_what_it_says(ask):
     assert b"anary" not in reply.data
 
 
-def test_without_a_worker_the_answer_is_an_address_that_can_be_asked_later(
-    db, ask, make_client, monkeypatch, ident
-):
+def test_without_a_worker_the_answer_is_an_address_for_later(sqlite_db, ask, make_client, monkeypatch):
     monkeypatch.setattr(ai_replay, "WAIT_S", 0.05)
     for reply in (ask(), ask(Prefer="respond-async")):
         assert reply.status_code == 202
