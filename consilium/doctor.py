@@ -50,6 +50,7 @@ def examine(settings: Settings) -> dict[str, Finding]:
             else OK
         ),
         "dicom tls": lambda: _tls(house),
+        "hl7 port": lambda: _hl7(settings),
     }
     try:
         return {name: _outcome(check) for name, check in checks.items()}
@@ -90,6 +91,15 @@ def _tls(house: House) -> Finding:
     return OK
 
 
+def _hl7(settings: Settings) -> Finding:
+    if settings.hl7_port is None:
+        return OK
+    from consilium.hl7_role import listener_tls as hl7_tls  # noqa: PLC0415 - only who has the port pays for it
+
+    hl7_tls(settings)  # raises when a certificate file cannot be used
+    return _port(settings, "hl7", settings.hl7_host, settings.hl7_port)
+
+
 def _onnxruntime() -> Finding:
     # Raises, with the way to mend it, when there are two.
     found = single_onnxruntime()
@@ -117,7 +127,7 @@ def _port(settings: Settings, role: str, host: str, port: int) -> Finding:
         except OSError as exc:
             if _serves(settings, role):
                 return Finding("in use; a server of this data folder is running", wrong=False)
-            variable = "CONSILIUM_HTTP_PORT" if role == "web" else "CONSILIUM_DICOM_PORT"
+            variable = f"CONSILIUM_{'HTTP' if role == 'web' else role.upper()}_PORT"
             return Finding(f"cannot listen on port {port} ({exc.strerror}); set {variable} or stop what uses it")
     return OK
 

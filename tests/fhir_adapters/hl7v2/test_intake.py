@@ -303,3 +303,11 @@ def test_a_message_and_a_client_that_make_a_patient_at_once_make_one(taking, mak
         thread.join()
     numbers = [one["identifier"][0]["value"] for one in bodies(taking.db, "Patient")]
     assert sorted(numbers) == [str(5000 + number) for number in range(8)]
+
+
+def test_an_admission_that_says_what_is_known_changes_nothing(lite):
+    lite.answer(raw(ADMISSION))
+    before = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    lite.answer(raw(ADMISSION, event="A08", control="A2"))
+    after = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    assert after == before
