@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from record_store.index_rows import fit
 from record_store.tables import sp_reference, sp_token
@@ -21,15 +21,15 @@ def identified(conn: Connection, wanted: Iterable[Key]) -> dict[Key, list[str]]:
     found: dict[Key, set[str]] = defaultdict(set)
     table = sp_token.c
     for kind, keys in by_type.items():
-        listed = list(keys)
-        for start in range(0, len(listed), _MANY):
+        values = sorted({code for code, _ in keys})
+        for start in range(0, len(values), _MANY):
+            # Not by pairs of value and system: SQLite looks those up in no index.
             query = select(table.code, table.system, table.id).where(
-                table.type == kind,
-                table.param == "identifier",
-                tuple_(table.code, table.system).in_(listed[start : start + _MANY]),
+                table.type == kind, table.param == "identifier", table.code.in_(values[start : start + _MANY])
             )
             for code, system, resource_id in conn.execute(query):
-                found[keys[code, system]].add(resource_id)
+                if (code, system) in keys:
+                    found[keys[code, system]].add(resource_id)
     return {key: sorted(ids) for key, ids in found.items()}
 
 
