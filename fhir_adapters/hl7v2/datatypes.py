@@ -34,6 +34,8 @@ def number(text: str) -> str | None:
 def codings(value: Value, context: Context) -> list[Json]:
     """Return the codings of a CE or CWE: its own, its alternates, and those that the site's table adds."""
     found: list[Json] = []
+    if not value.raw:  # most fields
+        return found
     for first in (1, 4, 10):
         code = coded(value.text(first))
         if code:
@@ -54,6 +56,8 @@ def _add(found: list[Json], system: str, code: str, display: str) -> None:
 
 def concept(value: Value, context: Context) -> Json | None:
     """Return a CE or CWE as CodeableConcept."""
+    if not value.raw:
+        return None
     listed = codings(value, context)
     text = value.text(9) or value.text(2) or value.text(5) or ("" if listed else value.whole().strip())
     made: Json = {"coding": listed} if listed else {}

@@ -106,8 +106,8 @@ class Segment:
 
     def value(self, field: int) -> Value:
         """Return the first repetition."""
-        raw = self.raw(field)
-        return Value(raw.split(self._delimiters.repetition, 1)[0] if raw else "", self._delimiters)
+        raw, repetition = self.raw(field), self._delimiters.repetition
+        return Value(raw.split(repetition, 1)[0] if repetition in raw else raw, self._delimiters)
 
     def values(self, field: int) -> list[Value]:
         """Return the repetitions that say something."""
@@ -119,7 +119,8 @@ class Segment:
 
     def text(self, field: int, component: int = 1, sub: int = 1) -> str:
         """Return a component of the first repetition as text."""
-        return self.value(field).text(component, sub) if self.raw(field) else ""
+        raw = self._fields[field] if field < len(self._fields) else ""
+        return self.value(field).text(component, sub) if raw else ""
 
     def place(self, field: int = 0, component: int = 0) -> Place:
         """Return where this is."""
