@@ -8,6 +8,7 @@ from flask import Response, current_app, request
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.rest.entries import Entry
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir
+from fhir_adapters.rest.patch import patch_in
 
 # What of the bundle's own request holds for each entry: who asks, and how the answer is wanted.
 _KEPT = ("Authorization", "Prefer", "X-Request-Id")
@@ -28,13 +29,16 @@ def alone(entry: Entry) -> Response:
     ):
         if value is not None:
             headers[name] = value
+    media_type, data = MEDIA_TYPE, entry.data
+    if entry.method == "PATCH" and entry.resource.get("resourceType") == "Binary":
+        media_type, data = patch_in(entry.resource, entry.data)
     client = {"REMOTE_ADDR": request.remote_addr or "", "wsgi.url_scheme": request.scheme}
     with current_app.test_request_context(
         f"/fhir/{entry.url}",
         base_url=request.host_url,
         method=entry.method,
-        data=entry.data or None,
-        content_type=MEDIA_TYPE if entry.data else None,
+        data=data or None,
+        content_type=media_type if data else None,
         headers=headers,
         environ_overrides=client,
     ):

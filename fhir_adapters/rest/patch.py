@@ -1,21 +1,24 @@
 """patch: PATCH [base]/[type]/[id] (R4 3.1.0.6), or PATCH [base]/[type]?condition (3.1.0.6.1).
 
-Two forms: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396), which clients such as fhirpy send as plain JSON.
+Three forms: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7396), which clients such as fhirpy send as plain JSON,
+and FHIRPath Patch (R4 3.1.0.6.3), a Parameters. In a Bundle the former two stand in a Binary.
 The result is checked as any other write. Numbers keep every digit, and members their order.
 """
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jsonpatch
 import jsonpointer
-from flask import Request, Response, request
+from flask import Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from clinical.errors import IncorrectInput, NotFound
-from fhir_adapters.outcome import Gone
+from fhir_adapters.outcome import MEDIA_TYPE, Gone
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.fhirpath_patch import fhirpath_patch
 from fhir_adapters.rest.negotiate import read_body
 from fhir_adapters.rest.versions import demand_turn, draft, store, written
 from fhir_adapters.search.index import ID
@@ -35,13 +38,13 @@ MAX_OPERATIONS = 1000
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Change the resource and return its next version; 404 when there is none."""
     require_type(resource_type)
-    change = _change(request)
+    change = change_of(request.mimetype, read_body(request))
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
         # Before the patch is tried: whether its tests hold would tell what the resource says.
         demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
-        data, changed = _changed(fhir, resource_type, before, change)
+        data, changed = changed_by(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
         )
@@ -51,7 +54,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     """Change the one match; 404 when there is none."""
     require_type(resource_type)
-    change = _change(request)
+    change = change_of(request.mimetype, read_body(request))
     with fhir.db.write() as conn:
         found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
         if found is None:
@@ -59,22 +62,44 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
         lock_key(conn, f"{resource_type}/{found.stored.id}")
         before = latest(conn, resource_type, found.stored.id)
         demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
-        data, changed = _changed(fhir, resource_type, before, change)
+        data, changed = changed_by(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"
         )
     return written(fhir, stored, 200)
 
 
-def _change(asked: Request) -> Callable[[Json], object]:
-    """Return what the body does to a resource. Raises UnsupportedMediaType, IncorrectInput."""
-    data = read_body(asked)
-    if asked.mimetype == JSON_PATCH:
+def change_of(media_type: str, data: bytes) -> Callable[[Json], object]:
+    """Return what the bytes of a patch do to a resource. Raises UnsupportedMediaType, IncorrectInput."""
+    if media_type == JSON_PATCH:
         return _json_patch(loads(data, decimals=True))
-    if asked.mimetype in MERGE_PATCH:
-        merge = load_object(data, decimals=True)
-        return lambda resource: merged(resource, merge)
-    raise UnsupportedMediaType(f"a patch is read as {JSON_PATCH} or application/merge-patch+json")
+    if media_type in MERGE_PATCH or media_type == MEDIA_TYPE:
+        sent = load_object(data, decimals=True)
+        if sent.get("resourceType") == "Parameters":  # nobody keeps one here: it can only be a FHIRPath Patch
+            demand_valid(load_object(data), "Parameters")
+            return fhirpath_patch(sent)
+        if media_type in MERGE_PATCH:
+            return lambda resource: merged(resource, sent)
+    raise UnsupportedMediaType(
+        f"a patch is read as {JSON_PATCH}, application/merge-patch+json, or a Parameters as {MEDIA_TYPE}"
+    )
+
+
+def change_of_entry(resource: Mapping[str, Any], data: bytes) -> Callable[[Json], object]:
+    """Return what the resource of a Bundle's PATCH does. resource: what `data` says, a valid resource."""
+    try:
+        return change_of(*patch_in(resource, data))
+    except UnsupportedMediaType as error:
+        raise IncorrectInput(str(error.description), expression=["resource.contentType"]) from None
+
+
+def patch_in(resource: Mapping[str, Any], data: bytes) -> tuple[str, bytes]:
+    """Return (media type, bytes) of the patch that a Bundle's entry holds (R4 3.1.0.11.3)."""
+    if resource.get("resourceType") == "Binary":
+        return str(resource["contentType"]).partition(";")[0].strip(), b64decode(resource.get("data", ""))
+    if resource.get("resourceType") != "Parameters":
+        raise IncorrectInput("a PATCH of a Bundle is a Parameters or a Binary", expression=["resource"])
+    return MEDIA_TYPE, data
 
 
 def _json_patch(operations: object) -> Callable[[Json], object]:
@@ -108,10 +133,13 @@ def merged(target: object, patch: object) -> object:
     return made
 
 
-def _changed(
+def changed_by(
     fhir: Fhir, resource_type: str, before: Version | None, change: Callable[[Json], object]
 ) -> tuple[bytes, Json]:
-    """Return the changed resource, as bytes and as the store reads it."""
+    """Return the changed resource, as bytes and as the store reads it.
+
+    Raises NotFound where there is none, InvalidResource for what comes out.
+    """
     if before is None:
         raise NotFound(f"there is no {resource_type} with that id")
     if before.deleted:

@@ -44,9 +44,6 @@ class Planned:
 
 def answer_transaction(fhir: Fhir, entries: Sequence[Entry]) -> Response:
     """Return a transaction-response with the answers in the order of the entries."""
-    for entry in entries:
-        if entry.method == "PATCH":
-            raise IncorrectInput("a transaction takes no PATCH here", expression=[entry.place + ".request.method"])
     answers: dict[int, bytes] = {}
     writes = [entry for entry in entries if entry.method not in _READS]
     made = {one.number: fhir.new_id() for one in writes if one.method == "POST" and one.condition is None}
@@ -122,7 +119,7 @@ def _id(fhir: Fhir, entry: Entry, match: Version | None) -> str:
         raise IncorrectInput(
             "the resource's id must be that of the url", expression=[entry.place + ".resource.id"]
         )
-    if entry.method == "DELETE":
+    if entry.method in ("DELETE", "PATCH"):
         return entry.id
     return entry.id if entry.method == "PUT" and entry.id else own or fhir.new_id()
 
@@ -148,7 +145,7 @@ def _news(
             if entry.method == "DELETE" and plan.before is not None:
                 news[entry.number] = removal(fhir, plan.before)
                 continue
-            drafted = drafts.get(entry.number) or draft_of(fhir, entry, became, found)
+            drafted = drafts.get(entry.number) or draft_of(fhir, entry, became, found, plan.before)
             new = next_version(fhir, drafted, resource_id=plan.id, before=plan.before, method=entry.method)
             demand_within(new, letter(plan.before, entry.method))
             news[entry.number] = new

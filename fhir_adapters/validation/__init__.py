@@ -8,7 +8,7 @@ from fhir_adapters.validation.problem import Problem
 from fhir_adapters.validation.profiles import Profiles, shipped
 from fhir_adapters.validation.walk import MAX_PROBLEMS, Walk
 
-__all__ = ["Problem", "problems_of"]
+__all__ = ["Problem", "problems_of", "within"]
 
 
 def problems_of(
@@ -33,7 +33,7 @@ def problems_of(
     known = shipped() if profiles is None else profiles
     for place, one in _judged(resource):
         found = known.problems_of(one, () if place else claimed)
-        walk.problems += [replace(each, expression=_within(place, each.expression)) for each in found]
+        walk.problems += [replace(each, expression=within(place, each.expression)) for each in found]
     return walk.problems[:MAX_PROBLEMS]
 
 
@@ -47,6 +47,6 @@ def _judged(resource: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield f"Bundle.entry[{number}].resource", entry["resource"]
 
 
-def _within(place: str, expression: str) -> str:
+def within(place: str, expression: str) -> str:
     """Return a path as the walk writes it: within a Bundle the place of the entry stands for the type's name."""
     return place + expression[len(expression.partition(".")[0]) :] if place else expression

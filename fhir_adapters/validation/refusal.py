@@ -1,9 +1,10 @@
 """A resource that is not valid R4, as an error with every finding."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from clinical.errors import IncorrectInput
-from fhir_adapters.validation import problems_of
+from fhir_adapters.validation import problems_of, within
 from fhir_adapters.validation.problem import Problem
 from fhir_adapters.validation.profiles import Profiles
 
@@ -15,6 +16,10 @@ class InvalidResource(IncorrectInput):
         first = next((one for one in problems if one.severity == "error"), problems[0])
         super().__init__(f"{first.expression} {first.text}", expression=[first.expression])
         self.problems = tuple(problems)
+
+    def stands_at(self, place: str) -> None:
+        """Let the findings say where in a Bundle the resource stands."""
+        self.problems = tuple(replace(one, expression=within(place, one.expression)) for one in self.problems)
 
     @property
     def is_sound(self) -> bool:
