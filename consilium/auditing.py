@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from clinical.clock import Clock
+from consilium.access_events import publish_accesses
 from dicom_node.destinations import Destination
 from dicom_node.scu import SendOutcome
 from fhir_adapters.charts import surviving
@@ -23,6 +24,8 @@ from record_store.tables import instance
 from record_store.tables import resource as resource_table
 
 AUDIT_KEY = "audit-chain"  # the purpose of the key that seals
+# In one transaction: everybody else who writes to SQLite waits for it.
+BATCH = 200
 _SIDE = ("", "_address", "_certificate")
 _TOLD = (*(f"{side}{part}" for side in ("source", "destination") for part in _SIDE), "asked_by_destination")
 Send = Callable[[Sequence[Path], Destination, str], Iterable[SendOutcome]]
@@ -30,24 +33,32 @@ Send = Callable[[Sequence[Path], Destination, str], Iterable[SendOutcome]]
 
 @dataclass(frozen=True, slots=True)
 class Auditing:
-    """key: seals the audit. observer: our AE title, which every AuditEvent names as who has seen it."""
+    """key: seals the audit. observer: our AE title, which AuditEvents of DICOM name as who has seen it.
+
+    base_url: of the FHIR API, which AuditEvents of accesses to it name.
+    """
 
     db: Database
     key: bytes
     now: Clock
     observer: str
+    base_url: str = ""
 
     def once(self) -> int:
         """Seal what is new and publish what is to be read of it; return how many rows."""
-        total = count = audit_chain.seal(self.db, self.key, self.now, self._publish)
-        while count == audit_chain.MOST_ROWS:
-            total += (count := audit_chain.seal(self.db, self.key, self.now, self._publish))
+        total = count = self._seal()
+        while count == BATCH:
+            total += (count := self._seal())
         return total
+
+    def _seal(self) -> int:
+        return audit_chain.seal(self.db, self.key, self.now, self._publish, most=BATCH)
 
     def _publish(self, conn: Connection, rows: list[AuditRow]) -> None:
         patients: dict[str, str | None] = {}
         events = [self._event(conn, row, patients) for row in rows if row["action"].startswith(ACTION)]
         publish(conn, [event for event in events if event is not None], self.now())
+        publish_accesses(conn, rows, self.base_url, self.now())
 
     def _event(self, conn: Connection, row: AuditRow, patients: dict[str, str | None]) -> dict[str, Any] | None:
         facts = facts_of(row)

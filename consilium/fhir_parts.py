@@ -23,6 +23,7 @@ from fhir_adapters.trust.refusal_log import RefusalLog
 from fhir_adapters.validation.profiles import profiles_in, shipped
 from model_runtime.engine import Engine
 from record_store import audit
+from record_store.accesses import AccessLog
 from record_store.revoked_tokens import RevokedTokens
 from record_store.seen_tokens import SeenTokens
 
@@ -75,6 +76,7 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
         page_key=derived_key(house.key, "page-token"),
         base_url=f"{house.base_url}/fhir",
         access=access,
+        log=AccessLog(house.db, house.trail.keep),
         desk=RecallDesk(engine, house.now),
         endpoints=house.settings.endpoints,
         profiles=profiles_in(folder) if (folder := house.settings.profiles_dir) else shipped(),

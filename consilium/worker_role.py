@@ -287,7 +287,8 @@ def clear_exports(house: House) -> int:
 
 
 def _auditing(house: House) -> Auditing:
-    return Auditing(house.db, derived_key(house.key, AUDIT_KEY), house.now, house.settings.ae_title)
+    key, title = derived_key(house.key, AUDIT_KEY), house.settings.ae_title
+    return Auditing(house.db, key, house.now, title, f"{house.base_url}/fhir")
 
 
 def _counting(house: House, archive: str) -> Counting:

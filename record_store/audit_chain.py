@@ -43,8 +43,10 @@ class Verdict:
     broken_at: int | None
 
 
-def seal(db: Database, key: bytes, now: Clock, along: Along = lambda _conn, _rows: None) -> int:
-    """Seal what has been written since, at most MOST_ROWS; return the number of rows.
+def seal(
+    db: Database, key: bytes, now: Clock, along: Along = lambda _conn, _rows: None, *, most: int = MOST_ROWS
+) -> int:
+    """Seal what has been written since, at most `most` rows; return the number of rows.
 
     along: called with the sealed rows in the same transaction, so that what is made of them is made once.
     Raises Busy when the database is away.
@@ -55,7 +57,7 @@ def seal(db: Database, key: bytes, now: Clock, along: Along = lambda _conn, _row
             conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SEALERS_LOCK})
         last = conn.execute(select(audit_seal).order_by(audit_seal.c.last_row.desc()).limit(1)).mappings().first()
         first = int(last["last_row"]) + 1 if last else 1
-        rows = _rows(conn, first, settled)[:MOST_ROWS]
+        rows = _rows(conn, first, settled)[:most]
         if not rows:
             return 0
         before = bytes.fromhex(str(last["seal"])) if last else _FIRST

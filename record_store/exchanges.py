@@ -162,6 +162,7 @@ class Trail:
         self._db, self._now = db, now
         self._changed = threading.Condition()
         self._waiting: _Batch = {}
+        self._rows: list[Mapping[str, object]] = []
         self._lost = 0
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -174,10 +175,22 @@ class Trail:
                 self._lost += 1
                 return
             self._waiting.setdefault(key, _Waiting(exchange, self._now())).again(exchange)
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="audit-trail", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+            self._begin()
+
+    def keep(self, row: Mapping[str, object]) -> None:
+        """Write an audit row later, as it is. Never waits for the database, never raises."""
+        with self._changed:
+            if len(self._rows) >= MOST_WAITING:
+                self._lost += 1
+                return
+            self._rows.append(row)
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._thread is None and not self._closing:
+            self._thread = threading.Thread(target=self._run, name="audit-trail", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> None:
         """Write what waits, for as long as that may take, and end."""
@@ -195,20 +208,21 @@ class Trail:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, COLLECT_S)
                 batch, self._waiting = self._waiting, {}
+                rows, self._rows = self._rows, []
                 lost, self._lost = self._lost, 0
                 closing = self._closing
             if closing:
                 give_up_at = min(give_up_at, time.monotonic() + CLOSE_WITHIN_S)
             if lost:
                 log.error("audit events lost: the database has been away for too long", count=lost)
-            if batch and not self._written(batch) and time.monotonic() < give_up_at:
-                self._put_back(batch)
+            if (batch or rows) and not self._written(batch, rows) and time.monotonic() < give_up_at:
+                self._put_back(batch, rows)
                 time.sleep(COLLECT_S)
             elif closing:
                 return
 
-    def _written(self, batch: _Batch) -> bool:
-        rows = [row for one in batch.values() for row in rows_of(one.told(), one.at, one.times)]
+    def _written(self, batch: _Batch, kept: list[Mapping[str, object]]) -> bool:
+        rows = [*kept, *(row for one in batch.values() for row in rows_of(one.told(), one.at, one.times))]
         try:
             with self._db.write() as conn:
                 conn.execute(insert(audit), rows)
@@ -217,8 +231,9 @@ class Trail:
             return False
         return True
 
-    def _put_back(self, batch: _Batch) -> None:
+    def _put_back(self, batch: _Batch, rows: list[Mapping[str, object]]) -> None:
         with self._changed:
+            self._rows = [*rows, *self._rows]
             newer, self._waiting = self._waiting, batch
             for key, one in newer.items():
                 self._waiting.setdefault(key, _Waiting(one.exchange, one.at)).again(one.told(), one.times)

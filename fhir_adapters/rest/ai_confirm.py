@@ -15,6 +15,7 @@ from clinical.codes import AI_ASSERTED
 from clinical.errors import IncorrectInput, PreconditionMissing, Unsupported
 from fhir_adapters.publish import publish
 from fhir_adapters.resources.labels import Json, concept
+from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.ai import parameters as said
 from fhir_adapters.rest.ai.changes import (
     CONFIRMED,
@@ -70,6 +71,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         news = [new for one in whole if (new := _decided(fhir, one.stored, status, note, verifier)) is not None]
         if news:
             put_all(conn, news)
+            note_written(fhir, conn, news)
             publish(conn, [_provenance(fhir, news, status, verifier)], fhir.now())
     first = next((one.stored for one in news if (one.type, one.id) == (resource_type, resource_id)), found.stored)
     return written(fhir, first, 200)

@@ -9,6 +9,7 @@ from flask import Response, request
 from sqlalchemy import Connection
 
 from clinical.errors import NotFound
+from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.reach import demand_writable
@@ -50,6 +51,7 @@ def _remove(fhir: Fhir, conn: Connection, found: Version | None) -> int | None:
         return None
     new = removal(fhir, found)
     put(conn, new)
+    note_written(fhir, conn, [new])
     return new.version
 
 

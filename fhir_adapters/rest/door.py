@@ -1,6 +1,6 @@
-"""What stands before every interaction: that some scope of the caller is about it at all.
+"""What stands before and behind every interaction: some scope of the caller is about it, and it is noted.
 
-What of the type it may reach, the interaction asks itself (`fhir.allowed`, `fhir.visible`). Here nothing is let
+What of a type it may reach, the interaction asks itself (`fhir.allowed`, `fhir.visible`). Here nothing is let
 through that somebody forgot to ask about: an interaction that is not in the table is for the operator alone.
 """
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from flask import Response
 
-from clinical.errors import Denied
+from clinical.errors import ClinicalError, Denied
+from fhir_adapters.rest.accessed import note_answered, note_refused
 from fhir_adapters.rest.fhir import Fhir, Interaction, caller, require_type
 
 # Interaction -> SMART letters, one of which the caller needs for the type in the address. ASKS: it asks for each
@@ -38,7 +39,9 @@ NEEDED: Mapping[str, str] = {
     "$status": ASKS,
     "$events": ASKS,
     "$stats": ASKS,
+    "$translate": ASKS,
     "$ai-replay": "r",
+    "$ai-replay-status": ASKS,
     "$ai-confirm": "u",
     "$ai-recall": ASKS,
 }
@@ -47,9 +50,16 @@ OPEN = frozenset({"capabilities", "smart-configuration"})  # to who shows no tok
 
 def answered(fhir: Fhir, each: Interaction, **path: str) -> Response:
     """Return the interaction's answer. path: what its address names. Raises Denied, and whatever it raises."""
-    if each.code not in OPEN:
+    if each.code in OPEN:
+        return each.answer(fhir, **path)
+    try:
         _demand(each.code, path.get("resource_type"))
-    return each.answer(fhir, **path)
+        response = each.answer(fhir, **path)
+    except ClinicalError as error:
+        note_refused(fhir, each.code, path, error)
+        raise
+    note_answered(fhir, each.code, path)
+    return response
 
 
 def _demand(code: str, resource_type: str | None) -> None:

@@ -18,6 +18,7 @@ from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.rest.ai.desk import Desk, NoDesk
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.validation.profiles import Profiles, shipped
+from record_store.accesses import AccessLog
 from record_store.database import Database
 from record_store.resource_search import Criterion
 from record_store.resources import StoredResource
@@ -37,6 +38,7 @@ class Fhir:
     endpoints: where notifications of subscriptions may go. desk: what operations on AI results ask of the house.
     access: who lets callers in; everybody, unless it is given. profiles: what resources
     are judged by besides R4.
+    log: where accesses are noted, None where they are not.
     """
 
     db: Database
@@ -49,6 +51,7 @@ class Fhir:
     desk: Desk = field(default_factory=NoDesk)
     access: Access = OPEN
     profiles: Profiles = field(default_factory=shipped)
+    log: AccessLog | None = None
 
 
 @dataclass(frozen=True, slots=True)

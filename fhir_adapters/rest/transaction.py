@@ -13,6 +13,7 @@ from flask import Response, request
 from sqlalchemy import Connection
 
 from clinical.errors import Fault, IncorrectInput, NotFound, PreconditionMissing
+from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.batch import alone, bundle_response, entry_answer
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.drafts import became_of, draft_of, drafts_of, told_of
@@ -52,6 +53,7 @@ def answer_transaction(fhir: Fhir, entries: Sequence[Entry]) -> Response:
         planned = _plan(fhir, conn, writes, made)
         news = _news(fhir, conn, planned, drafts)
         put_all(conn, list(news.values()))
+        note_written(fhir, conn, list(news.values()))
     whole = preferences(request).get("return") == "representation"
     for plan in planned:
         answers[plan.entry.number] = _answer(fhir, plan, news.get(plan.entry.number), whole=whole)

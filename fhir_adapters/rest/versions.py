@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import VersionConflict, body_response, outcome
+from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.fhir import Fhir, Permission, served
 from fhir_adapters.rest.negotiate import preferences
 from fhir_adapters.rest.reach import demand_within, demand_writable
@@ -65,6 +66,7 @@ def store(
     new = next_version(fhir, drafted, resource_id=resource_id, before=before, method=method)
     demand_within(new, letter(before, method))
     put(conn, new)
+    note_written(fhir, conn, [new])
     return new.stored
 
 

@@ -23,6 +23,7 @@ from fhir_adapters.trust.jwk import read_key
 from fhir_adapters.trust.keys import KeyRing
 from fhir_adapters.trust.refusal_log import RefusalLog
 from fhir_adapters.trust.testing import CannedFetcher, Signer, claims
+from record_store.accesses import AccessLog
 from record_store.revoked_tokens import RevokedTokens
 from record_store.seen_tokens import SeenTokens
 from record_store.tables import audit
@@ -85,7 +86,7 @@ class House:
         self.ring.start = lambda: None  # what a test fetches, it fetches itself
         refusals = RefusalLog(db, now, action=ACTION)
         revoked, mint = RevokedTokens(db, now), Mint(b"m" * 32, issuer=BASE, audience=f"{BASE}/fhir")
-        self.mint, self.issued = mint, []
+        self.mint, self.issued, self.later = mint, [], []
         self.access = TokenAccess(
             clients=Clients(tuple(clients)),
             mint=mint,
@@ -112,6 +113,7 @@ class House:
             page_key=b"k" * 32,
             base_url=f"{BASE}/fhir",
             access=self.access,
+            log=AccessLog(db, self.later.append),
             bulk=None if blobs is None else Bulk(blobs=lambda: blobs),
         )
         self.fhir = fhir
