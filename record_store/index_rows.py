@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from record_store.tables import sp_date, sp_quantity, sp_reference, sp_string, sp_token, sp_uri
@@ -135,10 +135,16 @@ def _copy(conn: Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None
         raise DBAPIError(statement, None, error) from None  # as SQLAlchemy says what its own statements meet
 
 
-def delete_rows(conn: Connection, resource_type: str, resource_id: str) -> None:
-    """Remove the rows of a resource."""
+def delete_rows(conn: Connection, owners: Sequence[tuple[str, str]]) -> None:
+    """Remove the rows of resources. owners: (type, id) of at least one."""
     for table in INDEX_TABLES:
-        conn.execute(delete(table).where(table.c.type == resource_type, table.c.id == resource_id))
+        statement = f"DELETE FROM {table.name} WHERE type = ? AND id = ?"  # noqa: S608 - a name of ours
+        conn.exec_driver_sql(placed(conn, statement), list(owners))
+
+
+def placed(conn: Connection, statement: str) -> str:
+    """Return a statement of ours with the driver's mark for a value in place of "?"."""
+    return statement if conn.dialect.name == "sqlite" else statement.replace("?", "%s")
 
 
 def _kinds(index: IndexRows) -> tuple[Sequence[tuple[Any, ...]], ...]:

@@ -8,7 +8,7 @@ resource is there: an answer without it would be wrong, and would not say so. Wh
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, literal_column, select, tuple_, update
+from sqlalchemy import Connection, func, literal_column, select, tuple_
 
 from clinical.errors import Busy
 from record_store.criteria import (
@@ -25,7 +25,7 @@ from record_store.criteria import (
     StringStarts,
     TokenIn,
 )
-from record_store.index_rows import IndexRows, delete_rows, insert_rows
+from record_store.index_rows import IndexRows, delete_rows, insert_rows, placed
 from record_store.resources import INDEX_VERSION, StoredResource
 from record_store.tables import resource
 
@@ -85,23 +85,32 @@ def stale_batch(conn: Connection, after: tuple[str, str], limit: int) -> list[St
 def rewrite(conn: Connection, done: Sequence[Reindexed]) -> int:
     """Replace the rows of these, in the caller's transaction, and return of how many.
 
-    One that was written meanwhile has its rows already and is left alone.
+    done: in order of type and id. One that was written meanwhile has its rows already and is left alone.
     """
-    table, replaced = resource.c, []
-    for one in done:
-        stored = one.stored
-        same = (table.type == stored.type, table.id == stored.id, table.version == stored.version)
-        values = {
-            "indexed": INDEX_VERSION,
-            "patient": one.patient,
-            "code": one.code,
-            "date_lo": one.date_lo or "",
-        }
-        if conn.execute(update(resource).where(*same, _STALE).values(values)).rowcount == 1:
-            delete_rows(conn, stored.type, stored.id)
-            replaced.append((stored.type, stored.id, one.index))
-    insert_rows(conn, replaced)
-    return len(replaced)
+    if not done:
+        return 0
+    table, ends = resource.c, (done[0].stored, done[-1].stored)
+    first, last = (tuple_(one.type, one.id) for one in ends)
+    waiting = (
+        select(table.type, table.id, table.version)
+        .where(_STALE, tuple_(table.type, table.id).between(first, last))
+        # What another transaction is writing is left to it: who waits for nobody is in no deadlock.
+        .with_for_update(skip_locked=True)
+    )
+    there = {tuple(row) for row in conn.execute(waiting)}
+    due = [one for one in done if (one.stored.type, one.stored.id, one.stored.version) in there]
+    if due:
+        values = [
+            (INDEX_VERSION, one.patient, one.code, one.date_lo or "", one.stored.type, one.stored.id)
+            for one in due
+        ]
+        conn.exec_driver_sql(placed(conn, _INDEXED), values)
+        delete_rows(conn, [(one.stored.type, one.stored.id) for one in due])
+        insert_rows(conn, [(one.stored.type, one.stored.id, one.index) for one in due])
+    return len(due)
+
+
+_INDEXED = "UPDATE resource SET indexed = ?, patient = ?, code = ?, date_lo = ? WHERE type = ? AND id = ?"
 
 
 def require_rows(

@@ -35,6 +35,8 @@ def reindex(data_dir: DataDir = None) -> None:
             done = reindexing.reindex(
                 house.db, f"{house.base_url}/fhir", told=lambda count: bar.advance(task, count)
             )
+        with house.db.read() as conn:
+            left = stale_count(conn)
     finally:
         house.db.dispose()
-    typer.echo(f"{done} resources indexed")
+    typer.echo(f"{done} resources indexed, {left} left")
