@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 WARM_S = 0.5
-GOOD = b"HTTP/1.1 200"
+GOOD = (b"HTTP/1.1 200", b"HTTP/1.1 201")
 
 
 @dataclass(frozen=True)
