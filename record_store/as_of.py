@@ -6,10 +6,12 @@ or in the history. Deletions are versions too.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, false, or_, select, true
 
+from record_store.reindexing import require_rows
 from record_store.resource_search import Criterion, condition
 from record_store.resources import StoredResource
 from record_store.tables import resource, resource_history, sp_reference
@@ -66,7 +68,9 @@ def as_of(
     """Yield what is wanted in the order of ids, those above `after`. deletions: what was deleted, and no other.
 
     A deletion is yielded whatever the criteria say: nothing is known of what is gone.
+    Raises Busy while the index rows that the criteria need are being made (`reindexing`).
     """
+    require_rows(conn, wanted.type, (*wanted.every, *chain.from_iterable(wanted.any_of)))
     alive = resource.c.deleted == int(deletions)
     current = and_(resource.c.updated <= wanted.at, alive, true() if deletions else meets(wanted))
     columns = [resource.c[name] for name in ("type", "id", "version", "updated", "body", "deleted")]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, case, exists, func, or_, select
 
-from record_store.criteria import Criterion
+from record_store.criteria import Criterion, TokenText
 from record_store.criteria_sql import matching
+from record_store.reindexing import require_rows
 from record_store.rows_sql import of_param
 from record_store.tables import resource, sp_token
 
@@ -18,8 +19,9 @@ def newest_of_each_code(
     """Return the `most` newest of those that meet the criteria, for each coding that they have.
 
     param: of the index rows of their code. What has several codings stands here for each; what has none, for its
-    text. limit: at most so many rows.
+    text. limit: at most so many rows. Raises Busy while the rows with those texts are being made (`reindexing`).
     """
+    require_rows(conn, resource_type, (*criteria, TokenText(param, ())))
     columns = (resource.c.id, resource.c.date_lo, resource.c.updated)
     wanted = matching(select(*columns), resource, resource_type, criteria).cte("wanted")
     token, other = sp_token, sp_token.alias()

@@ -1,4 +1,4 @@
-"""References between resources, both ways, by their index rows."""
+"""References between resources, both ways, by their index rows; Busy while these are being made (`reindexing`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 
 from record_store.criteria import Criterion, RestrictionOf
 from record_store.criteria_sql import matching
+from record_store.reindexing import require_rows
 from record_store.resources import STORED, StoredResource
 from record_store.tables import resource, sp_reference
 
@@ -25,11 +26,13 @@ def pointed_to(
     """
     if not ids:
         return []
+    names = sorted(set(params))
+    require_rows(conn, resource_type, (), names)
     table = sp_reference.c
     wanted = select(table.target_type, table.target_id).where(
         table.type == resource_type,
         table.id.in_(ids),
-        table.param.in_(sorted(set(params))),
+        table.param.in_(names),
         table.target_type != "",
     )
     if target_types:
@@ -42,12 +45,14 @@ def pointing_at(
     conn: Connection, resource_type: str, params: Iterable[str], targets: Mapping[str, Sequence[str]]
 ) -> list[Key]:
     """Return the resources of a type whose references point to one of these ids (by type), each once, in order."""
+    names = sorted(set(params))
+    require_rows(conn, resource_type, (), names)
     found: set[str] = set()
     for target_type, ids in targets.items():
         table = sp_reference.c
         wanted = select(table.id).where(
             table.type == resource_type,
-            table.param.in_(sorted(set(params))),
+            table.param.in_(names),
             table.target_type == target_type,
             table.target_id.in_(ids),
         )

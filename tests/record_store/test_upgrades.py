@@ -6,6 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from clinical.errors import Busy
+from record_store.as_of import Wanted, as_of
 from record_store.criteria import (
     AllOf,
     AnyOf,
@@ -20,8 +21,10 @@ from record_store.criteria import (
     TokenText,
 )
 from record_store.index_rows import IndexRows, QuantityRow, TokenRow
+from record_store.last_n import newest_of_each_code
 from record_store.migrate import HEAD, _config, migrate
 from record_store.reindexing import Reindexed, require_rows, rewrite, stale_batch, stale_count
+from record_store.resource_links import pointed_to, pointing_at
 from record_store.resource_search import SearchQuery, SortBy, SortKey, search
 from record_store.resources import NewResource, put
 
@@ -154,3 +157,17 @@ def test_the_resources_that_wait_are_listed_by_an_index_that_is_empty_otherwise(
             text("EXPLAIN QUERY PLAN SELECT id FROM resource WHERE type = 'Observation' AND indexed < 1 LIMIT 1")
         ).all()
     assert "resource_stale" in str(plan)
+
+
+def test_links_and_the_newest_of_each_code_wait_for_their_rows_too(old):
+    with old.read() as conn:
+        assert pointing_at(conn, "Observation", ["subject"], {"Patient": ["p1"]}) == []
+        assert pointed_to(conn, "Observation", ["ra"], ["subject", "performer"]) == []
+    for ask in (
+        lambda conn: pointing_at(conn, "Observation", ["subject", "new"], {"Patient": ["p1"]}),
+        lambda conn: pointed_to(conn, "Observation", ["ra"], ["new"]),
+        lambda conn: newest_of_each_code(conn, "Observation", (), "code", 1, 9),
+        lambda conn: list(as_of(conn, Wanted("Observation", AT, any_of=((QUANTITY,),)), "", lambda _: set())),
+    ):
+        with old.read() as conn, pytest.raises(Busy):
+            ask(conn)
