@@ -48,7 +48,9 @@ def matching(
     statement = statement.where(owner.c.type == resource_type, owner.c.deleted == 0)
     driver = _driver(criteria)
     for criterion in criteria:
-        if criterion is driver:
+        if criterion is driver and isinstance(criterion, Chained) and criterion.hot:
+            statement = statement.where(owner.c.patient.in_(_ids(criterion.target_type, criterion.criterion)))
+        elif criterion is driver:
             statement = statement.where(owner.c.id.in_(_listed(resource_type, criterion)))
         else:
             statement = statement.where(holds(owner, resource_type, criterion))
@@ -60,7 +62,7 @@ def _driver(criteria: Sequence[Criterion]) -> Criterion | None:
 
     None when an id or a patient narrows enough already, or nothing lists.
     """
-    if any(isinstance(one, IdIn | PatientIn) or (isinstance(one, Chained) and one.hot) for one in criteria):
+    if any(isinstance(one, IdIn | PatientIn) for one in criteria):
         return None
     listing = [criterion for criterion in criteria if _lists(criterion)]
     return min(listing, key=_breadth, default=None)
@@ -116,26 +118,38 @@ def holds(owner: FromClause, resource_type: str, criterion: Criterion) -> _Flag:
             return _token_holds(owner, resource_type, criterion, alternatives, hot=hot)
         case DateIn(param, ranges) if param == UPDATED:
             return any_of([compared(owner.c.updated, owner.c.updated, wanted) for wanted in ranges])
-        case Chained(_, target_type, inner, True):
-            return owner.c.patient.in_(_ids(target_type, inner))
         case AllOf() | AnyOf() | Not():
             return _combined(owner, resource_type, criterion)
         case Present(param, rows, types):
             table = table_of(rows)
             only = [table.c.target_type.in_(types)] if types else []
             return exists().where(*_owned(table, owner, resource_type), of_param(table, param), *only)
-        case Has():
-            return owner.c.id.in_(_listed(resource_type, criterion))
-        case Chained(param, target_type, inner):
-            return exists().where(
-                *_owned(sp_reference, owner, resource_type), _points(sp_reference, param, target_type, inner)
-            )
+        case Chained() | Has():
+            return _linked(owner, resource_type, criterion)
         case SamePart(rows):
             tables, conditions = _joined(resource_type, rows)
             return exists().where(tables[0].c.id == owner.c.id, *conditions)
         case _:
             table, condition = row(criterion)
             return exists().where(*_owned(table, owner, resource_type), condition)
+
+
+def _linked(owner: FromClause, resource_type: str, criterion: Chained | Has) -> _Flag:
+    """Return "some resource that is linked meets it", asked of one candidate: only its own links are followed."""
+    other, way = resource.alias(), sp_reference.alias()
+    there = criterion.target_type if isinstance(criterion, Chained) else criterion.source_type
+    met = (other.c.type == there, other.c.deleted == 0, holds(other, there, criterion.criterion))
+    match criterion:
+        case Chained(hot=True):
+            return exists().where(other.c.id == owner.c.patient, *met)
+        case Chained(param):
+            points = (of_param(way, param), way.c.target_type == there, other.c.id == way.c.target_id)
+            return exists().where(*_owned(way, owner, resource_type), *points, *met)
+        case Has(hot=True):
+            return exists().where(other.c.patient == owner.c.id, *met)
+        case Has(_, param):
+            points = (way.c.type == there, of_param(way, param), way.c.target_type == resource_type)
+            return exists().where(*points, way.c.target_id == owner.c.id, other.c.id == way.c.id, *met)
 
 
 def _combined(owner: FromClause, resource_type: str, criterion: AllOf | AnyOf | Not) -> _Flag:
@@ -155,11 +169,13 @@ def _listed(resource_type: str, criterion: Criterion) -> Any:  # noqa: ANN401 - 
         case Chained(param, target_type, inner, False):
             points = _points(sp_reference, param, target_type, inner)
             return select(sp_reference.c.id).where(sp_reference.c.type == resource_type, points)
+        case Chained(_, target_type, inner, True):
+            own = resource.alias()
+            return select(own.c.id).where(own.c.type == resource_type, own.c.patient.in_(_ids(target_type, inner)))
         case Has(source_type, _, inner, True):
             source = resource.alias()
             theirs = select(source.c.patient).where(source.c.patient.is_not(None))
-            found = matching(theirs, source, source_type, _several(inner)).cte()
-            return select(found.c.patient)
+            return select(_once(matching(theirs, source, source_type, _several(inner))).c.patient)
         case Has(source_type, param, inner):
             return select(sp_reference.c.target_id).where(
                 sp_reference.c.type == source_type,
@@ -182,9 +198,16 @@ def _listed(resource_type: str, criterion: Criterion) -> Any:  # noqa: ANN401 - 
 def _ids(resource_type: str, criterion: Criterion) -> Select[Any]:
     """Return the ids of the living resources that meet the criterion."""
     other = resource.alias()
-    # A common table expression, because SQLite's parser takes nine selects within each other and no more.
-    found = matching(select(other.c.id), other, resource_type, _several(criterion)).cte()
-    return select(found.c.id)
+    return select(_once(matching(select(other.c.id), other, resource_type, _several(criterion))).c.id)
+
+
+def _once(statement: Select[Any]) -> FromClause:
+    """Return the statement as a table that is worked out once.
+
+    A common table expression, because SQLite's parser takes nine selects within each other and no more;
+    materialized, because PostgreSQL would else put it into the outer statement and ask it anew for each row.
+    """
+    return statement.cte().prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def _several(criterion: Criterion) -> tuple[Criterion, ...]:

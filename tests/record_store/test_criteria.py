@@ -133,9 +133,13 @@ def test_what_a_client_may_not_see_is_not_found_through_a_chain_either(filled):
 
 def test_deep_chains_and_hundreds_of_alternatives_are_within_what_a_database_reads(filled):
     deep = MALE
-    for _ in range(4):
-        deep = Has("Observation", "subject", Chained("subject", "Patient", deep))
+    for _ in range(3):  # six references, with what a client may see at each; a request follows four
+        deep = AllOf((Chained("subject", "Patient", deep), AnyOf((FINAL, AMENDED, IdIn(("x",))))))
+        deep = AllOf(
+            (Has("Observation", "subject", deep), AnyOf((Not(AnyOf(())), ReferenceIn("link", ((None, "x"),)))))
+        )
     many = TokenIn("gender", tuple((f"urn:{number}", "male") for number in range(500)))
     assert found(filled, "Patient", deep) == ["p1"]
+    assert found(filled, "Patient", MALE, deep) == ["p1"]
     assert found(filled, "Patient", many) == []
     assert found(filled, "Patient", StringStarts("name", tuple(f"a{number}" for number in range(500)))) == []
