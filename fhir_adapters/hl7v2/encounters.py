@@ -42,12 +42,12 @@ def mention(pv1: Segment | None, context: Context, parts: Parts) -> Json | None:
     return parts.add(made) | {"type": "Encounter", "identifier": identifier}
 
 
-def encounter(message: Message, event: str, context: Context, subject: Json, parts: Parts) -> None:
-    """Add the Encounter of an ADT message, when its visit has a number."""
+def encounter(message: Message, event: str, context: Context, subject: Json, parts: Parts) -> Json | None:
+    """Add the Encounter of an ADT message and return a Reference to it; None when its visit has no number."""
     pv1 = message.first("PV1")
     identifier = visit(pv1, context)
     if identifier is None or pv1 is None:
-        return
+        return None
     resource: Json = {"resourceType": "Encounter", "identifier": [identifier], "subject": subject}
     if event in _STATUS:
         resource["status"] = _STATUS[event]
@@ -57,7 +57,7 @@ def encounter(message: Message, event: str, context: Context, subject: Json, par
     resource |= _details(pv1, message.first("PV2"), event, context, parts)
     defaults = {"status": "in-progress", "class": _coding(tables.DEFAULT_CLASS)}
     part = _part(identifier, context, resource, Way.MERGE)
-    parts.add(Part(part.type, part.id, resource, Way.MERGE, part.identifiers, defaults))
+    return parts.add(Part(part.type, part.id, resource, Way.MERGE, part.identifiers, defaults))
 
 
 def _part(identifier: Json, context: Context, resource: Json, way: Way) -> Part:

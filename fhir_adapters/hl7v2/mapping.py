@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from fhir_adapters.hl7v2 import encounters, orders, people, results, times
+from fhir_adapters.hl7v2 import diagnoses, encounters, orders, people, results, times
 from fhir_adapters.hl7v2.errors import (
     EVENT_CODE,
     MESSAGE_TYPE,
@@ -77,7 +77,8 @@ def _admission(message: Message, event: str, context: Context, parts: Parts) -> 
     pid = _one_patient(message)
     subject = parts.add(people.identified(people.patient(pid, context, Way.MERGE), context))
     if event not in _PERSON:
-        encounters.encounter(message, event, context, subject, parts)
+        visit = encounters.encounter(message, event, context, subject, parts)
+        diagnoses.conditions(message, context, subject, visit, parts)
 
 
 def _merge(message: Message, _event: str, context: Context, parts: Parts) -> None:

@@ -283,3 +283,17 @@ def test_whatever_stands_in_a_message_it_is_refused_or_becomes_valid_r4(text, cu
     for entry in bundle["entry"]:
         resource = load_object(dumps(entry["resource"]), decimals=True)
         assert [problem for problem in problems_of(resource) if problem.severity == "error"] == []
+
+
+def test_a_diagnosis_of_a_visit_is_a_condition_with_its_code_as_icd_writes_it():
+    text = f"{ADMISSION}\nDG1|1||E119^Diabetes^I10C||20261127|W\nDG1|2||R05^Cough^I10||20261127|F|||||||||||||||D"
+    diabetes, cough = resources(text, "Condition")
+    assert diabetes["code"]["coding"][0]["code"] == "E11.9"
+    assert diabetes["verificationStatus"]["coding"][0]["code"] == "provisional"
+    assert diabetes["encounter"]["reference"].startswith("Encounter/")
+    assert cough["verificationStatus"]["coding"][0]["code"] == "entered-in-error"
+    assert "clinicalStatus" not in cough
+    for entry in as_bundle(mapped(text))["entry"]:
+        resource = load_object(dumps(entry["resource"]), decimals=True)
+        assert [problem for problem in problems_of(resource) if problem.severity == "error"] == []
+    assert refused(f"{ADMISSION}\nDG1|1").code == 101
