@@ -4,7 +4,7 @@ A subject is an identifier that we made, or a digest of a patient object's UID; 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import orjson
@@ -63,3 +63,9 @@ def append(
     """
     table, row = row_of(at=at, action=action, outcome=outcome, actor=actor, subject=subject, detail=detail)
     conn.execute(insert(table), row)
+
+
+def append_all(conn: Connection, rows: Sequence[Row]) -> None:
+    """Add rows that `row_of` made, as `append`."""
+    if rows:
+        conn.execute(insert(audit), [row for _, row in rows])

@@ -100,6 +100,7 @@ def replay(
     from consilium.cli import settings_of_a_store  # noqa: PLC0415
     from consilium.hl7_site import intake_of  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
+    from record_store.audit import append  # noqa: PLC0415
     from record_store.hl7_messages import QUARANTINED, quarantined  # noqa: PLC0415
     from record_store.hl7_messages import named as found  # noqa: PLC0415
 
@@ -107,7 +108,18 @@ def replay(
     try:
         with house.db.read() as conn:
             waiting = [found(conn, named)] if named else quarantined(conn)
-        stored = replayed(intake_of(house), [one for one in waiting if one.state == QUARANTINED])
+        again = [one for one in waiting if one.state == QUARANTINED]
+        stored = replayed(intake_of(house), again)
+        with house.db.write() as conn:
+            append(
+                conn,
+                at=house.now(),
+                action="hl7-replayed",
+                outcome="stored" if stored == len(waiting) else "quarantined",
+                actor="operator",
+                subject=named or "all",
+                detail={"messages": len(again), "stored": stored},
+            )
     finally:
         house.db.dispose()
     typer.echo(f"{stored} of {len(waiting)} messages are stored now.", err=True)

@@ -25,8 +25,10 @@ from fhir_adapters.hl7v2.parts import Mapped
 from fhir_adapters.hl7v2.site import Site
 from fhir_adapters.hl7v2.text import decoded
 from record_store import hl7_messages
+from record_store.audit import DIGEST_LENGTH, append_all, row_of
 from record_store.database import Database
 from record_store.hl7_messages import DROPPED, QUARANTINED, STORED, Kept, Told
+from record_store.ledger import Row
 from record_store.resources import lock_writers
 from record_store.times import to_text
 
@@ -156,6 +158,7 @@ class Intake:
         rows = {one.digest: self._row(one, before.get(one.digest), now, full=full) for one in fresh}
         written = [row for row in rows.values() if row.state != DROPPED]
         hl7_messages.keep(conn, written, frozenset(before))
+        append_all(conn, [_audited(row, now) for row in written])
         return rows
 
     def _row(self, one: _Read, before: Told | None, now: datetime, *, full: bool) -> Kept:
@@ -209,6 +212,17 @@ class Intake:
         told = acknowledge.answers(header, error, digest, self.now(), kept=False)
         kind = f"{header.kind}^{header.event}" if header.kind else ""
         return Answer(tuple(told), kind, outcome)
+
+
+def _audited(row: Kept, now: datetime) -> Row:
+    return row_of(
+        at=now,
+        action="hl7-message",
+        outcome=row.state,
+        actor=f"hl7:{row.sender}",
+        subject=row.sha256[:DIGEST_LENGTH],
+        detail={"kind": row.kind, "code": row.code},
+    )
 
 
 def _read(incoming: Incoming, site: Site) -> _Read:

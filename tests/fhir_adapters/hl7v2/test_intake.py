@@ -14,7 +14,7 @@ from fhir_adapters.hl7v2 import apply
 from fhir_adapters.hl7v2.testing import ADMISSION, MERGE, ORDER, RESULT, raw
 from fhir_adapters.orders import ordered_side
 from record_store import hl7_messages
-from record_store.tables import resource, resource_history
+from record_store.tables import audit, resource, resource_history
 
 
 def stored(db):
@@ -220,6 +220,17 @@ def test_a_message_in_quarantine_is_stored_once_it_is_understood(taking):
         found = hl7_messages.named(conn, kept.sha256[:10])
         assert (found.state, found.attempts, found.code) == ("stored", 2, 0)
         assert hl7_messages.counts(conn) == {"stored": 1}
+
+
+def test_every_message_is_in_the_audit_in_the_transaction_that_stores_it(lite):
+    lite.take(raw(RESULT), raw(RESULT.replace("|HM|F|", "|HM|Q|"), control="B1"))
+    with lite.db.read() as conn:
+        rows = conn.execute(select(audit.c.action, audit.c.outcome, audit.c.actor, audit.c.subject)).all()
+    assert [row[:3] for row in rows] == [
+        ("hl7-message", "stored", "hl7:LAB|GENERAL"),
+        ("hl7-message", "quarantined", "hl7:LAB|GENERAL"),
+    ]
+    assert hl7_messages.digest_of(raw(RESULT)).startswith(rows[0][3])
 
 
 def test_what_has_no_header_is_answered_and_not_kept(lite):
