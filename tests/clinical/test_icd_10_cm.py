@@ -32,6 +32,7 @@ def test_blocks_and_other_spellings_are_no_codes(code):
     assert not icd_10_cm.is_code(code)
 
 
+@pytest.mark.slow  # the package reads 10 MB of XML
 def test_the_table_is_what_the_package_has():
     source = pytest.importorskip("simple_icd_10_cm")
     codes = [one for one in source.get_all_codes(True) if source.is_category_or_subcategory(one)]

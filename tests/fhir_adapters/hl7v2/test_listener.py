@@ -272,6 +272,7 @@ def test_at_least_sixty_kinds_of_nonsense_are_each_answered_and_the_others_are_s
                 assert other.send(raw(RESULT, control=f"ok{number}")).code == "AA"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=60).filter(lambda one: b"\x1c\r" not in one), max_size=5), st.data())
 def test_blocks_are_cut_alike_however_they_arrive(messages, data):
     messages = [one for one in messages if not one.endswith(b"\x1c")]
@@ -283,6 +284,7 @@ def test_blocks_are_cut_alike_however_they_arrive(messages, data):
     assert found == messages
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_without_blocks_are_refused_or_waited_for(data):
     found = list(Frames(50).feed(data))
@@ -290,7 +292,7 @@ def test_bytes_without_blocks_are_refused_or_waited_for(data):
     assert [one for one in found if isinstance(one, bytes) and len(one) > 50] == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=80), st.sampled_from([ADMISSION, RESULT, ORDER, MERGE]), st.integers(0, 600))
 def test_a_message_with_any_bytes_in_it_is_answered(taking_once, noise, text, at):
     whole = raw(text)

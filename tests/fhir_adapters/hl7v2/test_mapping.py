@@ -268,7 +268,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([ADMISSION, RESULT, ORDER, MERGE]),
     st.lists(st.tuples(st.integers(20, 900), st.integers(0, 12), PIECES), min_size=1, max_size=4),
