@@ -77,6 +77,7 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
         base_url=f"{house.base_url}/fhir",
         access=access,
         log=AccessLog(house.db, house.trail.keep),
+        consents=house.consents,
         desk=RecallDesk(engine, house.now),
         endpoints=house.settings.endpoints,
         profiles=profiles_in(folder) if (folder := house.settings.profiles_dir) else shipped(),

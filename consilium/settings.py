@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     benchmark_services: bool = False
     cds_issuers_file: Path | None = None
     fhir_clients_file: Path | None = None
+    fhir_consent: Literal["opt-out", "opt-in", "off"] = "opt-out"
     record_calls_dir: Path | None = None
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(from_json), AfterValidator(legal_origins)] = ()
     fhir_servers: Annotated[tuple[BaseUrl, ...], BeforeValidator(from_json)] = ()

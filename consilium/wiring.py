@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dicom_node.pixels import DecodeLimits, Decoder
     from dicom_node.query.access import Access
     from dicom_node.query.indexing import HeaderIndex
+    from fhir_adapters.access.consents import Consents
     from model_runtime.engine import Placement
     from model_runtime.library import Library
     from record_store.exchanges import Trail
@@ -65,6 +66,16 @@ class House:
         from record_store.exchanges import Trail  # noqa: PLC0415
 
         return Trail(self.db, self.now)
+
+    @property
+    def consents(self) -> "Consents | None":
+        """What patients have said about their data; None where the site has it that nobody asks."""
+        from fhir_adapters.access.consents import Consents  # noqa: PLC0415
+
+        wish = self.settings.fhir_consent
+        if wish == "off":
+            return None
+        return Consents(self.db, self.now, f"{self.base_url}/fhir", opt_in=wish == "opt-in")
 
     @cached_property
     def header_index(self) -> "HeaderIndex":

@@ -278,6 +278,7 @@ def _exporter(house: House, stopping: threading.Event) -> Exporter:
         base_url=f"{house.base_url}/fhir",
         executor=house.settings.executor_id,
         stopping=stopping.is_set,
+        consents=house.consents,
     )
 
 

@@ -55,8 +55,12 @@ def reachable(resource_type: str, patient: str, *, reads: bool) -> Criterion | N
         return None
     if own is None:
         return AnyOf(())
-    if resource_type == "Device" and reads:
-        # A Device that is no patient's: what made the results, an AI model for instance.
-        name = TYPES["Device"].parameters["patient"].index_name
-        return AnyOf((own, Not(Present(name, Rows.REFERENCE))))
-    return own
+    others = of_nobody(resource_type) if reads else None
+    return own if others is None else AnyOf((own, others))
+
+
+def of_nobody(resource_type: str) -> Criterion | None:
+    """Return what makes a resource nobody's, of a type that may be: a Device that makes results, an AI model."""
+    if resource_type != "Device":
+        return None
+    return Not(Present(TYPES["Device"].parameters["patient"].index_name, Rows.REFERENCE))

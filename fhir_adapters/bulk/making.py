@@ -15,6 +15,7 @@ import structlog
 
 from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.bulk.asked import GROUP, SYSTEM, Asked
 from fhir_adapters.bulk.ndjson import NdjsonFile
 from fhir_adapters.bulk.past import PastSearch
@@ -54,6 +55,7 @@ class Exporter:
     stopping: Callable[[], bool]
     file_bytes: int = FILE_BYTES
     settle_s: float = SETTLE_S
+    consents: Consents | None = None
 
     @cached_property
     def _past(self) -> PastSearch:
@@ -86,7 +88,7 @@ class Exporter:
         if export.place == Place():
             time.sleep(self.settle_s)
         asked, at = Asked.of_json(export.asked), export.at or ""
-        steps = steps_of(asked, at, self._patients(asked, at), self.base_url)
+        steps = steps_of(asked, at, self._patients(asked, at), self.base_url, self.consents)
         place = export.place
         for number in range(place.step, len(steps)):
             after: str | None = place.after if number == place.step else ""

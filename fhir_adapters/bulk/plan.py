@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.grant import grant_from
 from fhir_adapters.access.restriction import NOTHING, restriction
 from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
@@ -23,12 +24,15 @@ class Step:
     wanted: Wanted
 
 
-def steps_of(asked: Asked, at: str, patients: frozenset[str] | None, base_url: str) -> tuple[Step, ...]:
+def steps_of(
+    asked: Asked, at: str, patients: frozenset[str] | None, base_url: str, consents: Consents | None = None
+) -> tuple[Step, ...]:
     """Return the steps, always the same for the same arguments: a place in them outlives a worker.
 
+    consents: what patients have said, None where they are not asked.
     at: the transaction time. patients: the ids that patient-level and group-level exports are about; None for all.
     """
-    wanted = [_wanted(kind, asked, at, patients, base_url) for kind in types_of(asked)]
+    wanted = [_wanted(kind, asked, at, patients, base_url, consents) for kind in types_of(asked)]
     steps = [Step(OUTPUT, one) for one in wanted]
     # Only who has an earlier export can have something to remove.
     # Whose something was that is gone, nobody can say: it is told to who may read all of the type.
@@ -61,13 +65,22 @@ def members_of(group: Mapping[str, Any], base_url: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _wanted(kind: str, asked: Asked, at: str, patients: frozenset[str] | None, base_url: str) -> Wanted:
+def _wanted(
+    kind: str,
+    asked: Asked,
+    at: str,
+    patients: frozenset[str] | None,
+    base_url: str,
+    consents: Consents | None,
+) -> Wanted:
     any_of = tuple(criteria_of(kind, query, base_url).criteria for each, query in asked.filters if each == kind)
     about = None
     if asked.level != SYSTEM and (kind != "Patient" or patients is not None or asked.level != PATIENT):
         about = About(compartment_of(kind), patients)
     within = _within(asked, kind)
-    return Wanted(kind, at, asked.since, any_of, every=() if within is None else (within,), about=about)
+    left = None if consents is None or asked.grant is None else consents.narrowed(grant_from(asked.grant), kind)
+    every = tuple(one for one in (within, left) if one is not None)
+    return Wanted(kind, at, asked.since, any_of, every=every, about=about)
 
 
 def _within(asked: Asked, kind: str) -> Criterion | None:

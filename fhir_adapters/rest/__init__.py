@@ -112,6 +112,7 @@ def blueprint(fhir: Fhir) -> Blueprint:
         # What says how to get a token is told to who has none (SMART 2.2 conformance, R4 3.1.0.12).
         if request.path not in open_to_all:
             g.grant = fhir.access.admit(request.headers.get("Authorization"), request.path)
+            g.consents = fhir.consents
 
     routes.before_request(admit)
     routes.before_request(_negotiate)

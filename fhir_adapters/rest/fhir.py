@@ -9,6 +9,7 @@ from werkzeug.http import http_date
 
 from clinical.clock import Clock
 from clinical.errors import Denied, NotFound
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.door import OPEN, Access
 from fhir_adapters.access.grant import Grant
 from fhir_adapters.access.restriction import restriction
@@ -19,6 +20,7 @@ from fhir_adapters.rest.ai.desk import Desk, NoDesk
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.validation.profiles import Profiles, shipped
 from record_store.accesses import AccessLog
+from record_store.criteria import AllOf
 from record_store.database import Database
 from record_store.resource_search import Criterion
 from record_store.resources import StoredResource
@@ -38,7 +40,8 @@ class Fhir:
     endpoints: where notifications of subscriptions may go. desk: what operations on AI results ask of the house.
     access: who lets callers in; everybody, unless it is given. profiles: what resources
     are judged by besides R4.
-    log: where accesses are noted, None where they are not.
+    log: where accesses are noted, None where they are not. consents: what patients have said, None where they
+    are not asked.
     """
 
     db: Database
@@ -52,6 +55,7 @@ class Fhir:
     access: Access = OPEN
     profiles: Profiles = field(default_factory=shipped)
     log: AccessLog | None = None
+    consents: Consents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def allowed(resource_type: str, permission: Permission) -> Criterion | None:
     grant = caller()
     if not grant.may(resource_type, permission):
         raise Denied("the scopes of the access token do not reach that")
-    return restriction(grant, resource_type, permission)
+    return _narrowed(grant, resource_type, permission)
 
 
 def visible(resource_type: str, letters: str = "rs") -> Criterion | None:
@@ -103,7 +107,17 @@ def visible(resource_type: str, letters: str = "rs") -> Criterion | None:
     For what is answered besides what was asked for: includes, compartments, exports. letters: of SMART, one of
     which is needed.
     """
-    return restriction(caller(), resource_type, letters)
+    return _narrowed(caller(), resource_type, letters)
+
+
+def _narrowed(grant: Grant, resource_type: str, letters: str) -> Criterion | None:
+    """Return what scopes and, of what is read, consents leave of a type."""
+    within = restriction(grant, resource_type, letters)
+    consents: Consents | None = g.get("consents")
+    if consents is None or grant.everything or not set(letters) <= {"r", "s"}:
+        return within
+    left = consents.narrowed(grant, resource_type)
+    return within if left is None else left if within is None else AllOf((within, left))
 
 
 def served(stored: StoredResource, status: int = 200) -> Response:

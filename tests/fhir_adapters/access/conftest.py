@@ -12,6 +12,7 @@ from fhir_adapters.access import http, scopes
 from fhir_adapters.access.access_token import Mint
 from fhir_adapters.access.assertion import Doorkeeping
 from fhir_adapters.access.clients import Client, Clients
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.door import TokenAccess
 from fhir_adapters.access.oauth import ASSERTION_TYPE
 from fhir_adapters.access.refusals import ACTION
@@ -80,7 +81,7 @@ def other(signers):
 class House:
     """A token endpoint and the FHIR API over one store, as one worker has them."""
 
-    def __init__(self, db, now, clients, signers, fetcher=None, blobs=None):
+    def __init__(self, db, now, clients, signers, fetcher=None, blobs=None, consents=None):
         self.db, self.now, self.signers, self.numbers = db, now, signers, itertools.count()
         self.ring = KeyRing(clients, fetcher or CannedFetcher({}))
         self.ring.start = lambda: None  # what a test fetches, it fetches itself
@@ -113,6 +114,7 @@ class House:
             page_key=b"k" * 32,
             base_url=f"{BASE}/fhir",
             access=self.access,
+            consents=None if consents is None else Consents(db, now, f"{BASE}/fhir", **consents),
             log=AccessLog(db, self.later.append),
             bulk=None if blobs is None else Bulk(blobs=lambda: blobs),
         )
