@@ -18,6 +18,7 @@ from rich.console import Console
 from clinical.errors import ClinicalError, PreconditionMissing
 from consilium.commands import ai as ai_commands
 from consilium.commands import audit as audit_commands
+from consilium.commands import backup as backup_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import codes as codes_commands
 from consilium.commands import dicom as dicom_commands
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(ai_commands.app, name="ai")
 app.add_typer(audit_commands.app, name="audit")
+backup_commands.add_to(app)
 app.add_typer(cds_commands.app, name="cds")
 app.add_typer(codes_commands.app, name="codes")
 dicom_query.add_to(dicom_commands.app)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from consilium.commands.bars import bars
+
 app = typer.Typer(no_args_is_help=True, help="Export the record for research, de-identified.")
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
@@ -45,21 +47,13 @@ def export(
 ) -> None:
     """Write every resource that consent allows without names, numbers, words and places, with dates moved."""
     from rich.console import Console  # noqa: PLC0415 - the command line imports this module
-    from rich.progress import Progress, TaskID  # noqa: PLC0415
 
     from consilium.cli import settings_of_a_store, show_table  # noqa: PLC0415
     from consilium.researching import export_for_research  # noqa: PLC0415
 
     settings = settings_of_a_store(data_dir)
     console = Console(stderr=True, highlight=False)
-    with Progress(console=console, transient=True) as bar:
-        bars: dict[str, TaskID] = {}
-
-        def progress(kind: str, done: int, total: int) -> None:
-            if kind not in bars:
-                bars[kind] = bar.add_task(kind, total=total)
-            bar.update(bars[kind], completed=done)
-
+    with bars() as progress:
         manifest = export_for_research(
             settings,
             out,
