@@ -56,19 +56,7 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
 
     bearer_token: the operator's; None leaves it open (development). engine: runs models again for `$ai-replay`.
     """
-    clients, revoked = clients_of(house), RevokedTokens(house.db, house.now)
-    access: Access = OPEN
-    if clients is not None or bearer_token is not None:
-        access = TokenAccess(
-            clients=clients,
-            mint=mint_of(house),
-            revoked=revoked,
-            now=house.now,
-            refused=_refusals(house).record,
-            configuration=None if clients is None else smart_configuration(house.base_url),
-            bearer=bearer_token,
-            open_to_all=bearer_token is None,
-        )
+    access = access_of(house, bearer_token)
     fhir = Fhir(
         db=house.db,
         now=house.now,
@@ -88,7 +76,24 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
             needs_token=access is not OPEN,
         ),
     )
-    return FhirParts(fhir, access, endpoint_of(house, clients, revoked))
+    return FhirParts(fhir, access, endpoint_of(house, clients_of(house), RevokedTokens(house.db, house.now)))
+
+
+def access_of(house: House, bearer_token: str | None) -> Access:
+    """Return who lets callers in, and knows what they may do. bearer_token: as for `fhir_parts`."""
+    clients = clients_of(house)
+    if clients is None and bearer_token is None:
+        return OPEN
+    return TokenAccess(
+        clients=clients,
+        mint=mint_of(house),
+        revoked=RevokedTokens(house.db, house.now),
+        now=house.now,
+        refused=_refusals(house).record,
+        configuration=None if clients is None else smart_configuration(house.base_url),
+        bearer=bearer_token,
+        open_to_all=bearer_token is None,
+    )
 
 
 def endpoint_of(house: House, clients: Clients | None, revoked: RevokedTokens) -> Endpoint | None:

@@ -15,7 +15,7 @@ from record_store import notifications, subscriptions
 from record_store.database import Database
 from record_store.deliveries import RetryPolicy
 from record_store.notifications import Notification
-from record_store.resource_history import Version, version
+from record_store.resource_history import Version, latest, version
 from record_store.subscriptions import Held
 
 log = structlog.get_logger()
@@ -67,7 +67,12 @@ class Lane:
         event = one.event
         with self.sending.db.read() as conn:
             found = version(conn, event.type, event.id, event.version)
-        return found if found is not None and self.sending.may_see(self.asked.owner, found) else None
+            current = latest(conn, event.type, event.id)
+            earlier = version(conn, event.type, event.id, event.version - 1) if event.deleted else found
+        # Who may not read what it is now is not told what it was: it may have been taken out of a wrong chart.
+        judged = {one for one in (earlier, current) if one is not None and not one.deleted}
+        seen = bool(judged) and all(self.sending.may_see(self.asked.owner, one) for one in judged)
+        return found if seen else None
 
     def withhold(self, hidden: Sequence[Notification]) -> None:
         """Write down that events are not told."""

@@ -1,16 +1,19 @@
 """The worker's part in subscriptions, put together from the settings."""
 
+import secrets
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
 from consilium import metrics
+from consilium.fhir_parts import access_of
 from consilium.forwarding import Offering
 from consilium.lanes import Lanes
 from consilium.matching import Matching
 from consilium.notifying import Notifying
 from consilium.wiring import House
 from consilium.worker import DELIVERY_POLL_S, Loop
+from fhir_adapters.subscriptions.owner import may_see_of
 from fhir_adapters.subscriptions.rest_hook import RestHook
 from record_store import notifications, subscriptions
 
@@ -38,6 +41,8 @@ def subscribing_of(house: House, stopping: threading.Event) -> Subscribing:
         retry=house.delivery_retry,
         base_url=f"{house.base_url}/fhir",
         observe=lambda result: metrics.NOTIFICATIONS.labels(result).inc(),
+        # A worker lets nobody in; it asks what an owner may read today.
+        may_see=may_see_of(access_of(house, secrets.token_urlsafe(48)), f"{house.base_url}/fhir"),
         stopping=stopping.is_set,
     )
     lanes = Lanes(notifying.due, notifying.deliver, slots=SLOTS, rest=house.delivery_retry)

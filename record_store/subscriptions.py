@@ -22,6 +22,7 @@ from record_store.times import to_text
 NEW, REQUESTED, ACTIVE, ERROR, OFF = "new", "requested", "active", "error", "off"
 _RECORDED = (REQUESTED, ACTIVE, ERROR)  # events are written down for these
 _SENT_TO = (REQUESTED, ACTIVE)
+_RECEIVER = ("endpoint", "client")  # of what is asked
 
 Headers = tuple[tuple[str, str | None], ...]
 
@@ -60,8 +61,8 @@ def want(conn: Connection, own: str, version: int, wanted: Wanted, updated: str)
 
     Raises IncorrectInput when a header is said to be known and is not.
     """
-    row = conn.execute(select(table.c.headers, table.c.wanted).where(table.c.id == own)).first()
-    known = _known(row) if row is not None else {}
+    row = conn.execute(select(table.c.asked, table.c.headers, table.c.wanted).where(table.c.id == own)).first()
+    known = _known(row, wanted) if row is not None else {}
     try:
         headers = [[name, known[name.lower()] if value is None else value] for name, value in wanted.headers]
     except KeyError:
@@ -76,10 +77,16 @@ def want(conn: Connection, own: str, version: int, wanted: Wanted, updated: str)
     conn.execute(insert(table).values(**first, **said))
 
 
-def _known(row: Any) -> dict[str, str]:  # noqa: ANN401 - a row of two columns
-    """Return the headers that a Subscription has, by name in lower case; the last ones that were sent win."""
-    sent = json.loads(row.wanted)["headers"] if row.wanted else []
-    return {name.lower(): value for name, value in [*json.loads(row.headers), *sent]}
+def _known(row: Any, wanted: Wanted) -> dict[str, str]:  # noqa: ANN401 - a row of three columns
+    """Return the headers that a Subscription has, by name in lower case; the last ones that were sent win.
+
+    None when they were for another endpoint, or sent by another client: a secret goes where it was meant to go.
+    """
+    latest = json.loads(row.wanted) if row.wanted else {"asked": row.asked, "headers": json.loads(row.headers)}
+    was, now = json.loads(latest["asked"]), json.loads(wanted.asked)
+    if any(was.get(name) != now.get(name) for name in _RECEIVER):
+        return {}
+    return {name.lower(): value for name, value in latest["headers"]}
 
 
 def take_over(conn: Connection, own: str, version: int, status: str, now: datetime) -> Held | None:

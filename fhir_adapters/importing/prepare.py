@@ -11,6 +11,7 @@ from fhir_adapters.rest.links import Became, linked
 from fhir_adapters.rest.versions import Draft
 from fhir_adapters.search.index import index_of
 from fhir_adapters.strict_json import MAX_BYTES, load_object
+from fhir_adapters.subscriptions.status import dormant
 from fhir_adapters.validation.refusal import InvalidResource, demand_valid
 
 Found = Callable[[str, str], str | None]
@@ -41,6 +42,8 @@ def prepare(item: Item, links: Became, found: Found, base_url: str) -> Ready | l
         data = linked(item.data, links, lambda of, condition: _resolved(found, of, condition))
         sent = load_object(data)
         demand_valid(sent, kind)
+        if kind == "Subscription":
+            data, sent = dormant(data), {**sent, "status": "off"}
         return Ready(item, Draft(kind, data, index_of(sent, base_url)))
     except RemoteProblem as problem:
         if problem.may_pass:

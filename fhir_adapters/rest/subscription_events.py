@@ -6,15 +6,18 @@ GET or POST [base]/Subscription/[id]/$events, with `eventsSinceNumber`, `eventsU
 import re
 
 from flask import Response
+from sqlalchemy import Connection
 
 from clinical.errors import IncorrectInput
-from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction
+from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, visible
+from fhir_adapters.rest.reach import reaches
 from fhir_adapters.rest.subscription_status import held_by, parameters
 from fhir_adapters.subscriptions import backport
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, Told, bundle
 from record_store import notifications, subscriptions
-from record_store.resource_history import version
+from record_store.notifications import Event
+from record_store.resource_history import Version, latest, version
 
 MOST_EVENTS = 100  # in one answer; who wants more asks for what comes after its last number
 
@@ -27,10 +30,10 @@ def answer(fhir: Fhir, resource_id: str) -> Response:
     if content not in {None, *backport.CONTENTS}:
         raise IncorrectInput(f"content is one of {', '.join(backport.CONTENTS)}", expression=["content"])
     with fhir.db.read() as conn:
-        held = held_by(conn, resource_id)
+        held = held_by(fhir, conn, resource_id)
         usual = Asked.from_json(held.asked).content if held.status != subscriptions.NEW else ""
         found = notifications.between(conn, held.id, first or 1, last, MOST_EVENTS)
-        versions = [(one, version(conn, one.event.type, one.event.id, one.event.version)) for one in found]
+        versions = [(one, _seen(fhir, conn, one.event)) for one in found]
     told = [Told(one, about) for one, about in versions if about is not None]
     body = bundle(
         held,
@@ -41,6 +44,16 @@ def answer(fhir: Fhir, resource_id: str) -> Response:
         now=fhir.now(),
     )
     return Response(body, content_type=CONTENT_TYPE)
+
+
+def _seen(fhir: Fhir, conn: Connection, event: Event) -> Version | None:
+    """Return the version of an event when the caller may read it and what it is now; None when it may not."""
+    within = visible(event.type, "r")
+    found = version(conn, event.type, event.id, event.version)
+    if within is None or found is None:
+        return found
+    current = latest(conn, event.type, event.id)
+    return found if current is not None and all(reaches(fhir, one, within) for one in (found, current)) else None
 
 
 def _number(given: dict[str, str], name: str) -> int | None:

@@ -14,6 +14,7 @@ from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.resources.labels import instant
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed
 from fhir_adapters.rest.negotiate import read_json_body
+from fhir_adapters.rest.reach import read_within
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, status_of
@@ -33,7 +34,7 @@ def answer(fhir: Fhir, resource_id: str) -> Response:
     """Return the status of one."""
     parameters(("id", "status"))
     with fhir.db.read() as conn:
-        return _bundle(fhir, conn, [held_by(conn, resource_id)])
+        return _bundle(fhir, conn, [held_by(fhir, conn, resource_id)])
 
 
 def answer_type(fhir: Fhir) -> Response:
@@ -47,9 +48,10 @@ def answer_type(fhir: Fhir) -> Response:
         return _bundle(fhir, conn, [one for one in found if not statuses or _status(one) in statuses])
 
 
-def held_by(conn: Connection, resource_id: str) -> Held:
-    """Return a Subscription that the caller may read. Raises NotFound for any other."""
-    held = subscriptions.get(conn, resource_id) if resource_id in _readable(conn, [resource_id]) else None
+def held_by(fhir: Fhir, conn: Connection, resource_id: str) -> Held:
+    """Return a Subscription that the caller may read. Raises NotFound for any other, Denied."""
+    found = read_within(fhir, conn, TYPE, resource_id)
+    held = None if found is None or found.deleted else subscriptions.get(conn, resource_id)
     if held is None:
         raise NotFound("there is no Subscription with that id")
     return held

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import VersionConflict, body_response, outcome
 from fhir_adapters.rest.accessed import note_written
-from fhir_adapters.rest.fhir import Fhir, Permission, served
+from fhir_adapters.rest.fhir import Fhir, Permission, caller, served
 from fhir_adapters.rest.negotiate import preferences
 from fhir_adapters.rest.reach import demand_within, demand_writable
 from fhir_adapters.rest.splice import with_identity
@@ -43,7 +43,8 @@ class Draft:
 def draft(fhir: Fhir, sent: Json, data: bytes) -> Draft:
     """Return the draft of a resource. sent: what `data` says, already found valid.
 
-    Raises IncorrectInput for a Subscription that cannot be carried out.
+    Raises IncorrectInput for a Subscription that cannot be carried out, Denied for one about what the caller may
+    not read.
     """
     kind, indexed = str(sent["resourceType"]), index_of(sent, fhir.base_url)
     if kind != "Subscription":
@@ -51,7 +52,7 @@ def draft(fhir: Fhir, sent: Json, data: bytes) -> Draft:
     from fhir_adapters.subscriptions.headers import masked  # noqa: PLC0415 - only who subscribes needs them
     from fhir_adapters.subscriptions.request import wanted_by  # noqa: PLC0415
 
-    aside = wanted_by(sent, base_url=fhir.base_url, endpoints=fhir.endpoints)
+    aside = wanted_by(sent, base_url=fhir.base_url, endpoints=fhir.endpoints, grant=caller())
     return Draft(kind, masked(data), indexed, aside)
 
 

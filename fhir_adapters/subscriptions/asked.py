@@ -11,7 +11,8 @@ class Asked:
 
     searches: of which one must match ("Observation?code=..."), or a topic's filters. topic: its canonical; None
     for a subscription by criteria. payload: with the resource. content: of a topic (`backport.CONTENTS`).
-    end: `times.to_text`. heartbeat_s, max_count: of a topic. owner: whose it is, as `Access` writes it.
+    end: `times.to_text`. heartbeat_s, max_count: of a topic. owner: who wrote it last (`owner.owned_by`).
+    client: the owner's id. Headers that are known stay known to the same client and endpoint.
     """
 
     off: bool
@@ -25,6 +26,7 @@ class Asked:
     timeout_s: int
     max_count: int
     owner: str
+    client: str = ""
 
     def as_json(self) -> str:
         """Return it as text to be stored."""

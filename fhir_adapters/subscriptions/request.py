@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.access.grant import Grant
 from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.search.dates import range_of
@@ -18,6 +19,7 @@ from fhir_adapters.search.parse import parse
 from fhir_adapters.subscriptions import backport, topic
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.headers import MASK, headers_in
+from fhir_adapters.subscriptions.owner import owned_by
 from fhir_adapters.subscriptions.rest_hook import allowed
 from record_store.resource_search import AllOf, AnyOf, Chained, Criterion, Has, Not, SearchQuery
 from record_store.subscriptions import Wanted
@@ -36,12 +38,13 @@ SHORTEST_HEARTBEAT_S = 5
 _OF_RESOURCES = frozenset({"_id", "_lastUpdated", "_tag", "_security", "_profile", "_source"})
 
 
-def wanted_by(sent: Json, *, base_url: str, endpoints: Sequence[AllowedServer], owner: str = "") -> Wanted:
+def wanted_by(sent: Json, *, base_url: str, endpoints: Sequence[AllowedServer], grant: Grant) -> Wanted:
     """Return what a valid Subscription asks for.
 
-    base_url: ours. endpoints: where notifications may go. owner: whose it is, for `Asked.owner`.
+    base_url: ours. endpoints: where notifications may go. grant: of who asks.
 
-    Raises IncorrectInput with the place and what to do, when it cannot be done.
+    Raises IncorrectInput with the place and what to do when it cannot be done, Denied when it is about what the
+    caller may not read.
     """
     if sent.get("status") not in CLIENTS_STATUS:
         raise _refused("status", "a client sends requested or off; the others are this server's to set")
@@ -67,7 +70,8 @@ def wanted_by(sent: Json, *, base_url: str, endpoints: Sequence[AllowedServer], 
         or USUAL_TIMEOUT_S,
         max_count=_number(channel, backport.MAX_COUNT, "valuePositiveInt", USUAL_EVENTS, 1, MOST_EVENTS)
         or USUAL_EVENTS,
-        owner=owner,
+        owner=owned_by(grant, {query_of(one, base_url).type for one in searches} or topic.TYPES),
+        client=grant.client_id,
     )
     return Wanted(asked.as_json(), headers_in(channel.get("header", ())))
 

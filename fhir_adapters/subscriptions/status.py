@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from clinical.clock import Clock
 from fhir_adapters.rest.splice import members, with_identity
 from fhir_adapters.search.index import index_of
+from fhir_adapters.subscriptions.headers import masked
 from record_store import subscriptions
 from record_store.resource_history import latest
 from record_store.resources import NewResource, lock_key, put
@@ -61,6 +62,11 @@ def with_status(data: bytes, status: str, problem: str | None) -> bytes:
     start, end = members(text, 0)["status"]
     said = json.dumps(status) + (f',"error":{json.dumps(problem[:LONGEST_PROBLEM])}' if problem else "")
     return (text[:start] + said + text[end:]).encode("utf-8")
+
+
+def dormant(data: bytes) -> bytes:
+    """Return a Subscription that came from elsewhere: off until a client of ours wants it, and without secrets."""
+    return with_status(masked(data), "off", None)
 
 
 def _without(text: str, name: str) -> str:

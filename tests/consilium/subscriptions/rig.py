@@ -8,8 +8,10 @@ from flask import Flask
 
 from consilium.matching import Matching
 from consilium.notifying import Notifying
+from fhir_adapters.access.door import OPEN
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.rest import Fhir, blueprint
+from fhir_adapters.subscriptions.owner import may_see_of
 from fhir_adapters.subscriptions.rest_hook import RestHook
 from record_store.deliveries import RetryPolicy
 from record_store.version_match import VersionMatch
@@ -24,9 +26,10 @@ SECRET = "Bearer s3cret-zzz"
 class Rig:
     """now: moved by `later`. run: what the worker does until nothing more is due."""
 
-    def __init__(self, db, receiver, **notifying):
+    def __init__(self, db, receiver, access=OPEN, **notifying):
         self.db, self.receiver, self.now = db, receiver, datetime(2026, 11, 27, 4, 0, tzinfo=UTC)
-        self.given, self.numbers = notifying, itertools.count(1)
+        self.access, self.numbers = access, itertools.count(1)
+        self.given = {"may_see": may_see_of(access, BASE_URL)} | notifying
         self.allow(receiver.url)
 
     def allow(self, *urls):
@@ -39,16 +42,19 @@ class Rig:
             page_key=b"k" * 32,
             base_url=BASE_URL,
             endpoints=endpoints,
+            access=self.access,
         )
         app = Flask("subscriptions")
         app.register_blueprint(blueprint(fhir))
         self.client, self.hook = app.test_client(), RestHook(endpoints)
-        self.work_on(self.db, **self.given)
+        self.work_on(self.db)
 
     def work_on(self, db, **notifying):
         """Let the worker use this database."""
         self.matching = Matching(db, lambda: self.now, BASE_URL, _match=MATCH)
-        given = {"send": self.hook.send, "retry": RetryPolicy(3, 10.0, jitter=lambda: 1.0)} | notifying
+        given = (
+            self.given | {"send": self.hook.send, "retry": RetryPolicy(3, 10.0, jitter=lambda: 1.0)} | notifying
+        )
         self.notifying = Notifying(db=db, now=lambda: self.now, worker="w", base_url=BASE_URL, **given)
 
     def later(self, seconds):

@@ -1,0 +1,50 @@
+"""Whose a subscription is: what its owner may read decides, when it subscribes and again at each delivery."""
+
+import json
+from collections.abc import Callable, Iterable
+
+from clinical.errors import Denied
+from fhir_adapters.access.door import Access
+from fhir_adapters.access.grant import Grant
+from fhir_adapters.access.restriction import restriction
+from fhir_adapters.search.index import index_of
+from fhir_adapters.strict_json import load_object
+from record_store.criteria_met import met
+from record_store.resource_history import Version
+from record_store.resources import NewResource
+
+
+def owned_by(grant: Grant, types: Iterable[str]) -> str:
+    """Return a caller as the owner of a subscription about these types. Raises Denied when it may not read one."""
+    if not all(grant.may(one, "r") for one in types):
+        raise Denied("the scopes of the access token do not reach what the subscription is about")
+    return json.dumps(grant.as_json())
+
+
+def may_see_of(access: Access, base_url: str) -> Callable[[str, Version], bool]:
+    """Return what tells whether an owner may read a version today: not when its client is registered no more."""
+
+    def may_see(owner: str, found: Version) -> bool:
+        grant = access.grant_of(json.loads(owner)) if owner else None
+        if grant is None or not grant.may(found.stored.type, "r"):
+            return False
+        within = restriction(grant, found.stored.type, "r")
+        return within is None or (not found.deleted and met(within, _judged(found, base_url)))
+
+    return may_see
+
+
+def _judged(found: Version, base_url: str) -> NewResource:
+    stored, indexed = found.stored, index_of(load_object(found.stored.body), base_url)
+    return NewResource(
+        type=stored.type,
+        id=stored.id,
+        version=stored.version,
+        updated=stored.updated,
+        body=stored.body,
+        index=indexed.rows,
+        patient=indexed.patient,
+        code=indexed.code,
+        date_lo=indexed.date_lo,
+        method=found.method,
+    )
