@@ -160,7 +160,7 @@ def observation(own: str) -> bytes:
             "id": own,
             "meta": {"security": [AIAST]},
             "status": "amended",
-            "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+            "code": {"coding": [{"system": "http://loinc.org", "code": "4548-4"}]},
         }
     )
 
@@ -196,7 +196,7 @@ def subscribe(settings: Settings, url: str) -> None:
             "id": name,
             "status": "requested",
             "reason": "benchmark",
-            "criteria": topic.CANONICAL if name == "topic" else "Observation?code=http://loinc.org|8867-4",
+            "criteria": topic.CANONICAL if name == "topic" else "Observation?code=http://loinc.org|4548-4",
             "channel": {"type": "rest-hook", "endpoint": f"{url}/{name}", **channel},
         }
         reply = client.put(f"/fhir/Subscription/{name}", data=orjson.dumps(asked), content_type=FHIR_JSON)

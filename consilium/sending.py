@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.rest_hook import GONE, Answer, Message
 from fhir_adapters.subscriptions.status import hold, tell
 from record_store import notifications, subscriptions
+from record_store.audit import append as append_audit
 from record_store.database import Database
 from record_store.deliveries import RetryPolicy
 from record_store.notifications import Notification
@@ -107,6 +109,28 @@ class Lane:
         numbers = [one.number for one in told]
         with self.sending.db.write() as conn:
             notifications.settle(conn, self.held.id, numbers, state, self.sending.now(), status)
+            if state == notifications.SENT:
+                self._note(conn, told)
+
+    def _note(self, conn: Connection, told: Sequence[Notification]) -> None:
+        """Write into the audit what was handed over, and where to."""
+        for one in told:
+            event = one.event
+            append_audit(
+                conn,
+                at=self.sending.now(),
+                action="notification",
+                outcome=notifications.SENT,
+                actor=f"subscription:{self.held.id}",
+                subject=f"{event.type}/{event.id}",
+                detail={
+                    "version": event.version,
+                    "event": one.number,
+                    "endpoint": self.asked.endpoint,
+                    "content": self.asked.content or ("resource" if self.asked.payload else "empty"),
+                    "client": self.asked.client,
+                },
+            )
 
     def _failed(self, told: Sequence[Notification], answer: Answer, problem: str) -> bool:
         house, own, now = self.sending, self.held.id, self.sending.now()

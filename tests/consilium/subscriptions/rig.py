@@ -78,7 +78,7 @@ class Rig:
         self.run()
         return reply
 
-    def observe(self, own="o1", code="8867-4", **changes):
+    def observe(self, own="o1", code="4548-4", **changes):
         reply = self.send("PUT", f"Observation/{own}", observation(own, code, **changes))
         assert reply.status_code in {200, 201}, reply.data
         return self.client.get(f"/fhir/Observation/{own}").data
@@ -91,7 +91,7 @@ class Rig:
         return [(one.method, one.path) for one in self.receiver.arrived]
 
 
-def observation(own, code="8867-4", **changes):
+def observation(own, code="4548-4", **changes):
     return {
         "resourceType": "Observation",
         "id": own,
@@ -102,7 +102,7 @@ def observation(own, code="8867-4", **changes):
     } | changes
 
 
-def subscription(url, own="s1", criteria=f"Observation?code={LOINC}|8867-4", **changes):
+def subscription(url, own="s1", criteria=f"Observation?code={LOINC}|4548-4", **changes):
     channel = {"type": "rest-hook", "endpoint": url, "payload": FHIR_JSON} | changes.pop("channel", {})
     return {
         "resourceType": "Subscription",

@@ -16,7 +16,7 @@ def test_what_matches_arrives_as_it_was_stored_and_nothing_else(both):
     both.subscribe()
     assert both.read()["status"] == "active"
     stored = both.observe("o1")
-    both.observe("o2", code="9279-1")
+    both.observe("o2", code="2345-7")
     both.run()
     assert both.told == [("PUT", "/Observation/o1")]
     assert both.receiver.arrived[0].body == stored
@@ -37,7 +37,7 @@ def test_each_version_counts_by_what_it_says_itself_and_in_its_order(both):
     both.subscribe()
     first = both.observe("o1", valueString="1")
     second = both.observe("o1", valueString="2")
-    both.observe("o1", code="9279-1")  # matches no more
+    both.observe("o1", code="2345-7")  # matches no more
     both.run()
     assert [one.body for one in both.receiver.arrived] == [first, second]
 
@@ -45,7 +45,7 @@ def test_each_version_counts_by_what_it_says_itself_and_in_its_order(both):
 def test_the_deletion_of_what_matched_is_told(both):
     both.subscribe()
     both.observe("o1")
-    both.observe("o2", code="9279-1")
+    both.observe("o2", code="2345-7")
     both.run()
     both.send("DELETE", "Observation/o1")
     both.send("DELETE", "Observation/o2")
