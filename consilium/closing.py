@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import Fault
+from consilium import work_orders
 from consilium.completing import Completing, Due
 from consilium.rules.completion import Then
 from consilium.worker import ImageModels
@@ -94,7 +95,9 @@ class Closing:
         for key in failed:  # in this order: a worker may be done with it before its row says that it is queued
             self.jobs.retry(key)
             with self.db.write() as conn:
-                readings.requeue_job(conn, key)
+                job = readings.job(conn, key)
+                if readings.requeue_job(conn, key) and job is not None:
+                    work_orders.requested(conn, job, self.now())
 
     def _hold(self, conn: Connection, closed: ClosedStudy, reason: str, outcome: str) -> None:
         hold_study(conn, closed.study_uid, reason)
@@ -122,6 +125,7 @@ class Closing:
             row = self._job(closed, manifest)
             if readings.add_job(conn, row):
                 new.append(row.job_key)
+                work_orders.requested(conn, row, self.now())
             elif readings.adopt_job(conn, row.job_key, closed.revision) == readings.FAILED:
                 failed.append(row.job_key)
         jobs = len(new) + len(failed)

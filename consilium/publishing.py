@@ -12,12 +12,13 @@ from clinical.errors import PreconditionMissing
 from clinical.finding import Reading
 from clinical.identity import PatientKey
 from clinical.uids import derived_uid, tracking_uid
+from consilium import work_orders
 from consilium.rules import NO_RULES, Rules, send_decision
 from dicom_node.preflight import CLASSES_OF_KIND
 from fhir_adapters.orders import orders_of
 from fhir_adapters.publish import ACTIVE, PRELIMINARY, find_or_add_patient, publish, status_of, versions_of
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
-from fhir_adapters.resources.labels import reference
+from fhir_adapters.resources.labels import dicom_uid, reference
 from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import GENDER, Demographics
 from fhir_adapters.resources.reading import ResultIds, provenance_of, result_ids, results_of
@@ -77,6 +78,10 @@ class Publishing:
         for refused in made.get("refused", ()):
             self._audit("result-refused", str(refused["kind"]), {**refused, "model": self.job.model})
         readings.finish_job(self.conn, self.job.job_key, readings.DONE, _unread(made), self.now)
+        accession = next((_accession(one) for one in headers.values()), "")
+        work_orders.completed(
+            self.conn, self.job, self.now, work_orders.Done(_outputs(made), _unread(made), accession)
+        )
         self._audit(
             "results-published", "done", {"readings": len(made["readings"]), "objects": len(made["objects"])}
         )
@@ -119,7 +124,7 @@ class Publishing:
         known = readings.readings_of_image(self.conn, patient, reading.image.sop_instance_uid, reading.model.name)
         before = known[: [one.reading_id for one in known].index(reading_id)]
         about = replace(self.about, ref=reading.model)
-        orders = orders_of(self.conn, patient, str(header.get("AccessionNumber", "")).strip())
+        orders = orders_of(self.conn, patient, _accession(header))
         resources = results_of(
             reading,
             ids=ids,
@@ -181,6 +186,19 @@ class Publishing:
             if item["kind"] not in self.kinds_for.get(destination, (item["kind"],)):
                 continue
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)
+
+
+def _accession(header: Dataset) -> str:
+    return str(header.get("AccessionNumber") or "").strip()
+
+
+def _outputs(made: Json) -> list[tuple[str, Json]]:
+    """Return what the job made: the resources of its results, and its DICOM objects by their UIDs."""
+    found: list[tuple[str, Json]] = []
+    for item in made["readings"]:
+        ids = result_ids(from_json(item["reading"].encode()), reading_id=item["reading_id"])
+        found += [(kind, reference(kind, ident)) for kind, ident in ids.results]
+    return [*found, *((item["kind"], dicom_uid(item["sop"])) for item in made["objects"])]
 
 
 def _ids(stored: StoredReading) -> ResultIds:

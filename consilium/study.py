@@ -25,6 +25,7 @@ from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
 from clinical.finding import ReadingMask
 from clinical.identity import IssuerTable, PatientKey
+from consilium import work_orders
 from consilium.decoding import decode
 from consilium.encoding import USUAL_RESULTS, Encoding
 from consilium.holding import merged
@@ -105,10 +106,11 @@ class StudySteps:
 
     def read(self, job_key: str, _: Json) -> Json:
         """Choose the images that the model reads; say why each other one is left out."""
-        with self.db.read() as conn:
+        with self.db.write(durable=False) as conn:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
             rows = instances_of(conn, job.study_uid)
+            work_orders.begun(conn, job, self.now())
         selecting = Selecting(self.blobs, self.issuers, self.body_parts, self.rules)
         images = [selecting.image(row) for row in rows]
         chosen = selecting.select(study.patient if study else None, images, self._manifest(job))
@@ -194,6 +196,8 @@ class StudySteps:
         with self.db.write() as conn:
             job = readings.job(conn, job_key)
             readings.finish_job(conn, job_key, readings.FAILED, message, now)
+            if job is not None and job.state != readings.DONE:
+                work_orders.failed(conn, job, now, message)
             append_audit(
                 conn,
                 at=now,

@@ -42,7 +42,8 @@ def summary_observation(said: Said, what: SaidForecast, *, resource_id: str, pat
             {"code": concept(AVERAGE), "valueQuantity": _rate(seen.mean)},
             {"code": concept(MINIMUM), "valueQuantity": _rate(seen.low)},
             {"code": concept(MAXIMUM), "valueQuantity": _rate(seen.high)},
-            {"code": concept(COUNT), "valueQuantity": _quantity(seen.minutes, "{minutes}")},
+            # No Quantity: the profile of vital signs knows no unit for a count.
+            {"code": concept(COUNT), "valueInteger": seen.minutes},
         ],
     }
 
@@ -149,8 +150,4 @@ def _observation(said: Said, resource_id: str, patient_id: str, start: datetime,
 
 
 def _rate(value: float) -> Json:
-    return _quantity(round(value, 1), PER_MINUTE)
-
-
-def _quantity(value: float, unit: str) -> Json:
-    return {"value": value, "unit": unit.strip("{}"), "system": UCUM, "code": unit}
+    return {"value": round(value, 1), "unit": PER_MINUTE, "system": UCUM, "code": PER_MINUTE}
