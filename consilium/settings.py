@@ -157,6 +157,7 @@ class Settings(BaseSettings):
     hl7_tls_ca_file: Path | None = None
     hl7_message_mb: int = Field(default=4, ge=1, le=64)
     hl7_connections: int = Field(default=256, ge=1, le=4096)
+    hl7_retention_days: int = Field(default=400, ge=1, le=3660)
     hl7_systems: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     hl7_time_zone: Annotated[str, AfterValidator(time_zone)] = "UTC"
     hl7_charset: Annotated[str, AfterValidator(known_charset)] | None = None

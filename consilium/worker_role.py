@@ -56,7 +56,7 @@ from fhir_adapters.bulk.making import Exporter, clear_old
 from fhir_adapters.reindex import reindex
 from model_runtime.engine import LocalEngine, State
 from model_runtime.session import Device
-from record_store import commitment_requests, readings, sent_cards
+from record_store import commitment_requests, hl7_messages, readings, sent_cards
 from record_store.deliveries import RetryPolicy
 from record_store.instances import due_studies, study_row
 from record_store.jobs import JobClient, JobEngine
@@ -247,6 +247,7 @@ def _loops(house: House, models: LocalEngine, jobs: JobClient, stopping: threadi
         Loop("export", _exporter(house, stopping).once, EXPORT_POLL_S),
         Loop("purge exports", lambda: clear_exports(house), CLEAR_EXPORTS_S),
         Loop("purge", lambda: purge_cards(house), PURGE_S),
+        Loop("purge messages", lambda: purge_messages(house), PURGE_S),
         Loop("purge notifications", lambda: purge_notifications(house), PURGE_S),
         Loop("purge questions", lambda: purge_questions(house), PURGE_S),
     )
@@ -354,6 +355,11 @@ def _answers(house: House) -> Lanes:
 def purge_cards(house: House) -> int:
     """Remove cards, feedback and outcomes that are older than CONSILIUM_CARD_RETENTION_DAYS; return the rows."""
     return sent_cards.purge(house.db, house.now() - timedelta(days=house.settings.card_retention_days))
+
+
+def purge_messages(house: House) -> int:
+    """Remove HL7 v2 messages that were stored CONSILIUM_HL7_RETENTION_DAYS ago; return how many."""
+    return hl7_messages.purge(house.db, house.now() - timedelta(days=house.settings.hl7_retention_days))
 
 
 def purge_questions(house: House) -> int:

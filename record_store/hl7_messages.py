@@ -5,16 +5,20 @@ that stores what it says, or neither is.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from clinical.errors import IncorrectInput, NotFound
+from record_store.database import Database
 from record_store.tables import hl7_message
+from record_store.times import to_text
 
 STORED, QUARANTINED, DROPPED = "stored", "quarantined", "dropped"
 MOST_QUARANTINED = 10_000
+PURGE_STEP = 1000  # rows a transaction, so that no purge keeps a message waiting
 _SHORTEST_NAME = 8
 _MANY = 500
 
@@ -109,13 +113,20 @@ def named(conn: Connection, name: str) -> Kept:
     return _kept(rows[0])
 
 
-def stored_since(conn: Connection, since: str, sender: str | None = None) -> Iterator[Kept]:
-    """Yield the messages that were stored at or after that time, in the order in which they came."""
-    wanted = [hl7_message.c.state == STORED, hl7_message.c.received_at >= since]
-    if sender is not None:
-        wanted.append(or_(hl7_message.c.sender == sender, hl7_message.c.sender.startswith(f"{sender}|")))
-    for row in conn.execute(select(*_COLUMNS).where(*wanted).order_by(hl7_message.c.row)):
-        yield _kept(row)
+def purge(db: Database, before: datetime) -> int:
+    """Remove messages that were stored before then; those in quarantine wait for an operator. Return how many."""
+    removed, count = 0, PURGE_STEP
+    old = (
+        select(hl7_message.c.row)
+        .where(hl7_message.c.state == STORED, hl7_message.c.settled_at < to_text(before))
+        .order_by(hl7_message.c.row)
+        .limit(PURGE_STEP)
+    )
+    while count == PURGE_STEP:
+        with db.write() as conn:
+            count = conn.execute(delete(hl7_message).where(hl7_message.c.row.in_(old))).rowcount
+        removed += count
+    return removed
 
 
 def counts(conn: Connection) -> dict[str, int]:

@@ -130,7 +130,7 @@ def replayed(intake: "Intake", messages: "list[Kept]") -> int:
     """Take messages again, one by one in the order in which they came; return how many are stored now."""
     from fhir_adapters.hl7v2.intake import Incoming  # noqa: PLC0415
 
-    outcomes = [intake.take([Incoming(one.body, one.peer)])[0].outcome for one in messages]
+    outcomes = [intake.take([Incoming(one.body, one.peer, one.received_at)])[0].outcome for one in messages]
     return outcomes.count("stored")
 
 

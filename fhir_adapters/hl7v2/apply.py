@@ -23,6 +23,8 @@ from record_store.resources import NewResource, put_all
 Json = dict[str, Any]
 
 _ABOUT = ("subject",)
+_SETTLED = frozenset(("final", "amended", "corrected"))
+_UNSETTLED = frozenset(("registered", "partial", "preliminary"))
 
 
 class Writer:
@@ -32,15 +34,16 @@ class Writer:
         self._conn, self._held, self._updated, self._base_url = conn, held, updated, base_url
         self._pending: dict[tuple[str, str], NewResource] = {}
 
-    def apply(self, mapped: Mapped) -> list[str]:
+    def apply(self, mapped: Mapped, received: str = "") -> list[str]:
         """Plan what a message asks for and return the references of what it tells of.
 
+        received: when it came, of one that has waited (`times.to_text`): what was written since then stays.
         Raises MessageError, and then nothing of the message is planned.
         """
         names = self._names(mapped)
         plan: dict[str, tuple[Part, NewResource]] = {}
         for part in mapped.parts:
-            new = self._next(part, names)
+            new = self._next(part, names, received)
             if new is not None:
                 plan[names[part.reference]] = (part, new)
         for old, survivor in mapped.retired:
@@ -80,7 +83,7 @@ class Writer:
             names[part.reference] = f"{part.type}/{found or part.id}" if found or writes else ""
         return names
 
-    def _next(self, part: Part, names: Mapping[str, str]) -> NewResource | None:
+    def _next(self, part: Part, names: Mapping[str, str], received: str) -> NewResource | None:
         name = names[part.reference]
         if part.way is Way.MENTION or not name:
             return None
@@ -99,6 +102,8 @@ class Writer:
             return self._new(part, resource_id, before, complete(part))
         was = load_object(before.stored.body, decimals=True)
         self._demand_same_person(part, was)
+        if (received and before.stored.updated > received) or _is_older(part.resource, was):
+            return None
         if part.way is Way.MERGE:
             content = _merged(was, part)
             return None if content == was else self._new(part, resource_id, before, content)
@@ -157,6 +162,16 @@ class Writer:
             date_lo=indexed.date_lo,
             method="PUT",
         )
+
+
+def _is_older(said: Json, was: Json) -> bool:
+    """Tell whether a result is from before the one that is here.
+
+    A final result can only be changed with a corrected one (table 0085); a time that is told decides first.
+    """
+    if "issued" in said and "issued" in was and said["issued"] != was["issued"]:
+        return bool(said["issued"] < was["issued"])
+    return was.get("status") in _SETTLED and said.get("status") in _UNSETTLED
 
 
 def _identified(kind: str, resource_id: str, version: int, updated: str, content: Json) -> Json:

@@ -39,10 +39,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as it arrived. peer: the address that it came from."""
+    """A message as it arrived. peer: the address that it came from.
+
+    received: when it came (`times.to_text`), of one that has waited in quarantine.
+    """
 
     data: bytes
     peer: str
+    received: str = ""
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; the message must not.
@@ -133,7 +137,7 @@ class Intake:
         if one.mapped is None or one.message is None:
             return
         try:
-            one.about = writer.apply(one.mapped)
+            one.about = writer.apply(one.mapped, one.incoming.received)
         except MessageError as error:
             one.error = error
             return

@@ -116,7 +116,10 @@ def service_request(order: Order, message: Message, context: Context, subject: J
     own = context.site.derive("ServiceRequest", *keys[0])
     if parts.holds("ServiceRequest", own):  # several services under one number: the code tells them apart
         own, keys = context.site.derive("ServiceRequest", *keys[0], obr.text(4)), ()
-    parts.add(Part("ServiceRequest", own, resource, Way.MERGE, keys))
+    # When it was made is what its first message says; later ones have the time of their change there.
+    authored = times.date_time(orc.text(9), context.sender.zone) if orc else None
+    defaults = {"authoredOn": authored} if authored else {}
+    parts.add(Part("ServiceRequest", own, resource, Way.MERGE, keys, defaults))
 
 
 def _status(orc: Segment | None, obr: Segment) -> str:
@@ -146,8 +149,6 @@ def _request(order: Order, obr: Segment, context: Context, parts: Parts) -> Json
     )
     if at := times.date_time(when or obr.text(6), zone):
         made["occurrenceDateTime"] = at
-    if orc and (at := times.date_time(orc.text(9), zone)):
-        made["authoredOn"] = at
     asked_by = [*(orc.values(12) if orc else ()), *obr.values(16)][:1]
     if who := next((one for value in asked_by if (one := people.practitioner(value, context, parts))), None):
         made["requester"] = who

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -11,10 +12,13 @@ from clinical.errors import Busy
 from clinical.identity import PatientKey
 from fhir_adapters.charts import surviving
 from fhir_adapters.hl7v2 import apply
+from fhir_adapters.hl7v2.intake import Incoming
 from fhir_adapters.hl7v2.testing import ADMISSION, MERGE, ORDER, RESULT, raw
 from fhir_adapters.orders import ordered_side
 from record_store import hl7_messages
 from record_store.tables import audit, resource, resource_history
+
+AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
 
 
 def stored(db):
@@ -322,3 +326,36 @@ def test_an_admission_that_says_what_is_known_changes_nothing(lite):
     lite.answer(raw(ADMISSION, event="A08", control="A2"))
     after = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
     assert after == before
+
+
+def test_a_final_result_is_not_changed_by_a_late_preliminary_one(lite):
+    lite.answer(raw(RESULT))
+    before = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    late = RESULT.replace("|HM|F|", "|HM|P|").replace("N|||F", "N|||P").replace("13.20", "99")
+    assert lite.answer(raw(late, control="R2")).outcome == "stored"
+    older = RESULT.replace("20261127115900", "20261127115800").replace("13.20", "98")
+    assert lite.answer(raw(older, control="R3")).outcome == "stored"
+    after = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    assert after == before
+
+
+def test_what_was_written_after_a_message_came_stays_when_it_is_mapped_again(lite):
+    early = raw(ADMISSION.replace("|P|2.5.1", "|T|2.5.1").replace("Müller", "Old"), control="A1")
+    assert lite.answer(early).outcome == "quarantined"
+    with lite.db.read() as conn:
+        (waiting,) = hl7_messages.quarantined(conn)
+    lite.intake = replace(lite.intake, now=lambda: AT + timedelta(minutes=1))
+    lite.answer(raw(ADMISSION, control="A2"))
+    lite.site = replace(lite.site, processing_ids=frozenset("PT"))
+    (answer,) = lite.intake.take([Incoming(waiting.body, waiting.peer, waiting.received_at)])
+    assert answer.outcome == "stored"
+    assert bodies(lite.db, "Patient")[0]["name"][0]["family"] == "Müller"
+
+
+def test_old_messages_go_and_those_in_quarantine_wait(taking):
+    taking.take(raw(ADMISSION), raw(RESULT.replace("|HM|F|", "|HM|Q|")))
+    assert hl7_messages.purge(taking.db, AT) == 0
+    assert hl7_messages.purge(taking.db, AT + timedelta(seconds=1)) == 1
+    with taking.db.read() as conn:
+        assert hl7_messages.counts(conn) == {"quarantined": 1}
+    assert taking.answer(raw(ADMISSION)).outcome == "stored"
