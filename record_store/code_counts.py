@@ -7,6 +7,7 @@ from sqlalchemy import Connection, and_, exists, func, select
 
 from record_store.tables import sp_token
 
+_MANY = 300
 TYPES = ("Observation", "DiagnosticReport", "ServiceRequest", "Condition", "Procedure")
 
 
@@ -40,3 +41,16 @@ def local_codes(conn: Connection, standard: Collection[str], limit: int = 1000) 
         .order_by(count.desc(), own.c.system, own.c.code)
     )
     return [LocalCode(*row) for row in conn.execute(query.limit(limit))]
+
+
+def coded_with(conn: Connection, codes: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return (type, id) of the resources that stand under one of these codes (system, code); sorted."""
+    wanted, table = set(codes), sp_token.c
+    values = sorted({code for _, code in wanted})
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(values), _MANY):
+        query = select(table.type, table.id, table.system, table.code).where(
+            table.type.in_(TYPES), table.param == "code", table.code.in_(values[start : start + _MANY])
+        )
+        found |= {(kind, one) for kind, one, system, code in conn.execute(query) if (system, code) in wanted}
+    return sorted(found)

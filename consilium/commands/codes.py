@@ -1,4 +1,4 @@
-"""`consilium codes`: which local codes came in that no table knows, and whether a table can be used."""
+"""`consilium codes`: local codes that no table knows, whether a table can be used, and what it adds."""
 
 import csv
 import json
@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List the local codes that no table knows, or check a table.")
+AT_ONCE = 200  # resources a transaction, so that nobody who writes waits long
+
+app = typer.Typer(no_args_is_help=True, help="Local codes that no table knows; check a table, or apply it.")
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
 Table = Annotated[
@@ -18,7 +20,7 @@ Table = Annotated[
 
 @app.callback()
 def codes() -> None:
-    """List the local codes that no table knows, or check a table."""
+    """Local codes that no table knows; check a table, or apply it."""
 
 
 @app.command()
@@ -67,3 +69,40 @@ def check(file: Table) -> None:
     except UnicodeDecodeError:
         raise IncorrectInput("expected a file in UTF-8") from None
     typer.echo(f"{len(table)} codes have a standard one.")
+
+
+@app.command()
+def apply(data_dir: DataDir = None) -> None:
+    """Add what the tables say to results and orders that are stored already; each becomes its next version."""
+    from consilium.cli import settings_of_a_store  # noqa: PLC0415
+    from consilium.code_tables import CodeTables  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+    from fhir_adapters.recoding import recode  # noqa: PLC0415
+    from record_store.audit import append  # noqa: PLC0415
+    from record_store.code_counts import coded_with  # noqa: PLC0415
+
+    house = House(settings_of_a_store(data_dir))
+    changed = 0
+    try:
+        table = CodeTables(house.db, house.settings.codes_file).table()
+        with house.db.read() as conn:
+            names = coded_with(conn, table.matches)
+        for start in range(0, len(names), AT_ONCE):
+            with house.db.write() as conn:
+                changed += recode(
+                    conn, names[start : start + AT_ONCE], table, house.now(), f"{house.base_url}/fhir"
+                )
+        with house.db.write() as conn:
+            detail = {"resources": changed}
+            append(
+                conn,
+                at=house.now(),
+                action="codes-applied",
+                outcome="done",
+                actor="operator",
+                subject="",
+                detail=detail,
+            )
+    finally:
+        house.db.dispose()
+    typer.echo(f"{changed} resources have gained standard codes.")

@@ -190,6 +190,13 @@ def test_local_codes_are_listed_until_a_table_knows_them(house, port, run, tmp_p
     monkeypatch.setenv("CONSILIUM_CODES_FILE", str(table))
     _, told = codes("unmapped", "--json", "--data-dir", tmp_path)
     assert "WBC" not in told
+    assert codes("apply", "--data-dir", tmp_path) == (0, "1 resources have gained standard codes.\n")
+    assert codes("apply", "--data-dir", tmp_path) == (0, "0 resources have gained standard codes.\n")
+    with house.db.read() as conn:
+        found = select(resource.c.body).where(resource.c.type == "Observation", resource.c.version == 2)
+        (body,) = conn.execute(found).scalars()
+    assert [one["code"] for one in orjson.loads(body)["code"]["coding"]] == ["WBC", "6690-2"]
+    assert b'"value":11.5' in body
     table.write_text(lines.replace("WBC,,,,", "WBC,LN,6690-1,x,"))
     assert codes("check", table)[0] == 1
     with pytest.raises(SettingsError, match="CONSILIUM_CODES_FILE: line"):
