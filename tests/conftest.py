@@ -47,6 +47,7 @@ BY_FILE = (
 # `make unit` looks at fewer examples of each property than `make test`.
 settings.register_profile("unit", max_examples=10, deadline=None)
 settings.register_profile("whole", deadline=None)
+settings.register_profile("fuzz", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "whole"))
 
 

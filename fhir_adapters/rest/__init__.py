@@ -17,6 +17,7 @@ from fhir_adapters.rest import (
     ai_confirm,
     ai_recall,
     ai_replay,
+    api_docs,
     bundle,
     capabilities,
     configuration,
@@ -91,7 +92,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 def blueprint(fhir: Fhir) -> Blueprint:
     """Return the blueprint at /fhir. Opens nothing."""
     routes = Blueprint("fhir", __name__, url_prefix=ROOT)
-    every = (capabilities.interaction(INTERACTIONS), configuration.INTERACTION, *INTERACTIONS)
+    described = (capabilities.interaction(INTERACTIONS), api_docs.interaction(INTERACTIONS))
+    every = (*described, configuration.INTERACTION, *INTERACTIONS)
     for number, each in enumerate(every):
         # OPTIONS is answered by the fallback, which knows what an address really takes.
         routes.add_url_rule(

@@ -17,6 +17,7 @@ from fhir_adapters.rest.fhir import Fhir, Interaction, caller, require_type
 ASKS = ""
 NEEDED: Mapping[str, str] = {
     "capabilities": ASKS,
+    "api-docs": ASKS,
     "smart-configuration": ASKS,
     "read": "r",
     "vread": "r",
@@ -45,7 +46,7 @@ NEEDED: Mapping[str, str] = {
     "$ai-confirm": "u",
     "$ai-recall": ASKS,
 }
-OPEN = frozenset({"capabilities", "smart-configuration"})  # to who shows no token
+OPEN = frozenset({"capabilities", "smart-configuration", "api-docs"})  # to who shows no token
 
 
 def answered(fhir: Fhir, each: Interaction, **path: str) -> Response:
