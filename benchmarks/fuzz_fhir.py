@@ -4,7 +4,7 @@
 
 It needs schemathesis, which is no package of ours: `pip install --target FOLDER schemathesis`, and --site FOLDER.
 The API runs in this process over a temporary SQLite store. A grammar of our own (nearly sound resources, odd
-searches, addresses, headers) is tests/fhir_adapters/test_fuzz.py; HYPOTHESIS_PROFILE=fuzz runs 1,000 examples of it.
+searches, addresses, headers) is tests/fhir_adapters/test_fuzz.py, with HYPOTHESIS_PROFILE=fuzz 1,000 examples.
 """
 
 import argparse

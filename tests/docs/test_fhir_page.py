@@ -20,7 +20,7 @@ def test_every_interaction_is_told():
     for each in INTERACTIONS:
         path = each.path if each.path.startswith("/<") else f"/fhir{each.path}"
         assert f"{each.method} {path}" in requests, each
-    assert len(requests) == len(INTERACTIONS) + 1  # and no other, but for metadata
+    assert len(requests) == len(INTERACTIONS) + 2  # and no other, but for metadata and api-docs
 
 
 RESULT = {

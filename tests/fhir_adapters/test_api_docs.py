@@ -5,6 +5,7 @@ import re
 import pytest
 from openapi_spec_validator import validate
 
+from fhir_adapters import openapi
 from fhir_adapters.rest import INTERACTIONS
 from fhir_adapters.search.parameters import TYPES
 
@@ -16,9 +17,10 @@ def document(client):
     return reply.get_json()
 
 
-@pytest.mark.slow
-def test_it_is_sound_openapi(document):
-    validate(document)
+def test_it_is_sound_openapi(monkeypatch):
+    # Of all types the validator takes a minute, and each is described by the same lines.
+    monkeypatch.setattr(openapi, "TYPES", {name: TYPES[name] for name in ("Patient", "Subscription")})
+    validate(openapi.document(INTERACTIONS, base_url="https://a.example/fhir", version="1"))
 
 
 def test_it_describes_every_interaction_and_every_types_search(document):
