@@ -30,8 +30,9 @@ from fhir_adapters.rest.ai.changes import (
 )
 from fhir_adapters.rest.ai.reach import result_within
 from fhir_adapters.rest.ai.who import asking
-from fhir_adapters.rest.fhir import Fhir, Interaction, allowed
+from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import read_json_body
+from fhir_adapters.rest.reach import demand_within
 from fhir_adapters.rest.versions import demand_match, written
 from fhir_adapters.search.index import target_of
 from fhir_adapters.strict_json import load_object
@@ -62,13 +63,14 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         raise IncorrectInput(f"status is one of: {', '.join(STATUSES)}", expression=["status"])
     if len(note) > LONGEST_NOTE:
         raise IncorrectInput(f"note has up to {LONGEST_NOTE} characters", expression=["note"])
-    allowed("Provenance", "c")
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
-        found = result_within(conn, resource_type, resource_id, "u")
+        found = result_within(fhir, conn, resource_type, resource_id, "u")
         demand_match(found, request.headers.get("If-Match"))
         whole = [found, *(_members(fhir, conn, found) if asked.flag("results") else ())]
         news = [new for one in whole if (new := _decided(fhir, one.stored, status, note, verifier)) is not None]
+        for new in news:
+            demand_within(new, "u")
         if news:
             put_all(conn, news)
             note_written(fhir, conn, news)
@@ -109,7 +111,7 @@ def _members(fhir: Fhir, conn: Connection, report: Version) -> list[Version]:
         if kind != "Observation":
             continue
         lock_key(conn, f"{kind}/{ident}")
-        one = result_within(conn, kind, ident, "u")
+        one = result_within(fhir, conn, kind, ident, "u")
         if orjson.loads(one.stored.body).get("status") == "preliminary":
             found.append(one)
     return found

@@ -123,7 +123,6 @@ def _demand_all() -> None:
     for kind in (*RESULTS, "Device"):
         if allowed(kind, "u") is not None:
             raise Denied("a recall is of all patients: it takes a system scope without restrictions")
-    allowed("Provenance", "c")
 
 
 INTERACTION = Interaction("$ai-recall", "POST", "/$ai-recall", answer)

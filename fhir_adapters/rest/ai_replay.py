@@ -25,7 +25,7 @@ STATUS_PATH = "/$ai-replay-status/<request_id>"
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Return the comparison as Parameters, or 202 while it is under way."""
     with fhir.db.read() as conn:
-        result_within(conn, resource_type, resource_id, "r")
+        result_within(fhir, conn, resource_type, resource_id, "r")
     request_id = fhir.new_id()
     with fhir.db.write() as conn:
         replays.ask(conn, request_id, resource_type, resource_id, fhir.now())
@@ -47,7 +47,7 @@ def answer_status(fhir: Fhir, request_id: str) -> Response:
         row = replays.row_of(conn, request_id)
         if row is None:
             raise NotFound("no such request; answers are kept for a day")
-        result_within(conn, row.type, row.resource_id, "r")
+        result_within(fhir, conn, row.type, row.resource_id, "r")
     return _settled(row) if row.state in (DONE, REFUSED) else _under_way(fhir, request_id)
 
 

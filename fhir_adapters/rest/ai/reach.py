@@ -4,14 +4,16 @@ from sqlalchemy import Connection
 
 from clinical.errors import NotFound, Unsupported
 from fhir_adapters.outcome import Gone
-from fhir_adapters.rest.fhir import Permission, allowed
+from fhir_adapters.rest.fhir import Fhir, Permission, allowed
+from fhir_adapters.rest.reach import reaches
 from fhir_adapters.search.index import ID
 from fhir_adapters.search.parameters import RESULTS
 from record_store.resource_history import Version, latest
-from record_store.resource_search import IdIn, SearchQuery, search
 
 
-def result_within(conn: Connection, resource_type: str, resource_id: str, permission: Permission) -> Version:
+def result_within(
+    fhir: Fhir, conn: Connection, resource_type: str, resource_id: str, permission: Permission
+) -> Version:
     """Return the current version of a result.
 
     Raises NotFound for what is not here or not for the caller, Gone for what was deleted, Denied when the caller
@@ -21,10 +23,7 @@ def result_within(conn: Connection, resource_type: str, resource_id: str, permis
         raise Unsupported(f"results of models are: {', '.join(RESULTS)}")
     within = allowed(resource_type, permission)
     found = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
-    if found is not None and within is not None and not found.deleted:
-        query = SearchQuery(resource_type, (IdIn((resource_id,)), within), limit=1)
-        found = found if search(conn, query) else None
-    if found is None:
+    if found is None or not reaches(fhir, found, within):
         raise NotFound(f"there is no {resource_type} with that id")
     if found.deleted:
         raise Gone(f"that {resource_type} was deleted")
