@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl
 
 from sqlalchemy import Connection
 
-from clinical.errors import PreconditionMissing
+from clinical.errors import IncorrectInput, PreconditionMissing
 from fhir_adapters.outcome import SeveralMatches
 from fhir_adapters.rest.fhir import allowed, visible
 from fhir_adapters.search.parse import parse
+from fhir_adapters.search.results import Answering
 from record_store.resource_history import Version, latest
 from record_store.resource_search import SearchQuery, restricted, search
 from record_store.resources import condition_key, lock_key
@@ -28,6 +29,8 @@ def meant(
     """
     pairs = parse_qsl(condition.removeprefix("?"), keep_blank_values=True)
     wanted = parse(resource_type, pairs, base_url=base_url)
+    if wanted.answering != Answering():
+        raise IncorrectInput("a condition takes parameters that select, and none that say how to answer")
     if not wanted.criteria:
         raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
     if hold:

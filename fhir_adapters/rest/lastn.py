@@ -11,7 +11,7 @@ from flask import Response
 from clinical.errors import IncorrectInput, PreconditionMissing
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, visible
 from fhir_adapters.rest.operation import asked_by_get, asked_by_parameters
-from fhir_adapters.rest.searchset import entry, included, searchset, told, words_of
+from fhir_adapters.rest.searchset import SEARCH_LIMIT_S, entry, included, searchset, told, words_of
 from fhir_adapters.rest.subset import cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.parameters import TYPES
@@ -19,6 +19,7 @@ from fhir_adapters.search.parse import parse
 from record_store.criteria import Criterion, PatientIn, ReferenceIn, restricted
 from record_store.last_n import Ranked, newest_of_each_code
 from record_store.resource_links import read_all
+from record_store.time_limit import within
 
 TYPE = "Observation"
 MAX_OF_EACH = 100
@@ -51,7 +52,7 @@ def _lastn(fhir: Fhir, pairs: Pairs) -> Response:
         criteria = (*criteria, own)
     cut = cut_of(wanted.answering.summary, wanted.answering.elements, (TYPE,))
     rows = TYPES[TYPE].parameters["code"].index_name
-    with fhir.db.read() as conn:
+    with fhir.db.read() as conn, within(conn, SEARCH_LIMIT_S):
         ranked = newest_of_each_code(conn, TYPE, criteria, rows, most, MAX_ROWS + 1)
         ids = [one for group in groups_of(ranked) for one in group[:most]]
         if len(ranked) > MAX_ROWS or len(ids) > MAX_SHOWN:

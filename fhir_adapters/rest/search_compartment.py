@@ -38,7 +38,7 @@ def _found(fhir: Fhir, resource_type: str, resource_id: str, member_type: str, p
     within = in_compartment(member_type, resource_id)
     if within is None:
         raise NotFound("resources of that type are in no Patient's compartment")
-    return search_of(fhir, member_type, pairs, within=(within,), path=path)
+    return search_of(fhir, member_type, pairs, inside=(within,), path=path)
 
 
 def _found_all(fhir: Fhir, patient_id: str, pairs: Pairs, path: str) -> Response:

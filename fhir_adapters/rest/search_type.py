@@ -4,13 +4,14 @@ from flask import Response, request
 
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type, visible
 from fhir_adapters.rest.negotiate import preferences, require_form_body, require_json_answer
-from fhir_adapters.rest.searchset import entry, included, searchset, told, words_of
+from fhir_adapters.rest.searchset import SEARCH_LIMIT_S, entry, included, searchset, told, words_of
 from fhir_adapters.rest.subset import Cut, cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.parse import SearchRequest, parse
 from fhir_adapters.search.places import place_of
 from record_store.page_snapshot import search_page, taken
 from record_store.resource_search import Criterion, Place, SearchQuery, count, restricted, search
+from record_store.time_limit import within
 
 MAX_FORM_BYTES = 256 * 1024
 
@@ -44,11 +45,11 @@ def asked_by_form() -> Pairs:
 
 
 def search_of(
-    fhir: Fhir, resource_type: str, pairs: Pairs, *, within: tuple[Criterion, ...] = (), path: str = ""
+    fhir: Fhir, resource_type: str, pairs: Pairs, *, inside: tuple[Criterion, ...] = (), path: str = ""
 ) -> Response:
     """Return a page of a search.
 
-    within: what the address says beside the parameters (a compartment). path: of the address, when it is not the
+    inside: what the address says beside the parameters (a compartment). path: of the address, when it is not the
     type's own.
     """
     own = allowed(resource_type, "s")
@@ -56,7 +57,7 @@ def search_of(
     wanted = parse(resource_type, pairs, base_url=fhir.base_url, lenient=lenient, now=fhir.now())
     answering, path = wanted.answering, path or resource_type
     cut = cut_of(answering.summary, answering.elements, (resource_type,))
-    criteria = restricted((*within, *wanted.criteria), resource_type, visible)
+    criteria = restricted((*inside, *wanted.criteria), resource_type, visible)
     if own is not None and own not in criteria:
         criteria = (*criteria, own)
     snapshot, after = "", None
@@ -72,7 +73,7 @@ def _page(
     fhir: Fhir, wanted: SearchRequest, query: SearchQuery, snapshot: str, path: str, cut: Cut | None
 ) -> bytes:
     shown_count = query.limit - 1
-    with fhir.db.read() as conn:
+    with fhir.db.read() as conn, within(conn, SEARCH_LIMIT_S):
         total = count(conn, query) if wanted.answering.total or not shown_count else None
         if not shown_count:
             matches = []

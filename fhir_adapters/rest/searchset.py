@@ -15,6 +15,7 @@ from record_store.criteria import RestrictionOf
 from record_store.resource_links import Key, pointed_to, pointing_at, read_all
 from record_store.resources import StoredResource
 
+SEARCH_LIMIT_S = 15.0  # of the database, for one page
 MAX_INCLUDED = 1000  # beside one page
 MAX_ROUNDS = 5  # of :iterate
 _CHUNK = 500  # ids in one question

@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from clinical.errors import IncorrectInput
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, visible
-from fhir_adapters.rest.searchset import entry, included, searchset, told, words_of
+from fhir_adapters.rest.searchset import SEARCH_LIMIT_S, entry, included, searchset, told, words_of
 from fhir_adapters.rest.subset import cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.includes import Include
 from fhir_adapters.search.parse import SearchRequest
 from record_store.resource_search import Criterion, SearchQuery, count, restricted, search
 from record_store.resources import StoredResource
+from record_store.time_limit import within
 
 Start = tuple[str, str]  # type and id of the last that was shown
 Criteria = Mapping[str, tuple[Criterion, ...]]
@@ -46,7 +47,7 @@ def answer_several(fhir: Fhir, asked: Several) -> Response:
     size = 0 if answering.summary == "count" else answering.count
     start = _start_in(fhir, asked.path, used, answering.page_token)
     cut = cut_of(answering.summary, answering.elements, asked.criteria)
-    with fhir.db.read() as conn:
+    with fhir.db.read() as conn, within(conn, SEARCH_LIMIT_S):
         total = _count(conn, asked) if answering.total or not size else None
         found = list(_found(conn, asked, start, size + 1)) if size else []
         shown = found[:size]

@@ -120,7 +120,16 @@ def test_a_condition_that_matches_several_is_412(client):
     assert client.get("/fhir/Patient?_summary=count").get_json(force=True)["total"] == 2
 
 
-@pytest.mark.parametrize(("condition", "status"), [("", 412), ("_count=1", 412), ("colour=red", 400)])
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("", 412),
+        ("_count=1", 400),
+        ("gender=male&_include=*", 400),
+        ("birthdate=ap1970", 400),
+        ("colour=red", 400),
+    ],
+)
 def test_a_condition_that_selects_nothing_is_refused(client, condition, status):
     assert send(client, "POST", "Patient", PATIENT, **{"If-None-Exist": condition}).status_code == status
     assert send(client, "PUT", f"Patient?{condition}", PATIENT).status_code == status

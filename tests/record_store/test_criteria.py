@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import select
 
+from clinical.errors import IncorrectInput
 from record_store.index_rows import IndexRows, ReferenceRow, StringRow, TokenRow
 from record_store.resource_search import (
     AllOf,
@@ -25,6 +26,7 @@ from record_store.resource_search import (
 )
 from record_store.resources import NewResource, put_all
 from record_store.tables import resource
+from record_store.time_limit import within
 
 AT = "2026-11-22T08:00:00.000000Z"
 FINAL, AMENDED = TokenIn("status", ((None, "final"),)), TokenIn("status", ((None, "amended"),))
@@ -143,3 +145,13 @@ def test_deep_chains_and_hundreds_of_alternatives_are_within_what_a_database_rea
     assert found(filled, "Patient", MALE, deep) == ["p1"]
     assert found(filled, "Patient", many) == []
     assert found(filled, "Patient", StringStarts("name", tuple(f"a{number}" for number in range(500)))) == []
+
+
+def test_a_question_that_takes_too_long_is_told_so_and_the_connection_lives_on(db):
+    endless = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000) SELECT max(x) FROM n"
+    )
+    with db.read() as conn, pytest.raises(IncorrectInput, match="narrow it"), within(conn, 0.05):
+        conn.exec_driver_sql(endless).all()
+    with db.read() as conn, within(conn, 5):
+        assert conn.exec_driver_sql("SELECT 1").scalar() == 1
