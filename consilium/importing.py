@@ -98,13 +98,16 @@ class Bar:
 def fhir_of(house: House) -> "Fhir":
     """Return the FHIR server's collaborators for who writes into the store beside it."""
     from fhir_adapters.rest import Fhir  # noqa: PLC0415 - the validation's tables, for who imports only
+    from fhir_adapters.validation.profiles import profiles_in, shipped  # noqa: PLC0415
 
+    folder = house.settings.profiles_dir
     return Fhir(
         db=house.db,
         now=house.now,
         new_id=lambda: str(uuid.uuid4()),
         page_key=derived_key(house.key, "page-token"),
         base_url=f"{house.base_url}/fhir",
+        profiles=profiles_in(folder) if folder else shipped(),
     )
 
 

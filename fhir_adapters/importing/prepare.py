@@ -12,6 +12,7 @@ from fhir_adapters.rest.versions import Draft
 from fhir_adapters.search.index import index_of
 from fhir_adapters.strict_json import MAX_BYTES, load_object
 from fhir_adapters.subscriptions.status import dormant
+from fhir_adapters.validation.profiles import Profiles
 from fhir_adapters.validation.refusal import InvalidResource, demand_valid
 
 Found = Callable[[str, str], str | None]
@@ -30,8 +31,10 @@ class _NotHereYet(PreconditionMissing):
     """A conditional reference finds nothing."""
 
 
-def prepare(item: Item, links: Became, found: Found, base_url: str) -> Ready | list[Problem]:
-    """Return the resource ready to be written, or everything that is wrong with it."""
+def prepare(
+    item: Item, links: Became, found: Found, base_url: str, profiles: Profiles | None = None
+) -> Ready | list[Problem]:
+    """Return the resource ready to be written, or all that is wrong with it. profiles: as `demand_valid`."""
     kind = item.named.type
     try:
         require_writable(kind)
@@ -41,7 +44,7 @@ def prepare(item: Item, links: Became, found: Found, base_url: str) -> Ready | l
             raise IncorrectInput(f"a resource may have {MAX_BYTES} bytes")
         data = linked(item.data, links, lambda of, condition: _resolved(found, of, condition))
         sent = load_object(data)
-        demand_valid(sent, kind)
+        demand_valid(sent, kind, profiles)
         if kind == "Subscription":
             data, sent = dormant(data), {**sent, "status": "off"}
         return Ready(item, Draft(kind, data, index_of(sent, base_url)))

@@ -42,6 +42,11 @@ class RemoteTarget:
         """Its address: an absolute reference to it equals the relative one."""
         return self.remote.base
 
+    @property
+    def profiles(self) -> None:
+        """R4's own; what else it asks for it says itself."""
+        return
+
     def known(self, digest: str) -> Imported:
         """Return how far a file has come before, there."""
         with self.db.read() as conn:

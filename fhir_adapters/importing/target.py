@@ -6,6 +6,7 @@ from typing import Protocol
 from fhir_adapters.importing.items import Identifiers, Problem
 from fhir_adapters.importing.prepare import Ready
 from fhir_adapters.importing.tally import Tally
+from fhir_adapters.validation.profiles import Profiles
 from record_store.imports import Imported
 
 
@@ -20,6 +21,11 @@ class Target(Protocol):
     @property
     def base_url(self) -> str:
         """Our own address: an absolute reference to this server equals the relative one."""
+        ...
+
+    @property
+    def profiles(self) -> Profiles | None:
+        """Those that resources are judged by, None for R4's own."""
         ...
 
     def known(self, digest: str) -> Imported:

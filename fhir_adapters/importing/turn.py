@@ -47,7 +47,7 @@ class Way:
             there = self.target.found(kind, condition)
             return self.survey.planned(kind, condition) if there is None and self.target.rehearsal else there
 
-        return prepare(item, self.survey.links_of(file.number), found, self.target.base_url)
+        return prepare(item, self.survey.links_of(file.number), found, self.target.base_url, self.target.profiles)
 
 
 class Turn:

@@ -14,6 +14,7 @@ from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, require_type
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.rest.versions import next_version, removal
+from fhir_adapters.validation.profiles import Profiles
 from record_store.imports import Imported, imported, note
 from record_store.resource_history import Version, latest_all
 from record_store.resources import NewResource, StoredResource, put_all
@@ -51,6 +52,11 @@ class Store:
     def base_url(self) -> str:
         """Ours: an absolute reference to this server equals the relative one."""
         return self.fhir.base_url
+
+    @property
+    def profiles(self) -> Profiles:
+        """Those of the server."""
+        return self.fhir.profiles
 
     def known(self, digest: str) -> Imported:
         """Return how far a file has come before."""

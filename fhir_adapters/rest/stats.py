@@ -129,15 +129,17 @@ def _observation(asked: Asked, coding: dict[str, Any], unit: str | None, result:
         "component": [
             {
                 "code": {"coding": [_coding(STATISTICS[name])]},
-                **_value(asked, numbers[name], "1" if name == COUNT.code else unit),
+                **_value(asked, numbers[name], "1" if name == COUNT.code else unit, whole=name == COUNT.code),
             }
             for name in asked.statistics
         ],
     }
 
 
-def _value(asked: Asked, numbers: Floats, unit: str | None) -> dict[str, Any]:
+def _value(asked: Asked, numbers: Floats, unit: str | None, *, whole: bool) -> dict[str, Any]:
     measured = {} if unit is None else {"unit": unit, "system": UCUM, "code": unit}
+    if asked.window is None and whole:
+        return {"valueInteger": int(numbers[0])}
     if asked.window is None:
         return {"valueQuantity": {"value": orjson.Fragment(_number(numbers[0])), **measured}}
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from clinical.codes import ACTIVITY, UCUM, Coding
+from clinical.codes import ACTIVITY, HEART_RATE, UCUM, VITAL_SIGNS, Coding
 from fhir_adapters.features.elements import instant
 from fhir_adapters.sampled import NO_VALUE
 from fhir_adapters.wearables.readings import Series, Window
@@ -42,8 +42,7 @@ def observation_of(series: Series, window: Window, patient: str, slots: Mapping[
         "id": id_of(series, window),
         "identifier": [{"system": series.source, "value": _name(series, window)}],
         "status": "final",
-        # Not vital-signs: that profile's heart rate is one Quantity.
-        "category": [{"coding": [_coding(ACTIVITY)]}],
+        "category": [{"coding": [_coding(_category(series.measure.coding))]}],
         "code": {"coding": [_coding(series.measure.coding)]},
         "subject": {"reference": patient},
         "effectivePeriod": {
@@ -81,6 +80,11 @@ def is_withdrawn(body: bytes) -> bool:
 def _name(series: Series, window: Window) -> str:
     parts = (series.person, series.device, series.measure.coding.code, f"{series.period_s}s", window.name)
     return "/".join(part.replace("/", "%2F") for part in parts)
+
+
+def _category(code: Coding) -> Coding:
+    """Return what kind of observation it is: R4's profile of vital signs asks for theirs."""
+    return VITAL_SIGNS if code.code == HEART_RATE.code else ACTIVITY
 
 
 def _coding(coding: Coding) -> dict[str, str]:
