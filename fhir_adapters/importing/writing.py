@@ -10,7 +10,7 @@ from clinical.errors import Busy, Fault
 from fhir_adapters.importing.items import Identifiers, Named, Rule, identifiers_of
 from fhir_adapters.importing.prepare import Ready
 from fhir_adapters.importing.tally import Tally
-from fhir_adapters.rest.condition import meant
+from fhir_adapters.rest.condition import match
 from fhir_adapters.rest.fhir import Fhir, require_type
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.rest.versions import next_version, removal
@@ -79,8 +79,8 @@ class Store:
         """Return Type/id of the one match as it is now, None when there is none. Raises NotFound for a type."""
         require_type(kind)
         with self.fhir.db.read() as conn:
-            match = meant(conn, kind, condition, self.fhir.base_url, hold=False)
-        return None if match is None else f"{kind}/{match.stored.id}"
+            found = match(conn, kind, condition, self.fhir.base_url, hold=False)
+        return None if found is None else f"{kind}/{found.stored.id}"
 
     def strangers(self, lot: Sequence[tuple[str, Identifiers]]) -> list[str]:
         """Return the ids under which the store keeps a Patient that has none of the identifiers told."""
@@ -131,8 +131,8 @@ class Store:
             if (named := one.item.named).condition is not None
         }
         for (kind, condition), planned in sorted(conditional.items()):
-            match = meant(conn, kind, str(condition), self.fhir.base_url)
-            if match is not None and match.stored.id != planned:
+            found = match(conn, kind, str(condition), self.fhir.base_url)
+            if found is not None and found.stored.id != planned:
                 raise Busy("another client has created what a condition asks for; import again")
 
     def _next(self, one: Ready, before: Version | None) -> NewResource | None:

@@ -4,6 +4,7 @@ Whoever looks and then writes under a condition holds a lock of that condition u
 of many clients that say the same at once one creates, and the others find.
 """
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from sqlalchemy import Connection
@@ -14,7 +15,7 @@ from fhir_adapters.rest.fhir import allowed, visible
 from fhir_adapters.search.parse import parse
 from fhir_adapters.search.results import Answering
 from record_store.resource_history import Version, latest
-from record_store.resource_search import SearchQuery, restricted, search
+from record_store.resource_search import Criterion, SearchQuery, restricted, search
 from record_store.resources import condition_key, lock_key
 
 
@@ -27,6 +28,21 @@ def meant(
     condition: search parameters, as in a query string. Raises SeveralMatches, PreconditionMissing when nothing in
     it selects, and what `parse` raises.
     """
+    within = allowed(resource_type, "s")
+    return match(conn, resource_type, condition, base_url, hold=hold, narrowed=visible, within=within)
+
+
+def match(
+    conn: Connection,
+    resource_type: str,
+    condition: str,
+    base_url: str,
+    *,
+    hold: bool = True,
+    narrowed: Callable[[str], Criterion | None] = lambda _type: None,
+    within: Criterion | None = None,
+) -> Version | None:
+    """Return what `meant` does, of all that there is unless narrowed: for the operator, who is no caller."""
     pairs = parse_qsl(condition.removeprefix("?"), keep_blank_values=True)
     wanted = parse(resource_type, pairs, base_url=base_url)
     if wanted.answering != Answering():
@@ -35,8 +51,7 @@ def meant(
         raise PreconditionMissing("the condition selects nothing: it needs a search parameter")
     if hold:
         lock_key(conn, condition_key(resource_type, wanted.used))
-    criteria = restricted(wanted.criteria, resource_type, visible)
-    within = allowed(resource_type, "s")
+    criteria = restricted(wanted.criteria, resource_type, narrowed)
     found = search(conn, SearchQuery(resource_type, (*criteria, *((within,) if within else ())), limit=2))
     if len(found) > 1:
         raise SeveralMatches(f"the condition matches more than one {resource_type}")
