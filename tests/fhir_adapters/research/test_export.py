@@ -20,7 +20,17 @@ ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 
 @pytest.fixture
-def store(db, make_client):
+def store(sqlite_db, make_client):
+    return filled(sqlite_db, make_client)
+
+
+@pytest.fixture
+def each_store(db, make_client):
+    """A store on each database."""
+    return filled(db, make_client)
+
+
+def filled(db, make_client):
     client = make_client(db)
     made = Synthea()
     bundles = [made.hospitals(), made.practitioners(), *(made.patient(2, 2) for _ in range(3))]
@@ -66,8 +76,8 @@ def references_in(value):
 KEPT = re.compile(r"\.(system|code|resourceType|status|gender|url|unit|use|intent|class|kind|valueCode)$")
 
 
-def test_no_identifier_name_place_or_text_of_the_store_is_left(store, tmp_path):
-    db, client = store
+def test_no_identifier_name_place_or_text_of_the_store_is_left(each_store, tmp_path):
+    db, client = each_store
     manifest, files = exported(db, tmp_path / "out")
     sources = {
         text
@@ -140,8 +150,8 @@ def consent(patient, kind, **more):
     }
 
 
-def test_who_has_denied_research_is_left_out_with_all_that_is_his(store, tmp_path):
-    db, client = store
+def test_who_has_denied_research_is_left_out_with_all_that_is_his(each_store, tmp_path):
+    db, client = each_store
     patients = sorted(one["id"] for one in stored(client, "Patient"))
     whole, _ = exported(db, tmp_path / "whole")
     for made in (
@@ -170,8 +180,8 @@ def test_who_has_denied_research_is_left_out_with_all_that_is_his(store, tmp_pat
     assert opted["resources"]["Organization"] == whole["resources"]["Organization"]
 
 
-def test_a_patient_has_the_name_of_his_images(db, make_client, tmp_path):
-    client = make_client(db)
+def test_a_patient_has_the_name_of_his_images(sqlite_db, make_client, tmp_path):
+    db, client = sqlite_db, make_client(sqlite_db)
     for name, number in (("a", "17"), ("b", "17"), ("c", "18")):
         made = {"resourceType": "Patient", "id": name, "identifier": [{"system": "urn:hosp", "value": number}]}
         client.put(f"/fhir/Patient/{name}", json=made, content_type="application/fhir+json")
