@@ -60,12 +60,12 @@ def retry_subscription(settings: Settings, own: str) -> int:
 
 
 def _row(one: Held, counts: dict[tuple[str, str], int]) -> Row:
-    asked = Asked.from_json(one.asked) if one.status != subscriptions.NEW else None
+    asked = Asked.from_json(one.asked)
     return {
         "subscription": one.id,
         "status": one.status,
-        "about": "" if asked is None else asked.topic or ", ".join(asked.searches),
-        "endpoint": "" if asked is None else asked.endpoint,
+        "about": asked.topic or ", ".join(asked.searches),
+        "endpoint": asked.endpoint,
         "events": one.events,
         "sent": counts.get((one.id, SENT), 0),
         "withheld": counts.get((one.id, WITHHELD), 0),

@@ -206,4 +206,6 @@ def _held(row: Row[Any]) -> Held:
     headers = tuple((str(name), str(value)) for name, value in json.loads(row.headers))
     names = ("id", "version", "status", "problem", "asked", "events", "failures", "due_at", "heartbeat_at")
     values = {name: getattr(row, name) for name in (*names, "updated_at")}
+    if row.status == NEW and row.wanted is not None:  # nothing counts yet, and this is what will
+        values["asked"] = json.loads(row.wanted)["asked"]
     return Held(headers=headers, **values)

@@ -15,7 +15,7 @@ from fhir_adapters.rest.subscription_status import held_by, parameters
 from fhir_adapters.subscriptions import backport
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, Told, bundle
-from record_store import notifications, subscriptions
+from record_store import notifications
 from record_store.notifications import Event
 from record_store.resource_history import Version, latest, version
 
@@ -31,7 +31,7 @@ def answer(fhir: Fhir, resource_id: str) -> Response:
         raise IncorrectInput(f"content is one of {', '.join(backport.CONTENTS)}", expression=["content"])
     with fhir.db.read() as conn:
         held = held_by(fhir, conn, resource_id)
-        usual = Asked.from_json(held.asked).content if held.status != subscriptions.NEW else ""
+        usual = Asked.from_json(held.asked).content
         found = notifications.between(conn, held.id, first or 1, last, MOST_EVENTS)
         versions = [(one, _seen(fhir, conn, one.event)) for one in found]
     told = [Told(one, about) for one, about in versions if about is not None]

@@ -106,12 +106,9 @@ def _entry(base: str, held: Held, waiting: int) -> dict[str, Any]:
     if held.failures:
         more.append({"name": "failures", "valueUnsignedInt": held.failures})
         more.append({"name": "next-attempt", "valueInstant": instant(from_text(held.due_at))})
-    status = status_of(held, Kind.STATUS, (), content=_content(held), base_url=base, more=more)
+    content = Asked.from_json(held.asked).content
+    status = status_of(held, Kind.STATUS, (), content=content, base_url=base, more=more)
     return {"fullUrl": f"urn:uuid:{status['id']}", "resource": status, "search": {"mode": "match"}}
-
-
-def _content(held: Held) -> str:
-    return Asked.from_json(held.asked).content if held.status != subscriptions.NEW else ""
 
 
 def _status(held: Held) -> str:

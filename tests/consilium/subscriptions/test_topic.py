@@ -16,7 +16,7 @@ from fhir_adapters.subscriptions.backport import (
     TOPIC_ADVERTISED,
 )
 from fhir_adapters.validation import problems_of
-from tests.consilium.subscriptions.rig import BASE_URL
+from tests.consilium.subscriptions.rig import BASE_URL, subscription
 
 AIAST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "AIAST"}
 
@@ -245,6 +245,13 @@ def test_the_status_says_what_waits_and_why(rig):
     assert rig.send("POST", "Subscription/$status", asked).get_json(force=True)["total"] == 1
     assert rig.client.get("/fhir/Subscription/nobody/$status").status_code == 404
     assert rig.client.get("/fhir/Subscription/$status?nonsense=1").status_code == 400
+
+
+def test_the_status_of_one_that_no_worker_has_seen_yet_is_requested(rig):
+    rig.send("PUT", "Subscription/s1", subscription(rig.receiver.url, **of_topic()))
+    simple, _ = parts(status_of(rig, "/$status"))
+    assert (simple["status"], simple["events-since-subscription-start"]) == ("requested", "0")
+    assert rig.client.get("/fhir/Subscription/s1/$events").status_code == 200
 
 
 def test_events_can_be_asked_for_again_by_their_numbers(rig):
