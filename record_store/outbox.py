@@ -12,12 +12,15 @@ the writer of one waits until the one before is committed, and only then gets a 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
 
 from record_store.database import Database
 from record_store.tables import outbox as table
 
-_ADD = insert(table)
+_ADD = "INSERT INTO outbox (type, id, version) VALUES (?, ?, ?)"
+_ADD_POSTGRES = (
+    "INSERT INTO outbox (type, id, version) SELECT * FROM unnest(%s::varchar[], %s::varchar[], %s::integer[])"
+)
 _ROWS = select(table.c.position, table.c.type, table.c.id, table.c.version).order_by(table.c.position)
 
 
@@ -31,9 +34,16 @@ class Written(NamedTuple):
 
 
 def add(conn: Connection, versions: Sequence[tuple[str, str, int]]) -> None:
-    """Tell of versions (type, id, version) that this transaction writes."""
-    if versions:
-        conn.execute(_ADD, [{"type": kind, "id": own, "version": number} for kind, own, number in versions])
+    """Tell of versions (type, id, version) that this transaction writes.
+
+    Through the driver: the statement builder took four times as long, and each row of PostgreSQL's a message.
+    """
+    if not versions:
+        return
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql(_ADD_POSTGRES, tuple(list(column) for column in zip(*versions, strict=True)))
+    else:
+        conn.exec_driver_sql(_ADD, list(versions))
 
 
 def waiting(db: Database) -> bool:

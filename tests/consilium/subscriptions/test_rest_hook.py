@@ -6,7 +6,10 @@ import time
 import pytest
 
 from consilium.lanes import Lanes
+from consilium.settings import SettingsError, load_settings
+from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.subscriptions.backport import TIMEOUT
+from fhir_adapters.subscriptions.rest_hook import NOT_ALLOWED, Message, RestHook
 from fhir_adapters.subscriptions.testing import receiving
 from record_store.deliveries import RetryPolicy
 from tests.consilium.subscriptions.rig import FHIR_JSON, SECRET, subscription
@@ -273,3 +276,28 @@ def test_an_endpoint_that_does_not_answer_in_time_is_tried_again(rig):
     rig.later(10)
     rig.run()
     assert len(rig.told) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("https://ehr.example/hook", ["10.0.0.9"]),  # inside, although it is a public name
+        ("https://ehr.example/hook", ["203.0.113.5", "127.0.0.1"]),  # half inside: rebinding
+        ("https://ehr.example.evil.example/hook", ["203.0.113.5"]),
+        ("https://ehr.example:8443/hook", ["203.0.113.5"]),
+        ("https://ehr.example/hooks", ["203.0.113.5"]),  # beside the path that is allowed
+    ],
+)
+def test_nothing_is_sent_to_another_origin_or_into_the_house(url, addresses):
+    hook = RestHook([AllowedServer("https://ehr.example/hook")], resolve=lambda _host, _port: addresses)
+    answer = hook.send(Message("POST", url), 1)
+    assert (answer.status, answer.problem) == (None, NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "endpoints", ['["http://ehr.example/hook"]', '["https://user@ehr.example"]', '["https://ehr.example/a?b"]']
+)
+def test_an_unsafe_endpoint_stops_the_start(no_settings, endpoints, monkeypatch):
+    monkeypatch.setenv("CONSILIUM_SUBSCRIPTION_ENDPOINTS", endpoints)
+    with pytest.raises(SettingsError, match="SUBSCRIPTION_ENDPOINTS"):
+        load_settings()
