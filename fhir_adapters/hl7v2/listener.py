@@ -10,6 +10,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from fhir_adapters.hl7v2.intake import Answer, Incoming
 from fhir_adapters.hl7v2.mllp import Frames, Trouble, framed
 
 BATCH = 64
+GATHER_S = 0.004
 _ASKED_AT_ONCE = 16  # messages of one peer that wait for their answer, before we stop reading from it
 _LINGER_S = 1.0
 
@@ -220,18 +222,25 @@ class MllpListener:
 
     # ------------------------------------------------------------------ the storing thread
     def _store(self) -> None:
-        ended = False
+        ended, usual = False, 1
         while not ended:
-            batch = [self._waiting.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < BATCH and batch[-1] is not None:
-                    batch.append(self._waiting.get_nowait())
-            ended = batch[-1] is None
+            batch = self._gathered(usual)
+            ended, usual = batch[-1] is None, len(batch)
             asked = [one for one in batch if one is not None]
             if asked:
                 answers = self._take([incoming for _, incoming, _ in asked])
                 self._loop.call_soon_threadsafe(self._tell, asked, answers)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _gathered(self, usual: int) -> "list[tuple[_Peer, Incoming, float] | None]":
+        """Return what waits. Peers that were answered together send again together: so many are waited for."""
+        batch = [self._waiting.get()]
+        until = time.monotonic() + GATHER_S
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < BATCH and batch[-1] is not None:
+                left = until - time.monotonic() if len(batch) < usual else 0.0
+                batch.append(self._waiting.get(timeout=left) if left > 0 else self._waiting.get_nowait())
+        return batch
 
     def _tell(self, asked: "Sequence[tuple[_Peer, Incoming, float]]", answers: Sequence[Answer]) -> None:
         for (peer, _, since), answer in zip(asked, answers, strict=True):
