@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from clinical.errors import IncorrectInput, NotFound
 from record_store.database import Database
@@ -20,6 +20,7 @@ STORED, QUARANTINED, DROPPED = "stored", "quarantined", "dropped"
 MOST_QUARANTINED = 10_000
 PURGE_STEP = 1000  # rows a transaction, so that no purge keeps a message waiting
 _SHORTEST_NAME = 8
+_KNOWN = "SELECT sha256, state, answers, attempts FROM hl7_message WHERE sha256 IN ("
 _MANY = 500
 
 
@@ -65,21 +66,22 @@ class Kept:
 
 def known(conn: Connection, digests: Sequence[str]) -> dict[str, Told]:
     """Return what is known of those messages that came before."""
-    table = hl7_message.c
     found: dict[str, Told] = {}
+    mark = "%s" if conn.dialect.name == "postgresql" else "?"
     for start in range(0, len(digests), _MANY):
-        query = select(table.sha256, table.state, table.answers, table.attempts).where(
-            table.sha256.in_(digests[start : start + _MANY])
-        )
-        found |= {row[0]: Told(row[1], bytes(row[2]), row[3]) for row in conn.execute(query)}
+        some = tuple(digests[start : start + _MANY])
+        # Through the driver: each message waits for this.
+        asked = _KNOWN + ",".join(mark for _ in some) + ")"
+        found |= {row[0]: Told(row[1], bytes(row[2]), row[3]) for row in conn.exec_driver_sql(asked, some)}
     return found
 
 
 def keep(conn: Connection, messages: Sequence[Kept], again: frozenset[str] = frozenset()) -> None:
     """Write messages; those in `again` (digests) are here already and get their new state."""
-    first = [_row(one) for one in messages if one.sha256 not in again]
+    first = [_values(one) for one in messages if one.sha256 not in again]
     if first:
-        conn.execute(insert(hl7_message), first)
+        mark = "%s" if conn.dialect.name == "postgresql" else "?"
+        conn.exec_driver_sql(f"{_INSERT} VALUES ({','.join(mark for _ in _NAMES)})", first)
     later = [_change(one) for one in messages if one.sha256 in again]
     if later:
         conn.execute(
@@ -137,12 +139,13 @@ def counts(conn: Connection) -> dict[str, int]:
 
 _NAMES = tuple(Kept.__dataclass_fields__)
 _COLUMNS = tuple(hl7_message.c[name] for name in _NAMES)
+_INSERT = f"INSERT INTO hl7_message ({', '.join(_NAMES)})"
 _CHANGING = ("state", "code", "problem", "attempts", "answers", "settled_at")
 
 
-def _row(one: Kept) -> dict[str, object]:
-    row = asdict(one)
-    return row | {"sender": one.sender[:512], "control_id": one.control_id[:256], "kind": one.kind[:32]}
+def _values(one: Kept) -> tuple[object, ...]:
+    cut = {"sender": 512, "control_id": 256, "kind": 32}
+    return tuple(getattr(one, name)[: cut[name]] if name in cut else getattr(one, name) for name in _NAMES)
 
 
 def _change(one: Kept) -> dict[str, object]:

@@ -13,8 +13,8 @@ from fhir_adapters.charts import in_use, surviving
 from fhir_adapters.hl7v2.errors import DUPLICATE_KEY, UNKNOWN_KEY, MessageError
 from fhir_adapters.hl7v2.parts import Mapped, Part
 from fhir_adapters.resources.labels import uri
-from record_store.identified import Key, identified, linked
-from record_store.resource_history import Version, latest, latest_all
+from record_store.identified import Key, identified, linked, versions
+from record_store.resource_history import Version, latest
 from record_store.resources import condition_key, lock_key
 
 
@@ -30,7 +30,7 @@ class Held:
         self._ids: dict[Key, list[str]] = _identified(conn, {key for part in parts for key in _keys(part)})
         wanted = {(part.type, part.id) for part in parts} | set(more)
         wanted |= {(key[0], one) for key, ids in self._ids.items() for one in ids}
-        found = latest_all(conn, sorted(wanted))
+        found = versions(conn, wanted)
         self._versions: dict[tuple[str, str], Version | None] = {key: found.get(key) for key in wanted}
         self._replaced = linked(conn, [one for kind, one in wanted if kind == "Patient"])
 
