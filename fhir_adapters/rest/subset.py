@@ -49,7 +49,9 @@ def cut_of(summary: str, elements: tuple[str, ...], resource_types: Iterable[str
 
 
 def _demand_known(elements: tuple[str, ...], resource_types: Iterable[str]) -> None:
+    # Clients (fhirpy) name resourceType too; it is always there.
     known = {name for each in resource_types for name in (*_names(each), *structure_of(each).elements)}
+    known.add("resourceType")
     unknown = [name for name in elements if "." not in name and name not in known]
     if unknown:
         raise IncorrectInput(
