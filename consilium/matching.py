@@ -6,6 +6,7 @@ transaction that also removes that part. Another worker that saw the same part f
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -21,10 +22,12 @@ from record_store.database import Database
 from record_store.notifications import Event
 from record_store.outbox import Written
 from record_store.resource_history import latest
+from record_store.subscriptions import Held
 from record_store.times import to_text
 from record_store.version_match import VersionMatch
 
 PART = 500
+GIVEN_UP_AFTER = timedelta(days=30)  # in error
 NO_LONGER = "this server cannot judge the criteria any more: write the subscription anew"
 log = structlog.get_logger()
 
@@ -44,7 +47,7 @@ class Matching:
     stopping: Callable[[], bool] = lambda: False
     offering: Offering = Offering(())  # noqa: RUF009 - frozen
     _match: VersionMatch = field(default_factory=VersionMatch)
-    _watches: dict[tuple[str, int], Watch] = field(default_factory=dict)
+    _watches: dict[str, tuple[int, Watch]] = field(default_factory=dict)  # by id, with the version
 
     def once(self) -> int:
         """Go through what is there; return how many versions that were."""
@@ -57,17 +60,17 @@ class Matching:
         return count
 
     def expire(self) -> int:
-        """Turn off what has reached its end (R4 Subscription.end); return how many."""
-        now = to_text(self.now())
+        """Turn off what has reached its end (R4 Subscription.end), or is given up; return how many."""
+        now, given_up = to_text(self.now()), to_text(self.now() - GIVEN_UP_AFTER)
         with self.db.read() as conn:
-            ended = [one.id for one in subscriptions.recorded(conn) if _ended(one.asked, now)]
-        for own in ended:
+            over = [one.id for one in subscriptions.recorded(conn) if _over(one, now, given_up)]
+        for own in over:
             with self.db.write() as conn:
                 hold(conn, own)
                 held = subscriptions.get(conn, own)
-                if held is not None and _ended(held.asked, now):
-                    tell(conn, own, subscriptions.OFF, None, now=self.now, base_url=self.base_url)
-        return len(ended)
+                if held is not None and _over(held, now, given_up):
+                    tell(conn, own, subscriptions.OFF, held.problem, now=self.now, base_url=self.base_url)
+        return len(over)
 
     def _part(self) -> int:
         with self.db.read() as conn:
@@ -112,14 +115,15 @@ class Matching:
     def _events(self, conn: Connection, part: Sequence[Written], broken: list[str]) -> dict[str, list[Event]]:
         watches = []
         for held in subscriptions.recorded(conn):
-            key = (held.id, held.version)
-            if key not in self._watches:
+            known = self._watches.get(held.id)
+            if known is None or known[0] != held.version:
                 try:
-                    self._watches[key] = watch_of(held, self.base_url)
+                    known = held.version, watch_of(held, self.base_url)
                 except IncorrectInput:
                     broken += [held.id] if held.status != subscriptions.ERROR else []
                     continue
-            watches.append(self._watches[key])
+                self._watches[held.id] = known
+            watches.append(known[1])
         return events_of(conn, part, watches, self._match, self.base_url) if watches else {}
 
     def _subscription(self, conn: Connection, one: Written) -> None:
@@ -146,6 +150,11 @@ class Matching:
 def _before_a_subscription(seen: Sequence[Written]) -> list[Written]:
     end = next((place for place, one in enumerate(seen) if one.type == TYPE), len(seen))
     return list(seen[:end])
+
+
+def _over(held: Held, now: str, given_up: str) -> bool:
+    """Tell whether one is to be turned off: what waits for an endpoint that nobody mends would grow for ever."""
+    return _ended(held.asked, now) or (held.status == subscriptions.ERROR and held.updated_at <= given_up)
 
 
 def _ended(asked: str, now: str) -> bool:

@@ -107,6 +107,11 @@ NOTIFICATIONS = Counter(
 NOTIFICATIONS_WAITING = Gauge(
     "consilium_notifications_waiting", "Events that are not delivered yet", multiprocess_mode="mostrecent"
 )
+OUTBOX_VERSIONS = Gauge(
+    "consilium_outbox_versions",
+    "Written versions of FHIR resources that no worker has looked at yet",
+    multiprocess_mode="mostrecent",
+)
 SUBSCRIPTIONS = Gauge(
     "consilium_subscriptions", "Subscriptions by status", ["status"], multiprocess_mode="mostrecent"
 )

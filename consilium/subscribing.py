@@ -15,7 +15,7 @@ from consilium.wiring import House
 from consilium.worker import DELIVERY_POLL_S, Loop
 from fhir_adapters.subscriptions.owner import may_see_of
 from fhir_adapters.subscriptions.rest_hook import RestHook
-from record_store import notifications, subscriptions
+from record_store import notifications, outbox, subscriptions
 
 SLOTS = 32  # endpoints at a time; one that hangs keeps one of them for a message's time, and then rests
 EXPIRE_POLL_S = 1.0
@@ -67,3 +67,4 @@ def measure_subscriptions(house: House) -> None:
         metrics.SUBSCRIPTIONS.labels(status).set(sum(one.status == status for one in held))
     waiting = sum(count for (_, state), count in counts.items() if state == notifications.PENDING)
     metrics.NOTIFICATIONS_WAITING.set(waiting)
+    metrics.OUTBOX_VERSIONS.set(outbox.size(house.db))

@@ -12,7 +12,7 @@ the writer of one waits until the one before is committed, and only then gets a 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from record_store.database import Database
 from record_store.tables import outbox as table
@@ -50,6 +50,12 @@ def waiting(db: Database) -> bool:
     """Return whether there is anything to read: the question of an idle loop."""
     with db.read() as conn:
         return conn.execute(select(table.c.position).limit(1)).first() is not None
+
+
+def size(db: Database) -> int:
+    """Return how many versions nobody has looked at yet."""
+    with db.read() as conn:
+        return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 def peek(conn: Connection, limit: int) -> list[Written]:

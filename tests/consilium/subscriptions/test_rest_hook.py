@@ -217,6 +217,21 @@ def test_a_resource_that_is_refused_holds_back_only_its_own_later_versions(rig):
     assert [one.resource["valueString"] for one in rig.receiver.arrived[2:]] == ["1", "2"]
 
 
+def test_an_endpoint_that_nobody_mends_is_given_up_after_a_month(rig):
+    rig.receiver.behave = lambda _message: 500
+    rig.subscribe()
+    rig.observe()
+    for _ in range(3):
+        rig.run()
+        rig.later(60)
+    rig.later(30 * 86_400 - 120)
+    rig.run()
+    assert rig.read()["status"] == "error"
+    rig.later(60)
+    rig.run()
+    assert (rig.read()["status"], rig.read()["error"]) == ("off", "the endpoint answered 500")
+
+
 def test_an_endpoint_that_is_gone_turns_the_subscription_off(rig):
     rig.receiver.behave = lambda _message: 410
     rig.subscribe()
