@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,11 @@ def export_for_research(
     _prepare(folder)
     before = os.umask(0o077)  # research data is still health data
     try:
-        with house.db.read() as conn:
+        # Who is who stays beside the database, also when we are killed.
+        beside = tempfile.TemporaryDirectory(dir=settings.data_dir, prefix="research-")
+        with beside as scratch, house.db.read() as conn:
             _check_types(wish, types_there(conn, ()))
-            manifest = export(conn, wish, folder, progress)
+            manifest = export(conn, wish, folder, Path(scratch) / "cohort", progress)
         files = sorted(folder.glob("*.ndjson"))
         if form != NDJSON:
             about = {"rules": str(manifest["rules"]), "key": wish.names.key_id, "made": str(manifest["made"])}

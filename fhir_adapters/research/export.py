@@ -63,14 +63,19 @@ class Tally:
 
 
 def export(
-    conn: Connection, wish: Wish, folder: Path, progress: Progress = lambda _kind, _done, _all: None
+    conn: Connection,
+    wish: Wish,
+    folder: Path,
+    scratch: Path,
+    progress: Progress = lambda _kind, _done, _all: None,
 ) -> Json:
-    """Write `<type>.ndjson` into an empty folder and return what the manifest says of them.
+    """Write `<type>.ndjson` into a folder and return what the manifest says of them.
 
-    conn: in a transaction that sees one snapshot. progress: told (type, resources done, resources in all).
+    conn: in a transaction that sees one snapshot. scratch: a file for who is who, which must not leave with the
+    folder; the caller removes it. progress: told (type, resources done, resources in all).
     """
     tally, kinds = Tally(), types_there(conn, wish.types)
-    cohort = Cohort(folder / "cohort.part", wish.names, opt_in=wish.opt_in)
+    cohort = Cohort(scratch, wish.names, opt_in=wish.opt_in)
     try:
         _meet(conn, wish, cohort, kinds)
         tally.left_out = cohort.settle()
@@ -85,7 +90,6 @@ def export(
             progress(kind, tally.written[kind], counts.get(kind, 0))
     finally:
         cohort.close()
-        (folder / "cohort.part").unlink()
     return _manifest(wish, tally)
 
 

@@ -56,6 +56,11 @@ def answer_group(fhir: Fhir, resource_id: str) -> Response:
     return _kick_off(fhir, GROUP, resource_id)
 
 
+def answer_no_group(_fhir: Fhir) -> Response:
+    """Refuse an export of no group: it is not that there are none."""
+    raise IncorrectInput("name the group: Group/[id]/$export", expression=["Group"])
+
+
 def _kick_off(fhir: Fhir, level: str, group: str = "") -> Response:
     bulk = offer(fhir)
     wishes = preferences(request)
@@ -112,4 +117,5 @@ INTERACTIONS = (
     *_both("/$export", answer),
     *_both("/Patient/$export", answer_patients),
     *_both("/Group/<resource_id>/$export", answer_group),
+    *_both("/Group/$export", answer_no_group),
 )

@@ -306,6 +306,7 @@ def test_an_export_that_is_cancelled_under_way_stops(each, monkeypatch):
         ("/fhir/Patient/$export?patient=Patient/1", ASYNC, 400),
         ("/fhir/Patient/$export?_type=Device", ASYNC, 400),
         ("/fhir/Group/nobody/$export", ASYNC, 404),
+        ("/fhir/Group/$export", ASYNC, 400),
         ("/fhir/$export-status/nothing", {}, 404),
         ("/fhir/$export-status/nothing/0", {}, 404),
     ],

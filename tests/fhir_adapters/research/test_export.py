@@ -43,7 +43,7 @@ def filled(db, make_client):
 def exported(db, folder, key=KEY, **wish):
     folder.mkdir()
     with db.read() as conn:
-        manifest = export(conn, Wish(Pseudonyms(key), NOW, BASE_URL, **wish), folder)
+        manifest = export(conn, Wish(Pseudonyms(key), NOW, BASE_URL, **wish), folder, folder.with_suffix(".who"))
     files = {file.stem: file.read_bytes() for file in folder.iterdir()}
     return manifest, files
 
