@@ -42,7 +42,7 @@ def subscribing_of(house: House, stopping: threading.Event) -> Subscribing:
         base_url=f"{house.base_url}/fhir",
         observe=lambda result: metrics.NOTIFICATIONS.labels(result).inc(),
         # A worker lets nobody in; it asks what an owner may read today.
-        may_see=may_see_of(access_of(house, secrets.token_urlsafe(48)), f"{house.base_url}/fhir"),
+        may_see=may_see_of(access_of(house, secrets.token_urlsafe(48)), f"{house.base_url}/fhir", house.consents),
         stopping=stopping.is_set,
     )
     lanes = Lanes(notifying.due, notifying.deliver, slots=SLOTS, rest=house.delivery_retry)

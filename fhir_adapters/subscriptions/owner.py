@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Iterable
 
 from clinical.errors import Denied
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.door import Access
 from fhir_adapters.access.grant import Grant
 from fhir_adapters.access.restriction import restriction
 from fhir_adapters.search.index import index_of
 from fhir_adapters.strict_json import load_object
+from record_store.criteria import AllOf
 from record_store.criteria_met import met
 from record_store.resource_history import Version
 from record_store.resources import NewResource
@@ -21,15 +23,20 @@ def owned_by(grant: Grant, types: Iterable[str]) -> str:
     return json.dumps(grant.as_json())
 
 
-def may_see_of(access: Access, base_url: str) -> Callable[[str, Version], bool]:
-    """Return what tells whether an owner may read a version today: not when its client is registered no more."""
+def may_see_of(access: Access, base_url: str, consents: Consents | None) -> Callable[[str, Version], bool]:
+    """Return what tells whether an owner may read a version today: not when its client is registered no more.
+
+    consents: what patients have said; None where nobody asks.
+    """
 
     def may_see(owner: str, found: Version) -> bool:
         grant = access.grant_of(json.loads(owner)) if owner else None
         if grant is None or not grant.may(found.stored.type, "r"):
             return False
-        within = restriction(grant, found.stored.type, "r")
-        return within is None or (not found.deleted and met(within, _judged(found, base_url)))
+        kind = found.stored.type
+        left = None if consents is None else consents.narrowed(grant, kind)
+        within = [one for one in (restriction(grant, kind, "r"), left) if one is not None]
+        return not within or (not found.deleted and met(AllOf(tuple(within)), _judged(found, base_url)))
 
     return may_see
 

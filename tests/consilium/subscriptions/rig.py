@@ -8,6 +8,7 @@ from flask import Flask
 
 from consilium.matching import Matching
 from consilium.notifying import Notifying
+from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.door import OPEN
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.rest import Fhir, blueprint
@@ -26,10 +27,13 @@ SECRET = "Bearer s3cret-zzz"
 class Rig:
     """now: moved by `later`. run: what the worker does until nothing more is due."""
 
-    def __init__(self, db, receiver, access=OPEN, **notifying):
+    def __init__(self, db, receiver, access=OPEN, *, consents=False, **notifying):
         self.db, self.receiver, self.now = db, receiver, datetime(2026, 11, 27, 4, 0, tzinfo=UTC)
         self.access, self.numbers = access, itertools.count(1)
-        self.given = {"may_see": may_see_of(access, BASE_URL)} | notifying
+        self.consents = (
+            Consents(db, lambda: self.now, BASE_URL, clock=itertools.count().__next__) if consents else None
+        )
+        self.given = {"may_see": may_see_of(access, BASE_URL, self.consents)} | notifying
         self.allow(receiver.url)
 
     def allow(self, *urls):
@@ -43,6 +47,7 @@ class Rig:
             base_url=BASE_URL,
             endpoints=endpoints,
             access=self.access,
+            consents=self.consents,
         )
         app = Flask("subscriptions")
         app.register_blueprint(blueprint(fhir))

@@ -11,6 +11,18 @@ from tests.consilium.subscriptions.test_topic import of_topic, parts, report, wr
 
 SYSTEM = Grant("client:a", "a", scopes=parse_all("system/Observation.rs system/Subscription.cruds"))
 OF_P1 = Grant("client:b", "b", scopes=parse_all("patient/Observation.rs system/Subscription.cruds"), patient="p1")
+CONSENT = {
+    "resourceType": "Consent",
+    "id": "k1",
+    "status": "active",
+    "scope": {
+        "coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]
+    },
+    "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+    "patient": {"reference": "Patient/p1"},
+    "policyRule": {"text": "the site's policy"},
+    "provision": {"type": "deny"},
+}
 
 
 class Registered:
@@ -110,6 +122,16 @@ def test_events_are_shown_to_who_may_read_their_resources(rig):
     rig.run()
     assert len(events_for(rig, None)) == 2
     assert [event["focus"]["reference"].rpartition("/")[2] for event in events_for(rig, "b")] == ["o1"]
+
+
+def test_what_a_patient_denies_is_not_told(sqlite, receiver):
+    rig = Rig(sqlite, receiver, access=Registered(), consents=True)
+    subscribe(rig, "a")
+    rig.send("PUT", "Consent/k1", CONSENT)
+    rig.observe("o1")
+    rig.observe("o2", subject={"reference": "Patient/p2"})
+    rig.run()
+    assert rig.told == [("PUT", "/Observation/o2")]
 
 
 def events_for(rig, who):
