@@ -78,7 +78,7 @@ def test_with_issuers_alone_the_hooks_are_open_to_them_and_the_rest_to_nobody(ma
     client = make_client()
     assert client.get("/cds-services", headers=shown(signer)).status_code == 200
     for headers in ({}, shown(signer), {"Authorization": "Bearer " + "s" * 48}, {"Authorization": "Bearer "}):
-        for path in ("/fhir/metadata", "/fhir/Observation", "/metrics", "/", "/feedback"):
+        for path in ("/fhir/Patient/p1", "/fhir/Observation", "/metrics", "/", "/feedback"):
             assert client.get(path, headers=headers).status_code == 401, path
     assert client.get("/livez").status_code == 200
 
@@ -86,11 +86,11 @@ def test_with_issuers_alone_the_hooks_are_open_to_them_and_the_rest_to_nobody(ma
 def test_with_both_each_opens_its_own(make_client, signer):
     client = make_client(bearer_token="s" * 48)
     shared = {"Authorization": "Bearer " + "s" * 48}
-    assert client.get("/fhir/metadata", headers=shared).status_code == 200
+    assert client.get("/fhir/Patient", headers=shared).status_code == 200
     bare = client.get("/cds-services", headers=shared)
     assert (bare.status_code, bare.data) == (401, b"")
     assert client.get("/cds-services", headers=shown(signer)).status_code == 200
-    assert client.get("/fhir/metadata", headers=shown(signer)).status_code == 401
+    assert client.get("/fhir/Patient", headers=shown(signer)).status_code == 401
 
 
 def test_the_address_behind_the_proxy_is_not_the_address_that_was_called(make_client, signer):
