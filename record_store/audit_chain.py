@@ -21,9 +21,10 @@ from record_store.tables import audit, audit_seal
 from record_store.times import to_text
 
 MOST_ROWS = 2000
+ARCHIVED = "audit-archived"  # the action of the row that says that rows up to its subject are in an archive
 _SEALERS_LOCK = 0x7365616C  # "seal": one at a time seals
-_FIRST = b"\0" * 32
-_COLUMNS = ("row", "at", "action", "outcome", "actor", "subject", "detail")
+FIRST = b"\0" * 32
+COLUMNS = ("row", "at", "action", "outcome", "actor", "subject", "detail")
 
 AuditRow = Mapping[str, Any]
 Along = Callable[[Connection, list[AuditRow]], None]
@@ -34,13 +35,16 @@ class Verdict:
     """What was found. broken_at: the first row that is not under a good seal, None when all are.
 
     rows: under good seals. unsealed: younger than the last seal, which says nothing of them. head: the last good
-    seal, in hexadecimal.
+    seal, in hexadecimal. archived_to: the last row that is in an archive and no longer here, 0 for none;
+    archive_head: the seal that this archive ends with.
     """
 
     rows: int
     unsealed: int
     head: str
     broken_at: int | None
+    archived_to: int = 0
+    archive_head: str = ""
 
 
 def seal(
@@ -57,11 +61,11 @@ def seal(
             conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SEALERS_LOCK})
         last = conn.execute(select(audit_seal).order_by(audit_seal.c.last_row.desc()).limit(1)).mappings().first()
         first = int(last["last_row"]) + 1 if last else 1
-        rows = _rows(conn, first, settled)[:most]
+        rows = rows_between(conn, first, settled)[:most]
         if not rows:
             return 0
-        before = bytes.fromhex(str(last["seal"])) if last else _FIRST
-        made = _seal_of(key, before, rows)
+        before = bytes.fromhex(str(last["seal"])) if last else FIRST
+        made = seal_of(key, before, rows)
         values = {"last_row": rows[-1]["row"], "rows": len(rows), "seal": made.hex(), "sealed_at": to_text(now())}
         conn.execute(insert(audit_seal), values)
         along(conn, rows)
@@ -69,18 +73,32 @@ def seal(
 
 
 def verify(db: Database, key: bytes) -> Verdict:
-    """Read everything again and tell whether it is what was sealed."""
-    before, first, good = _FIRST, 1, 0
+    """Read everything again and tell whether it is what was sealed.
+
+    What was archived is no longer here: a row in the chain must say so, or whoever can write the database could
+    cut off its beginning.
+    """
+    before, first, good = FIRST, 1, 0
     with db.read() as conn:
-        seals = conn.execute(select(audit_seal).order_by(audit_seal.c.last_row)).mappings().all()
+        seals = list(conn.execute(select(audit_seal).order_by(audit_seal.c.last_row)).mappings())
+        archived_to, archive_head = 0, ""
+        if seals and not seals[0]["rows"]:
+            archived_to, archive_head = int(seals[0]["last_row"]), str(seals.pop(0)["seal"])
+            before, first = bytes.fromhex(archive_head), archived_to + 1
+        told = not archived_to
         for one in seals:
-            rows = _rows(conn, first, int(one["last_row"]))
-            made = _seal_of(key, before, rows)
+            rows = rows_between(conn, first, int(one["last_row"]))
+            made = seal_of(key, before, rows)
             if len(rows) != one["rows"] or not hmac.compare_digest(made.hex(), str(one["seal"])):
-                return Verdict(good, 0, before.hex(), first)
+                return Verdict(good, 0, before.hex(), first, archived_to, archive_head)
+            told = told or any(_tells(row, archived_to, archive_head) for row in rows)
             before, first, good = made, int(one["last_row"]) + 1, good + len(rows)
         unsealed = conn.execute(select(func.count()).select_from(audit).where(audit.c.row >= first)).scalar_one()
-    return Verdict(good, unsealed, before.hex(), None)
+    return Verdict(good, unsealed, before.hex(), None if told else archived_to + 1, archived_to, archive_head)
+
+
+def _tells(row: AuditRow, last_row: int, head: str) -> bool:
+    return row["action"] == ARCHIVED and row["subject"] == str(last_row) and head in str(row["detail"])
 
 
 def _settled(db: Database) -> int:
@@ -97,14 +115,16 @@ def _settled(db: Database) -> int:
         return newest
 
 
-def _rows(conn: Connection, first: int, last: int) -> list[AuditRow]:
+def rows_between(conn: Connection, first: int, last: int) -> list[AuditRow]:
+    """Return the rows of one seal, in order."""
     query = select(audit).where(audit.c.row >= first, audit.c.row <= last).order_by(audit.c.row)
     return [dict(row) for row in conn.execute(query.limit(MOST_ROWS + 1)).mappings()]
 
 
-def _seal_of(key: bytes, before: bytes, rows: Iterable[AuditRow]) -> bytes:
+def seal_of(key: bytes, before: bytes, rows: Iterable[AuditRow]) -> bytes:
+    """Return the seal over the one before and these rows."""
     made = hmac.new(key, before, hashlib.sha256)
     for row in rows:
-        written = orjson.dumps([row[name] for name in _COLUMNS])
+        written = orjson.dumps([row[name] for name in COLUMNS])
         made.update(len(written).to_bytes(4, "big") + written)
     return made.digest()
