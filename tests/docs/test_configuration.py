@@ -33,5 +33,5 @@ def test_the_documented_default_is_the_default(name: str) -> None:
 def test_every_setting_that_is_named_elsewhere_exists(name: str) -> None:
     text = (PAGE.parents[1] / "deploy" / name).resolve().read_text(encoding="utf-8")
     known = {field.upper() for field in Settings.model_fields} | {"VERSION"}
-    named = re.findall(rf"{PREFIX}([A-Z_]+)", text)
+    named = re.findall(rf"{PREFIX}([A-Z0-9_]+)", text)
     assert [word for word in named if not {word, word.removesuffix("_FILE")} & known] == []

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[RunningServer]:
-    with running_server(folder, {"WEB_WORKERS": "1"}) as running:
+    with running_server(folder, {"WEB_WORKERS": "1", "HL7_PORT": "0"}) as running:
         yield running
 
 
@@ -54,7 +54,7 @@ def test_every_check_passes_on_a_fresh_data_folder(server: RunningServer) -> Non
     }
 
 
-@pytest.mark.parametrize("role", ["web", "dicom", "worker"])
+@pytest.mark.parametrize("role", ["web", "dicom", "worker", "hl7"])
 def test_a_child_that_is_killed_comes_back_on_the_same_port(
     server: RunningServer, folder: Path, role: str
 ) -> None:
