@@ -11,7 +11,7 @@ from clinical.identity import PatientKey
 from clinical.said import Said
 from fhir_adapters.charts import surviving
 from fhir_adapters.publish import ACTIVE, publish, status_of, versions_of
-from fhir_adapters.resources.model_card import NO_CARD, AiModel, ai_model
+from fhir_adapters.resources.model_card import AiModel, ai_model_of
 from fhir_adapters.resources.said import said_ids, said_provenance, said_results
 from model_runtime.engine import Engine
 from record_store import ai_results
@@ -80,11 +80,10 @@ class Filing:
     def _about(self, said: Said) -> AiModel | None:
         """Return what is said of the model, also when another version has come since; None when none is here."""
         try:
-            manifest = self.engine.manifest(said.model.name)
-            card = self.engine.card(said.model.name) if manifest.ref == said.model else NO_CARD
+            about = ai_model_of(self.engine, said.model.name, said.model.version)
         except ClinicalError:
             return None
-        return replace(ai_model(manifest, card), ref=said.model)
+        return replace(about, ref=said.model)
 
 
 def chart_of(conn: Connection, one: WaitingResult) -> str | None:

@@ -36,7 +36,7 @@ from consilium.selection import Selecting
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
 from fhir_adapters.records import record_of
-from fhir_adapters.resources.model_card import NO_CARD, AiModel, ai_model
+from fhir_adapters.resources.model_card import ai_model_of
 from model_runtime.drift import DriftObserver, NoDrift
 from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
@@ -163,7 +163,7 @@ class StudySteps:
         headers = {item["image"]: self._header(item["image"]) for item in before["readings"]}
         with self.db.read() as conn:
             job = _job(conn, job_key)
-        about = self._about(job)
+        about = ai_model_of(self.engine, job.model, job.model_version)
         with self.db.write() as conn:
             doubt = merged(conn, job.study_uid)
             if doubt is not None:
@@ -224,12 +224,6 @@ class StudySteps:
         if manifest.version != job.model_version:
             raise PreconditionMissing(f"model {job.model} {job.model_version} is no longer here")
         return manifest
-
-    def _about(self, job: JobRow) -> AiModel:
-        """Return what is said of the job's model, also when another version has come since it read the images."""
-        manifest = self.engine.manifest(job.model)
-        same = manifest.version == job.model_version
-        return ai_model(manifest, self.engine.card(job.model) if same else NO_CARD)
 
     def _read_image(
         self,

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 
 from clinical.codes import Coding
+from clinical.errors import NotFound
 from clinical.finding import ModelRef
 from fhir_adapters.resources.device import KINDS, made_by, model_identifier
 from fhir_adapters.resources.ids import device_id, model_card_id
@@ -16,6 +17,7 @@ from fhir_adapters.resources.labels import (
     concept,
     sha256_identifier,
 )
+from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 
 MARKDOWN = "text/markdown"
@@ -43,6 +45,16 @@ class AiModel:
 def ai_model(manifest: Manifest, card: str) -> AiModel:
     """Return what a manifest says of its model."""
     return AiModel(manifest.ref, manifest.title, KINDS[manifest.task], card)
+
+
+def ai_model_of(engine: Engine, name: str, version: str) -> AiModel:
+    """Return what is said of a version of a model, also when another has come since. Raises as Engine.manifest."""
+    manifest = engine.manifest(name)
+    try:
+        card = engine.card(name) if manifest.version == version else NO_CARD
+    except NotFound:
+        card = NO_CARD
+    return ai_model(manifest, card)
 
 
 def model_card(model: AiModel) -> Json:

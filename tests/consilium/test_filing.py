@@ -23,6 +23,7 @@ from model_runtime.testing import CannedEngine, forecast_document, lesion_docume
 from record_store.ai_results import said_of
 from record_store.said_json import from_json, to_json
 from record_store.tables import ai_result, audit, resource
+from record_store.testing import database
 from tests.fhir_adapters.ai_transparency import faults_of
 from tests.fhir_adapters.r4 import check_r4
 
@@ -106,7 +107,14 @@ def engine():
 
 
 @pytest.fixture
-def house(store, engine):
+def house(tmp_path, engine):
+    db = database(tmp_path)
+    yield House(db, engine)
+    db.dispose()
+
+
+@pytest.fixture
+def on_both(store, engine):
     return House(store, engine)
 
 
@@ -160,18 +168,18 @@ class House:
 
 
 @pytest.mark.parametrize("service", KINDS)
-def test_every_result_is_r4_and_what_the_guide_of_ai_transparency_wants(house, service):
-    house.has_chart()
-    house.asks(service, fhirServer=EHR)
-    assert house.outcomes() == ["filed"]
-    results = house.stored("RiskAssessment", "Observation")
+def test_every_result_is_r4_and_what_the_guide_of_ai_transparency_wants(on_both, service):
+    on_both.has_chart()
+    on_both.asks(service, fhirServer=EHR)
+    assert on_both.outcomes() == ["filed"]
+    results = on_both.stored("RiskAssessment", "Observation")
     assert len(results) == KINDS[service]
-    everything = [one for one in house.stored() if one["resourceType"] != "Patient"]
+    everything = [one for one in on_both.stored() if one["resourceType"] != "Patient"]
     for one in everything:
         check_r4(one)
     assert faults_of(everything) == []
     assert {one["subject"]["reference"] for one in results} == {"Patient/chart"}
-    (provenance,) = house.stored("Provenance")
+    (provenance,) = on_both.stored("Provenance")
     sources = [one["what"]["reference"] for one in provenance["entity"] if "reference" in one["what"]]
     assert any(one.startswith(f"{EHR}/Observation/") and one.endswith("/_history/3") for one in sources)
 
@@ -207,15 +215,15 @@ def test_a_forecast_is_no_measurement_and_its_summary_is_a_vital_sign(house):
     assert [one["probabilityDecimal"] for one in rising] == [60.0]
 
 
-def test_the_same_question_again_is_the_same_result(house):
-    house.has_chart()
-    house.asks("diabetes-risk")
-    before = house.stored()
-    house.now += timedelta(minutes=5)
-    house.asks("diabetes-risk")
-    assert house.stored() == before
-    assert house.outcomes() == ["filed", "known"]
-    assert len(house.rows()) == 1
+def test_the_same_question_again_is_the_same_result(on_both):
+    on_both.has_chart()
+    on_both.asks("diabetes-risk")
+    before = on_both.stored()
+    on_both.now += timedelta(minutes=5)
+    on_both.asks("diabetes-risk")
+    assert on_both.stored() == before
+    assert on_both.outcomes() == ["filed", "known"]
+    assert len(on_both.rows()) == 1
 
 
 def test_other_inputs_are_another_result(house):

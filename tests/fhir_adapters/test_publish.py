@@ -140,3 +140,19 @@ def test_an_issuer_whose_name_has_blanks_still_has_one_patient(db):
     with db.write() as conn:
         assert find_or_add_patient(conn, key, "derived-1", NOW) == "derived-1"
         assert find_or_add_patient(conn, key, "derived-other", NOW) == "derived-1"
+
+
+def test_results_are_found_by_their_model_and_by_how_sure_it_is(sqlite_db, make_client, make_reading):
+    published(sqlite_db, results(make_reading()))
+    published(sqlite_db, results(make_reading(probability=0.6), reading_id="r2"))
+    client = make_client(sqlite_db)
+
+    def found(kind, query):
+        bundle = client.get(f"/fhir/{kind}?{query}").get_json(force=True)
+        return len(bundle.get("entry", ()))
+
+    for kind in ("Observation", "DiagnosticReport"):
+        assert found(kind, "ai-model=urn:consilium:model|lung-nodule") == 2
+        assert found(kind, "ai-model=lung-nodule@0.1.0") == 2
+        assert found(kind, "ai-model=lung-nodule@0.2.0") == 0
+        assert found(kind, "ai-model=lung-nodule&ai-confidence=gt0.8") == 1
