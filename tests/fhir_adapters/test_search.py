@@ -223,6 +223,11 @@ def test_any_indexed_parameter_orders(searched, sort, expected):
     assert paged == expected
 
 
+def test_what_is_new_comes_in_the_order_of_time(searched):
+    assert found(searched, "Observation?_lastUpdated=gt2000") == ["bp", "glucose", "weight", "odd"]
+    assert everywhere(searched, "Observation?_lastUpdated=gt2000&_count=3")[-1] == "Observation/odd"
+
+
 # ---------------------------------------------------------------- what goes with the matches
 
 
