@@ -146,7 +146,7 @@ def named_alone(resource: object, text: str) -> Named:
 
 def resource_of(entry_text: str) -> bytes:
     """Return the bytes of an entry's resource, b"" when it has none."""
-    span = splice.members(entry_text, 0).get("resource")
+    span = splice.members(entry_text, 0, ("resource",)).get("resource")
     return entry_text[span[0] : span[1]].encode() if span else b""
 
 

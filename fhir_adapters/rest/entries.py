@@ -61,16 +61,11 @@ def entries_of(bundle: Mapping[str, Any], data: bytes, base_url: str) -> list[En
     if len(listed) > MAX_ENTRIES:
         raise IncorrectInput(f"a bundle may have {MAX_ENTRIES} entries", expression=["Bundle.entry"])
     text = data.decode()
-    where = splice.items(text, splice.members(text, 0)["entry"][0]) if listed else []
+    where = splice.in_each(text, splice.start_of(text, 0, "entry"), "resource") if listed else []
     return [
-        _entry(number, one, _resource(text, start), base_url.rstrip("/") + "/")
-        for number, (one, (start, _)) in enumerate(zip(listed, where, strict=True))
+        _entry(number, one, text[span[0] : span[1]].encode() if span else b"", base_url.rstrip("/") + "/")
+        for number, (one, span) in enumerate(zip(listed, where, strict=True))
     ]
-
-
-def _resource(text: str, start: int) -> bytes:
-    span = splice.members(text, start).get("resource")
-    return text[span[0] : span[1]].encode() if span else b""
 
 
 def _entry(number: int, listed: Mapping[str, Any], data: bytes, base: str) -> Entry:

@@ -34,7 +34,9 @@ def linked(data: bytes, became: Became, found: Callable[[str, str], str]) -> byt
         said = match["value"]
         link = json.loads(said) if "\\" in said else said[1:-1]
         target = became.get(link)
-        condition = CONDITION.fullmatch(link) if match["name"] == "reference" and target is None else None
+        condition = None
+        if target is None and "?" in link and match["name"] == "reference":
+            condition = CONDITION.fullmatch(link)
         if condition is not None:
             target = found(condition["type"], condition["condition"])
         if target is None:

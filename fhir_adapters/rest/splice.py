@@ -5,8 +5,10 @@ few places that a server must fill (R4 3.1.0.8) are cut in. What comes out is st
 """
 
 import json
+from collections.abc import Collection
 
 _DECODE = json.JSONDecoder()
+_OWN = ("resourceType", "id", "meta")
 _BLANKS = " \t\n\r"
 
 Cut = tuple[int, int, str]  # replace text[start:end]
@@ -20,7 +22,7 @@ def with_identity(data: bytes, *, resource_id: str, version: int, updated: str) 
         at its start).
     """
     text = data.decode("utf-8")
-    found = members(text, 0)
+    found = members(text, 0, _named_in(text, _OWN))
     own = {"versionId": _quoted(str(version)), "lastUpdated": _quoted(updated)}
     added = {}
     cuts: list[Cut] = []
@@ -43,7 +45,7 @@ def with_identity(data: bytes, *, resource_id: str, version: int, updated: str) 
 def with_id(data: bytes, resource_id: str) -> bytes:
     """Return the resource with this id and every other byte as it is; data as in `with_identity`."""
     text = data.decode("utf-8")
-    found = members(text, 0)
+    found = members(text, 0, _named_in(text, ("resourceType", "id")))
     start, end = found.get("id", (0, 0))
     if "id" in found:
         return f"{text[:start]}{_quoted(resource_id)}{text[end:]}".encode()
@@ -61,19 +63,67 @@ def _into_object(text: str, start: int, values: dict[str, str]) -> list[Cut]:
     return cuts
 
 
-def members(text: str, start: int) -> dict[str, tuple[int, int]]:
-    """Return where the value of each member of the object at `start` stands, as (start, end)."""
-    found = {}
+def members(text: str, start: int, wanted: Collection[str] | None = None) -> dict[str, tuple[int, int]]:
+    """Return where the value of each member of the object at `start` stands, as (start, end).
+
+    wanted: the walk ends when these are found: no name stands twice (`strict_json`).
+    """
+    found: dict[str, tuple[int, int]] = {}
+    left = len(wanted) if wanted is not None else -1
     at = _skip(text, text.index("{", start) + 1)
-    while text[at] != "}":
+    while left and text[at] != "}":
         name, at = _DECODE.raw_decode(text, at)
         at = _skip(text, _skip(text, at) + 1)  # past the colon
         _, end = _DECODE.raw_decode(text, at)
-        found[name] = (at, end)
+        if wanted is None or name in wanted:
+            found[name] = (at, end)
+            left -= 1
         at = _skip(text, end)
         if text[at] == ",":
             at = _skip(text, at + 1)
     return found
+
+
+def start_of(text: str, start: int, name: str) -> int:
+    """Return where the value of a member of the object at `start` begins; the object has it."""
+    at = _skip(text, text.index("{", start) + 1)
+    while True:
+        said, at = _DECODE.raw_decode(text, at)
+        at = _skip(text, _skip(text, at) + 1)
+        if said == name:
+            return at
+        _, end = _DECODE.raw_decode(text, at)
+        at = _skip(text, _skip(text, end) + 1)  # past the comma
+
+
+def in_each(text: str, start: int, name: str) -> list[tuple[int, int] | None]:
+    """Return where a member stands in each object of the list at `start`, None where one has it not.
+
+    What stands in the list is read once: a Bundle's resources are most of its bytes.
+    """
+    found: list[tuple[int, int] | None] = []
+    at = _skip(text, text.index("[", start) + 1)
+    while text[at] != "]":
+        span, at = None, _skip(text, at + 1)  # past the brace
+        while text[at] != "}":
+            said, at = _DECODE.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)
+            _, end = _DECODE.raw_decode(text, at)
+            span = (at, end) if said == name else span
+            at = _skip(text, end)
+            if text[at] == ",":
+                at = _skip(text, at + 1)
+        found.append(span)
+        at = _skip(text, at + 1)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def _named_in(text: str, names: Collection[str]) -> list[str]:
+    """Return those names that may be a member's: what is nowhere in the text need not be looked for."""
+    # A name may be written with escapes.
+    return [name for name in names if "\\u" in text or f'"{name}"' in text]
 
 
 def items(text: str, start: int) -> list[tuple[int, int]]:
