@@ -95,6 +95,15 @@ class TokenIn:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenBelow:
+    """Some code of the system starts with one of these: below them, where codes begin as those above do."""
+
+    param: str
+    system: str
+    starts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenText:
     """The words of some token (of its concept, its code, its identifier's type) start with one of these."""
 
@@ -160,7 +169,16 @@ class UriIn:
 
 
 RowCriterion = (
-    TokenIn | TokenText | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | QuantityIn | UriIn
+    TokenIn
+    | TokenBelow
+    | TokenText
+    | ReferenceIn
+    | StringStarts
+    | StringContains
+    | StringIs
+    | DateIn
+    | QuantityIn
+    | UriIn
 )
 
 
@@ -277,6 +295,8 @@ def weight(criterion: Criterion) -> int:
             return len(values)
         case TokenIn(_, values) | ReferenceIn(_, values) | TokenText(_, values):
             return len(values)
+        case TokenBelow(_, _, starts):
+            return _COMPARISON * len(starts)
         case UriIn(_, uris, starts):
             return len(uris) + len(starts)
         case DateIn(_, values) | QuantityIn(_, values) | StringContains(_, values):

@@ -23,6 +23,7 @@ from record_store.criteria import (
     StringContains,
     StringIs,
     StringStarts,
+    TokenBelow,
     TokenIn,
     TokenText,
     UriIn,
@@ -39,8 +40,8 @@ from record_store.index_rows import (
 )
 from record_store.resources import NewResource
 
-Simple = TokenIn | TokenText | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | UriIn
-_SIMPLE = (TokenIn, TokenText, ReferenceIn, StringStarts, StringContains, StringIs, DateIn, UriIn)
+Simple = TokenIn | TokenBelow | TokenText | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | UriIn
+_SIMPLE = (TokenIn, TokenBelow, TokenText, ReferenceIn, StringStarts, StringContains, StringIs, DateIn, UriIn)
 Row = TokenRow | StringRow | DateRow | ReferenceRow | UriRow
 
 
@@ -81,7 +82,7 @@ def can_be_met(criterion: Criterion) -> bool:
 
 def _rows(index: IndexRows, criterion: Simple) -> list[Row]:
     match criterion:
-        case TokenIn() | TokenText():
+        case TokenIn() | TokenBelow() | TokenText():
             kind = Rows.TOKEN
         case ReferenceIn():
             kind = Rows.REFERENCE
@@ -114,6 +115,8 @@ def _fits(criterion: Simple, row: Row) -> bool:
                 (right is None or fit(right) == code) and (left is None or fit(left) == system)
                 for left, right in tokens
             )
+        case TokenBelow(_, system, starts), TokenRow():
+            return fit(row.system) == fit(system) and any(fit(row.code).startswith(cut(one)) for one in starts)
         case TokenText(_, prefixes), TokenRow():
             return any(cut(row.text).startswith(cut(prefix)) for prefix in prefixes)
         case ReferenceIn(_, references), ReferenceRow():

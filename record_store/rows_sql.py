@@ -17,6 +17,7 @@ from record_store.criteria import (
     StringContains,
     StringIs,
     StringStarts,
+    TokenBelow,
     TokenIn,
     TokenText,
     UriIn,
@@ -25,6 +26,7 @@ from record_store.index_rows import cut, fit
 from record_store.tables import metadata
 
 _Flag = ColumnElement[bool]
+_FEW = 50
 
 
 def table_of(rows: Rows) -> FromClause:
@@ -50,7 +52,7 @@ def of_param(table: FromClause, param: str) -> _Flag:
 
 def _rows_of(criterion: RowCriterion) -> Rows:
     match criterion:
-        case TokenIn() | TokenText():
+        case TokenIn() | TokenText() | TokenBelow():
             return Rows.TOKEN
         case ReferenceIn():
             return Rows.REFERENCE
@@ -74,6 +76,8 @@ def _met(table: FromClause, criterion: RowCriterion) -> _Flag:
     match criterion:
         case TokenIn(_, tokens):
             return _tokens(table, tokens)
+        case TokenBelow(_, system, starts):
+            return and_(column.system == fit(system), any_of(_starts(column.code, map(cut, starts))))
         case TokenText(_, prefixes):
             return any_of(_starts(column.text, map(cut, prefixes)))
         case ReferenceIn(_, references):
@@ -109,11 +113,12 @@ def _tokens(table: FromClause, alternatives: Iterable[tuple[str | None, str | No
     pairs = [(fit(right), fit(left)) for left, right in alternatives if left is not None and right is not None]
     found = [_is_one(code, codes)] if codes else []
     found += [_is_one(system, systems)] if systems else []
-    if len({left for _, left in pairs}) == 1:
-        found.append(and_(_is_one(code, [right for right, _ in pairs]), system == pairs[0][1]))
-    elif pairs:
-        found.append(tuple_(code, system).in_(pairs))
-    return any_of(found)
+    by_system: dict[str, list[str]] = {}
+    for right, left in pairs:
+        by_system.setdefault(left, []).append(right)
+    if len(by_system) > _FEW:  # SQLite lists pairs by no index, but an OR for each is more than it reads
+        return any_of([*found, tuple_(code, system).in_(pairs)])
+    return any_of([*found, *(and_(_is_one(code, some), system == left) for left, some in by_system.items())])
 
 
 def _references(table: FromClause, alternatives: Iterable[tuple[str | None, str]]) -> _Flag:

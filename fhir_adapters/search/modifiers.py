@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
+from clinical import icd_10_cm
 from clinical.errors import IncorrectInput
 from fhir_adapters.definitions.structure import value_set
 from fhir_adapters.search import values
@@ -25,6 +26,7 @@ from record_store.resource_search import (
     StringContains,
     StringIs,
     StringStarts,
+    TokenBelow,
     TokenIn,
     TokenText,
     UriIn,
@@ -178,6 +180,32 @@ def _not_in(parameter: SearchParameter, found: list[str]) -> Criterion:
     return Not(_in(parameter, found))
 
 
+def _codes_below(parameter: SearchParameter, found: list[str]) -> Criterion:
+    return TokenBelow(
+        parameter.index_name, icd_10_cm.SYSTEM, tuple(_in_hierarchy(parameter, each) for each in found)
+    )
+
+
+def _codes_above(parameter: SearchParameter, found: list[str]) -> Criterion:
+    codes = [code for each in found for code in _with_ancestors(_in_hierarchy(parameter, each))]
+    return TokenIn(parameter.index_name, tuple((icd_10_cm.SYSTEM, code) for code in codes))
+
+
+def _with_ancestors(code: str) -> list[str]:
+    return [code, *icd_10_cm.ancestors(code)]
+
+
+def _in_hierarchy(parameter: SearchParameter, text: str) -> str:
+    """Return the code of the one system whose hierarchy is known here: codes begin as those above them do."""
+    system, code = values.token(parameter.name, text)
+    if system != icd_10_cm.SYSTEM or code is None or not icd_10_cm.is_code(code):
+        raise IncorrectInput(
+            f"{parameter.name}: this server knows the hierarchy of {icd_10_cm.SYSTEM}|code alone",
+            expression=[parameter.name],
+        )
+    return code
+
+
 def _no_hierarchy(parameter: SearchParameter, _found: list[str]) -> Criterion:
     raise IncorrectInput(f"{parameter.name}: this server knows no hierarchy of these", expression=[parameter.name])
 
@@ -216,8 +244,8 @@ _MODIFIERS: dict[Kind, dict[str, _Reading]] = {
         "in": _in,
         "not-in": _not_in,
         "of-type": _of_type,
-        "above": _no_hierarchy,
-        "below": _no_hierarchy,
+        "above": _codes_above,
+        "below": _codes_below,
     },
     Kind.STRING: {"exact": _exact, "contains": partial(_texts, StringContains)},
     Kind.REFERENCE: {"identifier": _identifier, "above": _no_hierarchy, "below": _no_hierarchy},

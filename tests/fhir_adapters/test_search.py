@@ -9,6 +9,7 @@ from record_store.testing import database
 
 FHIR_JSON = "application/fhir+json"
 LOINC, SNOMED, UCUM = "http://loinc.org", "http://snomed.info/sct", "http://unitsofmeasure.org"
+ICD = "http://hl7.org/fhir/sid/icd-10-cm"
 SETS = "http://hl7.org/fhir/ValueSet"
 MRN = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}],
@@ -73,6 +74,13 @@ RESOURCES = {
         "subject": {"reference": "Patient/p1"},
         "prediction": [{"probabilityDecimal": 37.0}],
     },
+    "Condition/diabetes": {
+        "subject": {"reference": "Patient/p2"},
+        "clinicalStatus": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]
+        },
+        "code": {"coding": [{"system": ICD, "code": "E11.65"}]},
+    },
     "ValueSet/vs": {"status": "draft", "url": "http://acme.example/fhir/ValueSet/vs|2", "version": "2"},
 }  # fmt: skip
 RESOURCES["ValueSet/vs"]["url"] = "http://acme.example/fhir/ValueSet/vs"
@@ -130,6 +138,11 @@ def found(client, query):
         ("Patient?identifier:of-type=http://terminology.hl7.org/CodeSystem/v2-0203|MR|18", []),
         (r"Patient?identifier=a\,b\|c\$d", ["p1"]),
         (r"Patient?identifier=urn:x|a\,b\|c\$d,18", ["p1", "p2"]),
+        (f"Condition?code:below={ICD}|E11", ["diabetes"]),
+        (f"Condition?code:below={ICD}|E11.65", ["diabetes"]),
+        (f"Condition?code:below={ICD}|E11.9,{ICD}|E10", []),
+        (f"Condition?code:above={ICD}|E11.65", ["diabetes"]),
+        (f"Condition?code:above={ICD}|E11", []),
         # string
         ("Patient?family=ZZCANARY", ["p1", "p2"]),
         ("Patient?family:exact=zzcanary", ["p2"]),
