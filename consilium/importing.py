@@ -136,6 +136,7 @@ def import_files(
     console: Console,
     again: bool = False,
     trust_ids: bool = False,
+    each: bool = False,
 ) -> Outcome:
     """Import files into a target and note it in the audit.
 
@@ -148,7 +149,7 @@ def import_files(
     sources, problems = find(paths), Report(report)
     target = target_of(problems.add)
     with watched(problems, console) as bar:
-        work = Import(target, bar, again=again, trust_ids=trust_ids)
+        work = Import(target, bar, again=again, trust_ids=trust_ids, each=each)
         work.run(sources)
     counts = asdict(work.tally)
     if not target.rehearsal:

@@ -42,6 +42,9 @@ def import_(
     trust_ids: Annotated[
         bool, typer.Option("--trust-ids", help="An id of a Patient in the files means the Patient here.")
     ] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="Of a transaction too, import what is right and leave out the rest.")
+    ] = False,
     report: Annotated[Path, typer.Option(help="Where to write what is not imported, and why (NDJSON).")] = _REPORT,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
 ) -> None:
@@ -58,7 +61,7 @@ def import_(
         target_of = partial(_target_of, house, to, dry_run)
         shown = Console(stderr=True)
         done = import_files(
-            house, target_of, paths, report=report, console=shown, again=again, trust_ids=trust_ids
+            house, target_of, paths, report=report, console=shown, again=again, trust_ids=trust_ids, each=each
         )
     finally:
         house.db.dispose()

@@ -19,14 +19,20 @@ from fhir_adapters.remote.problem import RemoteProblem
 class Import:
     """One import of some files. tally: what it has done so far. skipped: files that were imported before."""
 
-    def __init__(self, target: Target, watch: Watch, *, again: bool = False, trust_ids: bool = False) -> None:
-        """again: also files that were imported before. trust_ids: an id in the files means the patient here."""
+    def __init__(
+        self, target: Target, watch: Watch, *, again: bool = False, trust_ids: bool = False, each: bool = False
+    ) -> None:
+        """again: also files that were imported before. trust_ids: an id in the files means the patient here.
+
+        each: of a transaction too what is right comes in, whatever becomes of the rest.
+        """
         self.tally = Tally()
         self.skipped = 0
         self._target = target
         self._watch = watch
         self._again = again
         self._trust_ids = trust_ids
+        self._each = each
 
     def run(self, sources: Sequence[Source]) -> None:
         """Import files.
@@ -34,7 +40,7 @@ class Import:
         Raises PreconditionMissing, before anything is written, when ids of patients mean others here.
         """
         survey = Survey()
-        way = Way(self._target, self._watch, survey, self.tally)
+        way = Way(self._target, self._watch, survey, self._each, self.tally)
         try:
             files = self._survey(survey, sources)
             self._watch.stage("importing", sum(one.items for one in files))
@@ -42,7 +48,7 @@ class Import:
             if waiting:
                 self._watch.stage("what waited for another file", sum(len(waits) for _, waits in waiting))
             for file, waits in waiting:
-                only = frozenset() if file.whole else frozenset(waits)
+                only = frozenset() if file.whole and not self._each else frozenset(waits)
                 self._go(way, file, Turn(way, file, only=only, last=True))
         finally:
             survey.close()

@@ -27,11 +27,12 @@ LOT_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What all files of one import share."""
+    """What all files of one import share. each: a transaction's entries stand for themselves too."""
 
     target: Target
     watch: Watch
     survey: Survey
+    each: bool = False
     tally: Tally = field(default_factory=Tally)
 
     def refuse(self, problems: list[Problem]) -> None:
@@ -66,7 +67,7 @@ class Turn:
         self._done = done
         self._only = only
         self._last = last
-        self._together = file.whole and file.items <= MAX_ENTRIES
+        self._together = _comes_whole(way, file)
         self._seen = 0
         self._refused: list[list[Problem]] = []  # of a transaction; else only told and counted
         self._count = 0
@@ -75,7 +76,7 @@ class Turn:
 
     def run(self) -> None:
         """Go through the file."""
-        for one in items(self._way.survey, self._file):
+        for one in items(self._way, self._file):
             self._seen += 1
             if self._seen <= self._done:
                 self._way.watch.advance(1)
@@ -136,14 +137,14 @@ class Turn:
         return Imported(0 if self.waits else self._seen, self._count, finished=finished)
 
 
-def items(survey: Survey, file: Surveyed) -> Iterator[Item | Problem]:
+def items(way: Way, file: Surveyed) -> Iterator[Item | Problem]:
     """Yield what a file holds, one after another. Raises IncorrectInput where it cannot be read further."""
     source = file.source
     with source.opened() as opened:
         if source.layout is Layout.NDJSON:
             yield from (_line(source, piece) for piece in lines(opened))
         elif file.kind:
-            yield from (_entry(survey, file, piece) for piece in Document(opened))
+            yield from (_entry(way, file, piece) for piece in Document(opened))
         else:
             text = opened.read(MAX_BYTES + 1).decode("utf-8-sig")
             yield _alone(Place(source.path), Piece(0, text, json.loads(text) if len(text) <= MAX_BYTES else None))
@@ -161,16 +162,20 @@ def _alone(place: Place, piece: Piece) -> Item | Problem:
         return Problem(place, error.message, next(iter(error.expression), ""))
 
 
-def _entry(survey: Survey, file: Surveyed, piece: Piece) -> Item | Problem:
+def _comes_whole(way: Way, file: Surveyed) -> bool:
+    return file.whole and not way.each and file.items <= MAX_ENTRIES
+
+
+def _entry(way: Way, file: Surveyed, piece: Piece) -> Item | Problem:
     place = Place(file.source.path, entry=piece.number)
     try:
         named = named_entry(piece.value, file.kind, file.digest, piece.number)
     except IncorrectInput as error:
         return Problem(place, error.message, next(iter(error.expression), ""))
     if named.condition is not None:
-        own, problem = survey.settled(file.number, piece.number)
+        own, problem = way.survey.settled(file.number, piece.number)
         if problem is not None:
             return Problem(place, problem, "request")
         named = replace(named, id=own)
     data = b"" if named.rule is Rule.DELETE else resource_of(piece.text)
-    return Item(place, named, data, together=file.whole and file.items <= MAX_ENTRIES)
+    return Item(place, named, data, together=_comes_whole(way, file))

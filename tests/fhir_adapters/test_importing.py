@@ -185,8 +185,10 @@ def test_an_entry_of_a_transaction_that_is_wrong_keeps_all_of_it_out_and_of_a_ba
     tally, seen = bring(written(bundle("transaction", entries), tmp_path / "t.json"))
     assert (tally.created, tally.refused, total(door, "Patient")) == (0, 2, 0)
     assert [(one.place.entry, one.path) for one in seen.problems] == [(1, "Observation.status"), (None, "")]
+    each, seen = bring(tmp_path / "t.json", each=True)
+    assert (each.created, each.refused, len(seen.problems), total(door, "Patient")) == (1, 1, 1, 1)
     tally, seen = bring(written(bundle("batch", entries), tmp_path / "b.json"))
-    assert (tally.created, tally.refused, len(seen.problems)) == (1, 1, 1)
+    assert (tally.created, tally.unchanged, tally.refused, len(seen.problems)) == (0, 1, 1, 1)
     # What was refused is tried again, and what came in does not come twice.
     entries[1]["resource"]["status"] = "final"
     tally, _ = bring(written(bundle("batch", entries), tmp_path / "b.json"))
