@@ -6,10 +6,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from clinical.errors import Busy, Fault
-from record_store.index_rows import DateRow, IndexRows, ReferenceRow, StringRow, TokenRow
+from record_store.index_rows import (
+    INDEX_TABLES,
+    DateRow,
+    IndexRows,
+    QuantityRow,
+    ReferenceRow,
+    StringRow,
+    TokenRow,
+    UriRow,
+    fit,
+)
 from record_store.resource_history import latest_all, version
 from record_store.resource_search import (
     Compare,
@@ -204,3 +214,54 @@ def test_sqlite_asks_the_few_rows_of_a_candidate_and_not_all_rows_of_a_parameter
         plan = " ".join(row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values))
     assert "resource_hot (type=? AND patient=?" in plan
     assert "sp_date_owner (type=? AND id=?" in plan
+
+
+@pytest.mark.parametrize("copies", [1, 20])  # few rows go one way to PostgreSQL, many another
+def test_every_kind_of_index_row_comes_back_as_it_was_written(db, copies):
+    odd = "Ł\\N\t'\"|%s? \n🙂"
+    infinity = float("inf")
+    rows = IndexRows(
+        tokens=(TokenRow("code", odd, "x" * 600, odd, 3),),
+        strings=(StringRow("name", odd, odd, 1),),
+        dates=(DateRow("date", "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", 2),),
+        references=(ReferenceRow("subject", "", f"http://x/{odd}"),),
+        quantities=(
+            QuantityRow("value", -infinity, 0.1, odd, "", "", -infinity, 1e300, "g.m-3", 4),
+            QuantityRow("value", 5e-324, infinity, "", "", "", 5e-324, infinity, ""),
+        ),
+        uris=(UriRow("_profile", odd, 5),),
+    )
+    stored(db, *(NewResource("Observation", f"o{number}", 1, UPDATED, b"{}", rows) for number in range(copies)))
+    wanted = {
+        "sp_token": [("code", odd, fit("x" * 600), odd, 3)],
+        "sp_string": [tuple(rows.strings[0])],
+        "sp_date": [tuple(rows.dates[0])],
+        "sp_reference": [tuple(rows.references[0])],
+        "sp_quantity": [tuple(row) for row in rows.quantities],
+        "sp_uri": [tuple(rows.uris[0])],
+    }
+    with db.read() as conn:
+        for table, row in zip(
+            INDEX_TABLES, (TokenRow, StringRow, DateRow, ReferenceRow, QuantityRow, UriRow), strict=True
+        ):
+            columns = [table.c[name] for name in row._fields]
+            found = conn.execute(select(table.c.id, *columns)).all()
+            assert sorted(found) == sorted(
+                (f"o{number}", *each) for number in range(copies) for each in wanted[table.name]
+            )
+
+
+def test_two_versions_of_one_resource_in_one_call_are_both_kept(db):
+    stored(db, make("o1", body=b"first"), make("o2"), make("o1", 2, body=b"second"), make("o1", 3, body=b"third"))
+    with db.read() as conn:
+        kept = [version(conn, "Observation", "o1", number).stored.body for number in (1, 2, 3)]
+    assert kept == [b"first", b"second", b"third"]
+
+
+def test_of_several_updates_none_is_made_when_another_writer_took_one(db):
+    stored(db, make("o1"), make("o2"))
+    stored(db, make("o2", 2, body=b"theirs"))
+    with pytest.raises(Busy), db.write() as conn:
+        put_all(conn, [make("o1", 2, body=b"ours"), make("o2", 2, body=b"ours")])
+    with db.read() as conn:
+        assert [read(conn, "Observation", one).body for one in ("o1", "o2")] == [b"{}", b"theirs"]
