@@ -115,6 +115,7 @@ def _add_overlay(pages: Blueprint, context: PagesContext) -> None:
         return render_template(
             "overlay.html",
             reading=stored.reading,
+            recalled=stored.recalled,
             image_url=f"{reading_id}/image.png?{query}",
             label_px=longest / 28,
         )

@@ -5,13 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flask import Flask
 
 from cds.links import LinkSigner
 from cds.service import CdsContext
 from cds.services.imaging_findings import SERVICE as FINDINGS
 from cds.testing import counting_uuids
 from clinical.errors import PreconditionMissing
+from clinical.identity import PatientKey
 from consilium.explain.stages import explain
+from consilium.pages import views
+from consilium.pages.views import PagesContext
 from consilium.recalling import RecallDesk
 from dicom_node.testing import CANARY_ID, dx_dataset, radiograph_phantom
 from fhir_adapters.rest.ai.changes import Who
@@ -21,6 +25,7 @@ from fhir_adapters.rest.fhir import Fhir
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store import deliveries
 from record_store.deliveries import RetryPolicy
+from record_store.readings import readings_of_patient
 from record_store.study_history import history_of
 
 pytestmark = pytest.mark.slow
@@ -117,6 +122,19 @@ def test_a_recalled_reading_is_no_finding_on_a_card_and_no_silence_either(study,
     (card,) = FINDINGS.answer(call, context)
     assert card.summary == "1 imaging study has not been read by the model"
     assert "said of it was recalled" in card.detail
+
+
+def test_the_page_of_a_recalled_reading_says_so_above_what_it_shows(study, fhir) -> None:
+    links = LinkSigner(b"k" * 32, "https://cds.example", lambda: NOW)
+    context = PagesContext(study.db, study.blobs, lambda: None, links, lambda: None, list, {}, lambda: None)
+    app = Flask("pages")
+    app.register_blueprint(views.blueprint(context))
+    with study.db.read() as conn:
+        (stored,) = readings_of_patient(conn, [PatientKey("urn:h", CANARY_ID)], 9)
+    address = links.sign(stored.reading_id).removeprefix("https://cds.example")
+    assert "Recalled" not in app.test_client().get(address).text
+    recalled(fhir)
+    assert "Recalled: what lung-nodule 0.1.0 said" in app.test_client().get(address).text
 
 
 def test_a_recalled_model_publishes_nothing_more(study, fhir) -> None:
