@@ -108,12 +108,12 @@ class Intake:
         now, site = self.now(), self.site()
         reads = [_read(one, site) for one in batch]
         first = {one.digest: one for one in reads}
+        for one in first.values():  # now, because on SQLite everybody who writes waits for what is done below
+            _map(one, site)
         with self.db.write() as conn:
             lock_writers(conn)
             before = hl7_messages.known(conn, list(first))
             fresh = [one for one in first.values() if not _is_stored(before.get(one.digest))]
-            for one in fresh:
-                _map(one, site)
             self._store(conn, fresh, now)
             kept = self._kept(conn, fresh, before, now)
         return [self._answer(one, kept, before) for one in reads]

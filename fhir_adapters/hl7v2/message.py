@@ -12,7 +12,7 @@ from fhir_adapters.hl7v2.errors import DATA_TYPE, REQUIRED_FIELD, SEGMENT_SEQUEN
 from fhir_adapters.hl7v2.text import plain
 
 NULL = '""'  # v2.9 2.5.3: the value is to be deleted
-MAX_SEGMENTS = 20_000
+MAX_SEGMENTS = 5_000  # as many as a transaction has entries
 
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _SEPARABLE = re.compile(r"[!-/:-@\[-`{-~]")  # printable ASCII that is no letter, digit or blank

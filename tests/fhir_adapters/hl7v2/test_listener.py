@@ -256,7 +256,7 @@ BAD_MESSAGES = [
     raw(RESULT + "\nOBX|9|ED|X^Y^L||A^AP^EXE^Base64^AAAA||||||F", control="b13"),
     raw(RESULT + "\nOBX|9|DTM|X^Y^L||never||||||F", control="b14"),
     raw(RESULT + "\n" + "OBX|" + "|" * 20_000, control="b15"),
-    b"\r".join([HEAD.format("21").encode(), *[b"PID|1"] * 20_001]),
+    b"\r".join([HEAD.format("21").encode(), *[b"PID|1"] * 5_001]),
 ]
 
 
