@@ -12,6 +12,7 @@ BENCHMARKS = (
     ("fhir_search", "FHIR search and ingest at 20,000 Observations"),
     ("study --studies 6", "last image to result"),
     ("dicom_ingest --quick", "C-STORE of durable objects beside Orthanc and storescp"),
+    ("hl7v2 --messages 1000", "HL7 v2 messages, stored and acknowledged"),
     ("crash --kills 10 --studies 8", "kill -9 while images arrive"),
 )
 
