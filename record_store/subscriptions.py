@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, String, and_, bindparam, delete, exists, insert, or_, select, update
 
 from clinical.errors import IncorrectInput
 from record_store.database import Database
@@ -23,6 +23,23 @@ NEW, REQUESTED, ACTIVE, ERROR, OFF = "new", "requested", "active", "error", "off
 _RECORDED = (REQUESTED, ACTIVE, ERROR)  # events are written down for these
 _SENT_TO = (REQUESTED, ACTIVE)
 _RECEIVER = ("endpoint", "client")  # of what is asked
+
+_AT = bindparam("at", type_=String)
+_EVENT = exists().where(
+    notification.c.subscription == table.c.id,
+    notification.c.state == "pending",
+    notification.c.next_attempt_at <= _AT,
+)
+# Made once: it is asked ten times a second.
+_DUE = (
+    select(table.c.id)
+    .where(table.c.due_at <= _AT)
+    .where(
+        or_(table.c.status == REQUESTED, and_(table.c.status == ACTIVE, or_(_EVENT, table.c.heartbeat_at <= _AT)))
+    )
+    .where(or_(table.c.leased_until <= _AT, table.c.leased_by == bindparam("worker", type_=String)))
+    .order_by(table.c.due_at, table.c.id)
+)
 
 Headers = tuple[tuple[str, str | None], ...]
 
@@ -152,21 +169,8 @@ def due(db: Database, now: datetime, worker: str) -> list[str]:
 
     worker: as for `lease`.
     """
-    at = to_text(now)
-    event = exists().where(
-        notification.c.subscription == table.c.id,
-        notification.c.state == "pending",
-        notification.c.next_attempt_at <= at,
-    )
-    active = and_(table.c.status == ACTIVE, or_(event, table.c.heartbeat_at <= at))
-    query = (
-        select(table.c.id)
-        .where(table.c.due_at <= at, or_(table.c.status == REQUESTED, active))
-        .where(or_(table.c.leased_until <= at, table.c.leased_by == worker))
-        .order_by(table.c.due_at, table.c.id)
-    )
     with db.read() as conn:
-        return list(conn.execute(query).scalars())
+        return list(conn.execute(_DUE, {"at": to_text(now), "worker": worker}).scalars())
 
 
 def lease(db: Database, own: str, worker: str, now: datetime, seconds: float) -> Held | None:
