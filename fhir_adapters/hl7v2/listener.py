@@ -27,6 +27,8 @@ BATCH = 64
 GATHER_S = 0.004
 _ASKED_AT_ONCE = 16  # messages of one peer that wait for their answer, before we stop reading from it
 _LINGER_S = 1.0
+SAY_AGAIN_S = 60.0
+_MOST_SAID = 256
 
 log = structlog.get_logger()
 
@@ -89,6 +91,7 @@ class MllpListener:
         self._unfinished = 0
         self._threads: list[threading.Thread] = []
         self._accepting: asyncio.Task[None] | None = None
+        self._said: dict[tuple[str, str], float] = {}
 
     def start(self, host: str, port: int) -> int:
         """Listen and return the port. Raises OSError when the address is taken."""
@@ -153,16 +156,15 @@ class MllpListener:
 
     def _lets_in(self, host: str) -> bool:
         if not self._may_come(host):
-            self._watch.refused("address not allowed")
-            log.warning("HL7 peer refused", client=host, why="address not allowed")
+            self._refuse(host, "address not allowed")
             return False
         if sum(1 for one in self._peers.values() if one == host) >= self._bounds.peers_per_address:
-            self._watch.refused("too many from one address")
+            self._refuse(host, "too many from one address")
             return False
         if len(self._peers) >= self._bounds.peers:
             silent = next((peer for peer in self._peers if peer.idle), None)
             if silent is None:
-                self._watch.refused("no place")
+                self._refuse(host, "no place")
                 return False
             silent.abort()
         return True
@@ -174,7 +176,7 @@ class MllpListener:
             secured = {"ssl": self._tls(), "ssl_handshake_timeout": self._bounds.handshake_s} if self._tls else {}
             await self._loop.connect_accepted_socket(lambda: peer, connection, **secured)  # type: ignore[arg-type]
         except (OSError, ssl.SSLError, ConnectionError):
-            self._watch.refused("handshake failed")
+            self._refuse(host, "handshake failed")
             connection.close()
 
     # ------------------------------------------------------------------ what peers tell (in the loop's thread)
@@ -203,9 +205,20 @@ class MllpListener:
         """Have a message stored."""
         self._waiting.put((peer, Incoming(message, peer.host), self._loop.time()))
 
-    def reject(self, trouble: Trouble) -> bytes:
+    def _refuse(self, host: str, why: str) -> None:
+        """Count, and say once a minute for each peer and reason: a scanner must not fill the log."""
+        self._watch.refused(why)
+        now = self._loop.time()
+        if now - self._said.get((host, why), float("-inf")) < SAY_AGAIN_S:
+            return
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said[host, why] = now
+        log.warning("HL7 peer not served", client=host, why=why)
+
+    def reject(self, trouble: Trouble, host: str) -> bytes:
         """Return the answer to what is no message."""
-        self._watch.refused(str(trouble))
+        self._refuse(host, str(trouble))
         code, text = _WORDS[trouble]
         error = MessageError(code, text, rejected=True)
         return acknowledge.answers(acknowledge.Header(), error, str(trouble), self._now(), kept=False)[0]
@@ -357,8 +370,7 @@ class _Peer(asyncio.Protocol):
     def _give_up(self, trouble: Trouble) -> None:
         """Answer what is no message, and close: after it nothing that follows could be told apart."""
         self._done = True
-        reply = framed(self._listener.reject(trouble))
-        log.warning("HL7 peer given up", client=self.host, why=str(trouble))
+        reply = framed(self._listener.reject(trouble, self.host))
         if self._transport is None:
             return
         self._transport.write(reply)

@@ -343,3 +343,11 @@ def contexts(folder):
     server.load_cert_chain(pem)
     client = ssl.create_default_context(cadata=made.public_bytes(serialization.Encoding.PEM).decode())
     return server, client
+
+
+def test_who_is_refused_again_and_again_is_counted_each_time_and_told_once(lite, caplog):
+    with listening(lite.intake.take, may_come=lambda _address: False) as (port, watch):
+        for _ in range(5):
+            assert spoken(port, b"") == []
+    assert watch.reasons == ["address not allowed"] * 5
+    assert len([one for one in caplog.records if "not served" in one.getMessage()]) == 1
