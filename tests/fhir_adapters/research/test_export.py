@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import re
+import shutil
 
 import pytest
 
@@ -10,6 +11,8 @@ from clinical.destination_pseudonyms import Pseudonyms, patient_text
 from fhir_adapters.research.columns import layout_of, rows_of
 from fhir_adapters.research.export import Wish, export
 from fhir_adapters.research.terms import own_displays
+from record_store.database import open_database
+from record_store.testing import database
 from tests.fhir_adapters.conftest import BASE_URL
 from tests.fhir_adapters.synthea import Synthea
 
@@ -19,9 +22,22 @@ CONSENT_SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 
+@pytest.fixture(scope="session")
+def filled_file(tmp_path_factory, make_client_for):
+    folder = tmp_path_factory.mktemp("research")
+    db = database(folder)
+    filled(db, make_client_for)
+    db.dispose()
+    return folder / "consilium.db"
+
+
 @pytest.fixture
-def store(sqlite_db, make_client):
-    return filled(sqlite_db, make_client)
+def store(filled_file, tmp_path, make_client):
+    copy = tmp_path / "consilium.db"
+    shutil.copy(filled_file, copy)
+    db = open_database(f"sqlite:///{copy}")
+    yield db, make_client(db)
+    db.dispose()
 
 
 @pytest.fixture
