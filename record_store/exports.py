@@ -148,9 +148,13 @@ def renew(conn: Connection, export: str, executor: str, until: datetime) -> bool
 
 
 def come_on(
-    conn: Connection, export: str, executor: str, made: Sequence[ExportFile], place: Place, until: datetime
+    conn: Connection, export: Export, executor: str, made: Sequence[ExportFile], place: Place, until: datetime
 ) -> bool:
-    """Add files and move on in one transaction; False (nothing is added) when it is not ours any more."""
+    """Add files and move on in one transaction; False (nothing is added) when it is not ours any more.
+
+    export: as it was when the files were begun: who comes on from another place than it stands at is too late.
+    """
+    here = (table.c.step == export.place.step, table.c.after == export.place.after)
     resources = sum(one.resources for one in made if one.kind == "output")
     values = {
         "step": place.step,
@@ -159,12 +163,18 @@ def come_on(
         "attempts": 0,
         "leased_until": to_text(until),
     }
-    if conn.execute(update(table).where(*_held(export, executor)).values(**values)).rowcount != 1:
+    if conn.execute(update(table).where(*_held(export.id, executor), *here).values(**values)).rowcount != 1:
         return False
-    known = select(func.count()).select_from(files).where(files.c.export == export)
+    known = select(func.count()).select_from(files).where(files.c.export == export.id)
     number = int(conn.execute(known).scalar_one())
     for one in made:
-        row = {"export": export, "number": number, "kind": one.kind, "type": one.type, "resources": one.resources}
+        row = {
+            "export": export.id,
+            "number": number,
+            "kind": one.kind,
+            "type": one.type,
+            "resources": one.resources,
+        }
         insert_once(conn, files, {**row, "sha256": one.sha256, "size": one.size}, ["export", "number"])
         number += 1
     return True

@@ -6,7 +6,7 @@ A worker that is killed loses the file in hand; whoever takes the export over go
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
@@ -89,12 +89,12 @@ class Exporter:
             time.sleep(self.settle_s)
         asked, at = Asked.of_json(export.asked), export.at or ""
         steps = steps_of(asked, at, self._patients(asked, at), self.base_url, self.consents)
-        place = export.place
-        for number in range(place.step, len(steps)):
-            after: str | None = place.after if number == place.step else ""
+        first = export.place
+        for number in range(first.step, len(steps)):
+            after: str | None = first.after if number == first.step else ""
             while after is not None:
-                after = self._file(export, steps[number], number, after, is_last=number + 1 == len(steps))
-        if asked.ignored and place.step < len(steps):
+                export, after = self._file(export, steps[number], number, after, is_last=number + 1 == len(steps))
+        if asked.ignored and first.step < len(steps):
             self._tell_ignored(export, asked, len(steps))
         self._end(export, None)
 
@@ -110,14 +110,16 @@ class Exporter:
         members = members_of(orjson.loads(found.resource.body), self.base_url) if found else frozenset()
         return members if named is None else members & named
 
-    def _file(self, export: Export, step: Step, number: int, after: str, *, is_last: bool) -> str | None:
-        """Make one file of a step, from `after` on; return where to go on, None when the step is done."""
+    def _file(
+        self, export: Export, step: Step, number: int, after: str, *, is_last: bool
+    ) -> tuple[Export, str | None]:
+        """Make one file of a step, from `after` on; return the export as it is then, and where to go on."""
         file: NdjsonFile | None = None
         last, go_on = after, None
         try:
             with closing(self._pieces(export, step, after)) as pieces:
                 for piece, resource_id in pieces:
-                    file = file or NdjsonFile(self.blobs.staging, f"{export.id}-{number}-{step.wanted.type}")
+                    file = file or NdjsonFile(self.blobs.staging)
                     file.add(piece)
                     last = resource_id
                     if file.size >= self.file_bytes:
@@ -132,9 +134,7 @@ class Exporter:
             place = Place(number, go_on)
         else:
             place = Place(number, last) if is_last else Place(number + 1)
-        if made:
-            self._come_on(export, made, place)
-        return go_on
+        return self._come_on(export, made, place) if made else export, go_on
 
     def _pieces(self, export: Export, step: Step, after: str) -> Generator[tuple[bytes, str], None, None]:
         """Yield lines and the last id that each holds."""
@@ -170,16 +170,17 @@ class Exporter:
                 renewed = time.monotonic()
             yield one
 
-    def _come_on(self, export: Export, made: list[ExportFile], place: Place) -> None:
+    def _come_on(self, export: Export, made: list[ExportFile], place: Place) -> Export:
         with self.db.write() as conn:
-            ours = exports.come_on(conn, export.id, self.executor, made, place, self._until())
+            ours = exports.come_on(conn, export, self.executor, made, place, self._until())
         if not ours:
             for one in made:
                 self.blobs.remove(one.sha256)
             raise _NotOurs
+        return replace(export, place=place)
 
     def _tell_ignored(self, export: Export, asked: Asked, steps: int) -> None:
-        file = NdjsonFile(self.blobs.staging, f"{export.id}-{steps}-OperationOutcome")
+        file = NdjsonFile(self.blobs.staging)
         for text in asked.ignored:
             file.add(orjson.dumps(outcome("not-supported", text, severity="warning")))
         self._come_on(export, [file.store(self.blobs, ERROR, "OperationOutcome")], Place(steps))

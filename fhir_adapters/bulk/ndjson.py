@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,16 @@ _GZIP = 31  # zlib's number for a gzip stream
 
 
 class NdjsonFile:
-    """One file on its way. name: written into the gzip header, so that no two exports share a blob.
+    """One file on its way; no two are the same, so that a blob that is removed is nobody else's.
 
     lines, size: so far; the size is that of the text.
     """
 
-    def __init__(self, staging: Path, name: str) -> None:
+    def __init__(self, staging: Path) -> None:
         self._part = PartFile.new(staging)
         self._packed = _Gathered(self._part)
-        # The same resources make the same bytes: no time in the header.
-        self._text = gzip.GzipFile(name, "wb", _LEVEL, self._packed, mtime=0)
+        # The name is in the header: another worker that makes the same file makes other bytes.
+        self._text = gzip.GzipFile(f"{uuid.uuid4().hex}.ndjson", "wb", _LEVEL, self._packed, mtime=0)
         self.lines = self.size = 0
 
     def add(self, body: bytes) -> None:

@@ -13,6 +13,7 @@ from fhir_adapters.bulk import making
 from fhir_adapters.bulk.making import Exporter, clear_old
 from fhir_adapters.bulk.offer import Bulk
 from record_store import exports
+from record_store.exports import ExportFile, Place
 from record_store.testing import MemoryBlobs
 from tests.fhir_adapters.conftest import BASE_URL, client_of, make_fhir
 
@@ -234,6 +235,30 @@ def test_a_killed_worker_s_export_goes_on_behind_its_last_file(each, monkeypatch
     assert each.exporter(executor="worker-2", file_bytes=1).once() == 1
     found = each.lines(each.manifest(status)["output"])
     assert [one["id"] for one in found] == [f"o{number}" for number in range(6)]
+
+
+def test_two_workers_of_one_name_add_no_part_twice(house, monkeypatch):
+    for number in range(4):
+        house.observation(f"o{number}")
+    status = house.kick_off("/fhir/$export?_type=Observation")
+    adopt, twins = house.blobs.adopt_all, []
+
+    def let_the_twin_go_first(parts):
+        if not twins:
+            twins.append(exports.claim(house.db, "worker-1", house.now, 60))  # it thinks that it was restarted
+            blob = house.blobs.put(b"the twin's")
+            made = [ExportFile("output", "Observation", 1, blob.sha256, blob.size)]
+            with house.db.write() as conn:
+                assert exports.come_on(conn, twins[0], "worker-1", made, Place(0, "o0"), house.now())
+        return adopt(parts)
+
+    monkeypatch.setattr(house.blobs, "adopt_all", let_the_twin_go_first)
+    house.exporter(file_bytes=1).once()
+    assert house.client.get(status).status_code == 202
+    assert list(house.blobs.stored.values()) == [b"the twin's"]
+    house.exporter(file_bytes=1).once()
+    found = house.lines(house.manifest(status)["output"][1:])
+    assert [one["id"] for one in found] == ["o1", "o2", "o3"]
 
 
 def test_a_worker_that_starts_again_takes_up_its_own_at_once_and_one_that_stops_leaves_it(house):
