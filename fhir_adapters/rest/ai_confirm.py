@@ -4,6 +4,7 @@
 PUT or PATCH that changes the status decides too: no later reading of the study changes what is not preliminary.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,8 @@ from record_store.resource_history import Version
 from record_store.resources import NewResource, StoredResource, lock_key, put_all
 
 STATUSES = ("final", "amended", ENTERED_IN_ERROR)
-PEOPLE = ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson")
+PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "CareTeam")  # R4 DiagnosticReport.resultsInterpreter
+_ELSEWHERE = re.compile(rf"https?://[!-~]{{1,1000}}/({'|'.join(PEOPLE)})/[A-Za-z0-9\-.]{{1,64}}")
 LONGEST_NOTE = 2_000
 KNOWN = {
     "status": ("valueCode", "valueString"),
@@ -122,8 +124,8 @@ def _verifier(fhir: Fhir, asked: said.Asked) -> Json | None:
     if not asked.text("verifier"):
         return None
     kind, ident = target_of(asked.text("verifier"), fhir.base_url)
-    if kind and kind not in PEOPLE:
-        raise IncorrectInput(f"a verifier is a {', '.join(PEOPLE)}", expression=["verifier"])
+    if kind not in PEOPLE and not _ELSEWHERE.fullmatch(ident):
+        raise IncorrectInput(f"a verifier is a reference to one of: {', '.join(PEOPLE)}", expression=["verifier"])
     return {"reference": f"{kind}/{ident}" if kind else ident}
 
 

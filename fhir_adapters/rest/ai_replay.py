@@ -13,6 +13,7 @@ from fhir_adapters.outcome import MEDIA_TYPE
 from fhir_adapters.rest.ai.reach import result_within
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import preferences
+from fhir_adapters.search.index import ID
 from record_store import replays
 from record_store.replays import DONE, REFUSED, ReplayRow
 
@@ -44,7 +45,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
 def answer_status(fhir: Fhir, request_id: str) -> Response:
     """Return the comparison that was asked for, or 202 again."""
     with fhir.db.read() as conn:
-        row = replays.row_of(conn, request_id)
+        row = replays.row_of(conn, request_id) if ID.fullmatch(request_id) else None
         if row is None:
             raise NotFound("no such request; answers are kept for a day")
         result_within(fhir, conn, row.type, row.resource_id, "r")

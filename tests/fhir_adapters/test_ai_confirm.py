@@ -102,7 +102,10 @@ def test_only_one_of_two_decides_about_a_version(stored, confirm):
         ("Observation", None, {"status": "preliminary"}, 400),
         ("Observation", None, {}, 400),
         ("Observation", None, {"status": "final", "verifier": {"reference": "Device/d"}}, 400),
+        ("Observation", None, {"status": "final", "verifier": {"reference": "Practitioner/x/../y"}}, 400),
         ("Observation", None, {"status": "final", "note": "x" * 2001}, 400),
+        ("Observation", None, {"status": "final", "note": "a\x07b"}, 400),
+        ("Observation", None, {"status": "final", "note": " "}, 400),
     ],
 )
 def test_what_cannot_be_confirmed_is_refused_in_words(stored, confirm, kind, ident, values, status):

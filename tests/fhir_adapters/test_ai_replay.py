@@ -87,7 +87,8 @@ def test_without_a_worker_the_answer_is_an_address_for_later(sqlite_db, ask, mak
         assert make_client(sqlite_db).get(place).status_code == 202
         assert ReplayRequests(sqlite_db, CannedReplaying("equal"), lambda: NOW).once() == 1
         assert told(make_client(sqlite_db).get(place))["equal"]["valueBoolean"] is True
-    assert make_client(sqlite_db).get("/fhir/$ai-replay-status/nobody").status_code == 404
+    for nobody in ("nobody", "%00"):
+        assert make_client(sqlite_db).get(f"/fhir/$ai-replay-status/{nobody}").status_code == 404
 
 
 @pytest.mark.parametrize(("kind", "which", "status"), [("Observation", "nobody", 404), ("Patient", "p1", 422)])

@@ -1,5 +1,6 @@
 """Parameters (R4 2.19): what an operation is asked with, and what it answers."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,17 @@ from typing import Any
 from clinical.errors import IncorrectInput
 
 Json = dict[str, Any]
+
+
+def _is_text(value: object) -> bool:
+    """A string that FHIR can hold (R4 2.24.0.1): not only blanks, no control characters."""
+    return isinstance(value, str) and bool(value.strip()) and not _CONTROL.search(value)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _VALUES: Mapping[str, Callable[[object], bool]] = {
-    "valueString": lambda value: isinstance(value, str) and bool(value),
-    "valueCode": lambda value: isinstance(value, str) and bool(value),
+    "valueString": _is_text,
+    "valueCode": _is_text,
     "valueBoolean": lambda value: isinstance(value, bool),
     "valueInteger": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "valueReference": lambda value: isinstance(value, dict) and isinstance(value.get("reference"), str),
