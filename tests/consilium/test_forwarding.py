@@ -1,6 +1,7 @@
 """AI results at another FHIR server: the right patient or nobody, the newest version, nobody's change undone."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -101,9 +102,17 @@ class House:
             return next(one for one in fhir_deliveries.listed(conn) if one.id == own)
 
 
+@pytest.fixture(scope="module")
+def empty_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forwarding")
+    database(folder).dispose()
+    return folder / "consilium.db"
+
+
 @pytest.fixture
-def house(tmp_path):
-    made = House(database(tmp_path), There())
+def house(tmp_path, empty_file):
+    copy = shutil.copy(empty_file, tmp_path / "consilium.db")
+    made = House(open_database(f"sqlite:///{copy}"), There())
     made.write(PATIENT)
     yield made
     made.exchange.close()

@@ -1,17 +1,23 @@
 """Another FHIR server, well-behaved and not: nothing twice, nothing over somebody's change, one token for all."""
 
 import base64
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 from werkzeug.serving import make_server
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.access import http as access_http
+from fhir_adapters.access.clients import Client
+from fhir_adapters.access.scopes import parse as scope_of
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.importing.remote import RemoteTarget
 from fhir_adapters.importing.run import Import
@@ -21,7 +27,10 @@ from fhir_adapters.remote.identity import Identity, new_key, signing_key
 from fhir_adapters.remote.problem import ChangedThere, RemoteProblem
 from fhir_adapters.remote.server import Patience, RemoteServer
 from fhir_adapters.remote.tokens import AccessTokens
+from fhir_adapters.rest import blueprint
+from fhir_adapters.trust.jwk import read_key
 from record_store.testing import database
+from tests.fhir_adapters.access.conftest import House as AccessHouse
 from tests.fhir_adapters.conftest import client_of, make_fhir
 from tests.fhir_adapters.remote_double import Double, Says
 from tests.fhir_adapters.synthea import Synthea, written
@@ -424,3 +433,37 @@ def test_a_rehearsal_asks_and_writes_nothing(double, send):
     asked = {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=x|1"}
     tally, problems, _ = send(there.base, entry | {"request": asked}, kind="transaction", rehearsal=True)
     assert (tally.created, problems, there.of("POST")) == (1, [], [])
+
+
+def test_our_own_token_endpoint_knows_us_by_our_signature_and_its_scopes_hold(sqlite_db, server_at, key):
+    app = Flask("ours")
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    base = f"http://127.0.0.1:{server.server_port}"
+    scopes = (scope_of("system/Patient.cruds"),)
+    client = Client("us", "us", (read_key(key.public),), scopes=scopes)
+    house = AccessHouse(sqlite_db, lambda: datetime.now(UTC), [client], {})
+    endpoint = replace(house.endpoint, url=f"{base}/oauth2/token")
+    app.register_blueprint(access_http.blueprint(endpoint, house.access.is_operator))
+    app.register_blueprint(blueprint(house.fhir))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    numbers = itertools.count()
+    identity = Identity("us", key, "system/Patient.cruds", f"{base}/oauth2/token")
+    exchange = Exchange([AllowedServer(base, Network.LOOPBACK)])
+    tokens = AccessTokens(
+        exchange, f"{base}/fhir", identity, now=lambda: datetime.now(UTC), new_id=lambda: f"j{next(numbers)}"
+    )
+    remote = RemoteServer(f"{base}/fhir", exchange, tokens, Patience(tries=1))
+    try:
+        patient = b'{"resourceType":"Patient","identifier":[{"system":"urn:s","value":"17"}]}'
+        made = remote.create("Patient", patient, "identifier=urn:s|17")
+        assert remote.read(f"Patient/{made.id}")["id"] == made.id
+        with pytest.raises(RemoteProblem) as refused:
+            list(remote.search("Observation?code=x"))
+        assert refused.value.status == 403
+        assert len(house.issued) == 1
+    finally:
+        exchange.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
