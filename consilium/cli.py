@@ -215,6 +215,22 @@ def jobs(
 
 
 @app.command()
+def exports(
+    data_dir: DataDir = None,
+    cancel: Annotated[str | None, typer.Option(help="Stop the export of this id, or give its files up.")] = None,
+) -> None:
+    """Show the bulk exports that clients asked for, and why one failed, or cancel one."""
+    from consilium.operator import cancel_export, list_exports  # noqa: PLC0415
+
+    settings = settings_of_a_store(data_dir)
+    if cancel is None:
+        show_table(list_exports(settings))
+    else:
+        cancel_export(settings, cancel)
+        errors.print("Cancelled; a worker removes its files.")
+
+
+@app.command()
 def quarantine(
     data_dir: DataDir = None,
     release: Annotated[str | None, typer.Option(help="Let the image of this digest be tried again.")] = None,

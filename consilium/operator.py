@@ -9,13 +9,14 @@ from clinical.errors import IncorrectInput, NotFound, PreconditionMissing
 from consilium.delivery_words import why
 from consilium.settings import Settings
 from consilium.wiring import House
-from record_store import commitment_requests, deliveries, quarantine, readings
+from record_store import commitment_requests, deliveries, exports, quarantine, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, OPEN, instances_of, release_study, reopen_study, study_row
 from record_store.jobs import JobClient
 from record_store.study_history import find_study, late_ignored
 from record_store.tables import study, study_job
+from record_store.times import to_text
 
 Row = dict[str, Any]
 LONGEST_WHY = 200
@@ -37,6 +38,33 @@ def list_studies(settings: Settings) -> list[Row]:
         }
         for row in rows
     ]
+
+
+def list_exports(settings: Settings) -> list[Row]:
+    """Return the bulk exports that are kept, oldest first, and why one failed."""
+    with House(settings).db.read() as conn:
+        found = exports.every(conn)
+    return [
+        {
+            "export": one.id,
+            "client": one.client,
+            "state": one.state,
+            "resources": one.resources,
+            "of": one.at,
+            "since": to_text(one.settled_at),
+            "problem": one.problem,
+        }
+        for one in found
+    ]
+
+
+def cancel_export(settings: Settings, named: str) -> None:
+    """Stop an export, or give its files up; a worker removes them. Raises NotFound when there is none."""
+    house = House(settings)
+    with house.db.write() as conn:
+        owners = [one.client for one in exports.every(conn) if one.id == named]
+        if not owners or not exports.cancel(conn, named, owners[0], house.now()):
+            raise NotFound("no export has this id; 'consilium exports' lists them")
 
 
 def release_held_study(settings: Settings, named: str, *, by: str, why: str) -> None:

@@ -96,6 +96,12 @@ def of_client(conn: Connection, export: str, client: str) -> Export | None:
     return None if row is None else _export(dict(row))
 
 
+def every(conn: Connection) -> list[Export]:
+    """Return all exports that are kept, oldest first."""
+    query = select(table).order_by(table.c.settled_at, table.c.id)
+    return [_export(dict(row)) for row in conn.execute(query).mappings()]
+
+
 def files_of(conn: Connection, export: str) -> list[ExportFile]:
     """Return the files that are stored, in their order."""
     columns = (files.c.kind, files.c.type, files.c.resources, files.c.sha256, files.c.size)

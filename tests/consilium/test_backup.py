@@ -15,10 +15,10 @@ from consilium.settings import load_settings
 from consilium.wiring import House
 from fhir_adapters.publish import publish
 from record_store.audit import append as append_audit
-from record_store.backup import digests
+from record_store.backup import BLOB_COLUMNS, digests
 from record_store.backup_files import CHUNK, BackupFolder
 from record_store.migrate import migrate
-from record_store.tables import audit, instance, resource
+from record_store.tables import audit, instance, metadata, resource
 from record_store.testing import postgres_absent, postgres_url
 from tests.consilium.conftest import NOW
 
@@ -158,6 +158,14 @@ def test_an_encrypted_file_comes_back_and_cannot_be_cut(tmp_path, size):
             file.write_bytes(whole[:cut])
             with pytest.raises(Fault):
                 list(folder.read("f", kept))
+
+
+def test_every_column_that_may_name_a_blob_is_known():
+    named = {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.c}
+    told = {f"{column.table.name}.{column.name}" for column in BLOB_COLUMNS}
+    # What an export wrote can be made again; a message of HL7 v2 stands in its row.
+    others = {"bulk_export_file.sha256", "hl7_message.sha256"}
+    assert {name for name in named if name.endswith("sha256")} == told | others
 
 
 def test_the_commands_say_what_they_did(small, tmp_path, monkeypatch):

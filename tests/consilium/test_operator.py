@@ -12,7 +12,9 @@ from clinical.errors import Category, IncorrectInput, NotFound
 from clinical.identity import PatientKey
 from consilium.cli import app
 from consilium.operator import (
+    cancel_export,
     list_deliveries,
+    list_exports,
     list_jobs,
     list_studies,
     release_held_study,
@@ -21,7 +23,7 @@ from consilium.operator import (
 )
 from consilium.settings import load_settings
 from consilium.wiring import House
-from record_store import deliveries
+from record_store import deliveries, exports
 from record_store.audit import digest
 from record_store.deliveries import RetryPolicy
 from record_store.instances import ReceivedInstance, hold_study, record_instance, study_row
@@ -182,3 +184,14 @@ def test_what_was_given_up_or_sent_is_sent_again_when_an_operator_says_so(house)
     assert set(states().values()) == {"pending"}
     with pytest.raises(NotFound):
         resend(house.settings, object_digest="0" * 12)
+
+
+def test_exports_are_listed_and_cancelled(house):
+    with house.db.write() as conn:
+        exports.ask(conn, "e1", "client-7", "http://h/fhir/$export", {}, NOW)
+    (row,) = list_exports(house.settings)
+    assert (row["export"], row["client"], row["state"]) == ("e1", "client-7", "queued")
+    cancel_export(house.settings, "e1")
+    assert list_exports(house.settings)[0]["state"] == "cancelled"
+    with pytest.raises(NotFound):
+        cancel_export(house.settings, "e2")
