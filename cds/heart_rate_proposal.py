@@ -25,7 +25,7 @@ ADVICE = {
         "Measure again in 15 and in 30 minutes, with the blood pressure; record an ECG when it stays low.",
     ),
 }
-_TITLES = {
+TITLES = {
     Alarm.NONE: "Watch the heart rate",
     Alarm.HIGH: "Look into a heart rate that may rise above the personal range",
     Alarm.LOW: "Look into a heart rate that may fall below the personal range",
@@ -47,7 +47,7 @@ def suggestion(forecast: HeartRateForecast, patient_id: str, context: CdsContext
         due=now + PERIOD,
     )
     plan = Plan(
-        title=_TITLES[alarm],
+        title=TITLES[alarm],
         text=f"After a forecast by the model {forecast.model.label}.",
         what=HEART_RATE,
         steps=ADVICE[alarm],
@@ -55,7 +55,7 @@ def suggestion(forecast: HeartRateForecast, patient_id: str, context: CdsContext
         end=now + PERIOD,
     )
     return Suggestion(
-        label=f"Propose a care plan and a goal: {_TITLES[alarm].lower()}",
+        label=f"Propose a care plan and a goal: {TITLES[alarm].lower()}",
         uuid=context.new_uuid(),
         actions=(
             Action("create", "Create the goal, as proposed", goal_resource(goal, patient_id)),

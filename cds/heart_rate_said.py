@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cds.heart_rate_proposal import ADVICE
+from cds.heart_rate_proposal import ADVICE, TITLES
 from clinical.forecast import HeartRateForecast
 from clinical.said import HeartRateSummary, ModelInputs, Said, SaidForecast
 from clinical.trend import DAY_MIN, Windows
@@ -30,13 +30,15 @@ def said_of(
     now: datetime,
 ) -> Said:
     """Return what was said. resources: the Observations of heart rates that were sent."""
-    advice = " ".join(ADVICE[forecast.alarm]) if forecast.sure else ""
+    steps = ADVICE[forecast.alarm] if forecast.sure else ()
     return Said(
         model=forecast.model,
         input_sha256=input_sha256,
         inputs=ModelInputs(MODEL, dict(read.inputs())),
         at=now,
-        what=SaidForecast(forecast, summary_of(record), judged, advice),
+        what=SaidForecast(
+            forecast, summary_of(record), judged, " ".join(steps), TITLES[forecast.alarm], tuple(steps)
+        ),
         sources=newest_sources(resources),
     )
 

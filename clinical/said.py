@@ -53,12 +53,14 @@ class HeartRateSummary:
 
 @dataclass(frozen=True, slots=True)
 class SaidForecast:
-    """A forecast of the heart rate. judged, mitigation: as of a risk."""
+    """A forecast of the heart rate. judged, mitigation: as of a risk. plan, advice: a plan's title and steps."""
 
     forecast: HeartRateForecast
     summary: HeartRateSummary
     judged: str
     mitigation: str
+    plan: str = ""
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

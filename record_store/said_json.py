@@ -117,4 +117,11 @@ def _forecast(value: Json) -> SaidForecast:
         model=ModelRef(**said["model"]),
     )
     times = {name: datetime.fromisoformat(summary[name]) for name in ("start", "end")}
-    return SaidForecast(forecast, HeartRateSummary(**summary | times), value["judged"], value["mitigation"])
+    return SaidForecast(
+        forecast,
+        HeartRateSummary(**summary | times),
+        value["judged"],
+        value["mitigation"],
+        value.get("plan", ""),
+        tuple(value.get("advice", ())),
+    )

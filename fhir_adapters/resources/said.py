@@ -8,6 +8,7 @@ from clinical.finding import percent
 from clinical.said import Said, SaidForecast, SaidRisk
 from fhir_adapters.resources.device import device, made_by, method, performed_by
 from fhir_adapters.resources.heart_rate import forecast_observation, forecast_risk, summary_observation
+from fhir_adapters.resources.heart_rate_advice import proposal_types, proposals
 from fhir_adapters.resources.ids import derived, device_id
 from fhir_adapters.resources.labels import (
     NOT_REVIEWED,
@@ -26,29 +27,39 @@ from fhir_adapters.resources.risk_assessment import risk_assessment
 
 @dataclass(frozen=True, slots=True)
 class SaidIds:
-    """Ids of one result. risk: the RiskAssessment. observations: of a lesion, or of summary and forecast."""
+    """Ids of one result. risk: the RiskAssessment. observations: of a lesion, or of summary and forecast.
+
+    proposals: (type, id) of what is only proposed.
+    """
 
     device: str
     risk: str
     provenance: str
     observations: tuple[str, ...]
+    proposals: tuple[tuple[str, str], ...] = ()
 
     @property
     def results(self) -> list[tuple[str, str]]:
         """(type, id) of what the model asserts."""
-        return [("RiskAssessment", self.risk), *(("Observation", one) for one in self.observations)]
+        return [
+            ("RiskAssessment", self.risk),
+            *(("Observation", one) for one in self.observations),
+            *self.proposals,
+        ]
 
 
 def said_ids(said: Said, patient_id: str) -> SaidIds:
     """Return ids that follow from model, inputs and patient: the same question again is the same result."""
     own = ("said", said.model.digest, said.input_sha256, patient_id)
     parts = ("summary", "forecast") if isinstance(said.what, SaidForecast) else ("lesion",)
+    proposed = proposal_types(said.what) if isinstance(said.what, SaidForecast) else ()
     observed = isinstance(said.what, SaidForecast) or said.what.terms is not None
     return SaidIds(
         device=device_id(said.model),
         risk=derived("risk", *own),
         provenance=derived("provenance", *own),
         observations=tuple(derived("observation", *own, part) for part in parts) if observed else (),
+        proposals=tuple((kind, derived(kind, *own)) for kind in proposed),
     )
 
 
@@ -133,4 +144,4 @@ def _of_a_forecast(said: Said, what: SaidForecast, ids: SaidIds, patient_id: str
     risk = forecast_risk(
         said, what, resource_id=ids.risk, patient_id=patient_id, basis=(f"Observation/{summary_id}",)
     )
-    return [risk, summary, forecast]
+    return [risk, summary, forecast, *proposals(said, what, dict(ids.proposals), patient_id)]

@@ -19,6 +19,10 @@ from cds.testing import counting_uuids, hook_body
 from clinical.pseudonym import Pseudonyms
 from consilium.filing import Filing
 from fhir_adapters.publish import publish
+from fhir_adapters.rest.ai.changes import Who
+from fhir_adapters.rest.ai.recall import Recalled
+from fhir_adapters.rest.ai_recall import recall
+from fhir_adapters.rest.fhir import Fhir
 from model_runtime.testing import CannedEngine, forecast_document, lesion_document, manifest_of, risk_document
 from record_store.ai_results import said_of
 from record_store.said_json import from_json, to_json
@@ -86,6 +90,10 @@ def forecast(inputs):
     rows = len(inputs["recent"])
     change = np.repeat(np.array([[[-0.05, 0.0, 0.05]] * 3], np.float32), rows, axis=0)
     return {"change": change, "trend": np.repeat(np.array([[[0.1, 0.3, 0.6]] * 3], np.float32), rows, axis=0)}
+
+
+def alarming(inputs):
+    return forecast(inputs) | {"change": np.repeat([[[0.3, 0.5, 0.7]] * 3], len(inputs["recent"]), axis=0)}
 
 
 def probability(name, value):
@@ -213,6 +221,35 @@ def test_a_forecast_is_no_measurement_and_its_summary_is_a_vital_sign(house):
     assert risk["basis"] == [{"reference": f"Observation/{summary['id']}"}]
     rising = [one for one in risk["prediction"] if "rising in 60" in one["outcome"]["text"]]
     assert [one["probabilityDecimal"] for one in rising] == [60.0]
+
+
+def test_a_forecast_proposes_a_plan_with_its_goal_and_an_alarm_raises_a_flag(house):
+    house.has_chart()
+    house.asks("heart-rate")
+    (goal,), (plan,) = house.stored("Goal"), house.stored("CarePlan")
+    assert (goal["lifecycleStatus"], plan["status"], plan["intent"]) == ("proposed", "draft", "proposal")
+    assert plan["goal"] == [{"reference": f"Goal/{goal['id']}"}]
+    assert house.stored("Flag") == []
+    house.engine._answers["heart-rate-trend"] = alarming
+    house.asks("heart-rate", prefetch_of("heart-rate") | {"steps": bundle(loinc("55423-8", 90, "/min", "s1"))})
+    (flag,) = house.stored("Flag")
+    check_r4(flag)
+    assert "may rise above the personal range" in flag["code"]["text"]
+    assert {one["meta"]["security"][0]["code"] for one in (goal, plan, flag)} == {"AIAST"}
+
+
+def test_a_recall_takes_back_what_was_proposed_with_the_result(house):
+    house.has_chart()
+    house.asks("heart-rate")
+    fhir = Fhir(db=house.db, now=lambda: NOW, new_id=lambda: "x", page_key=b"", base_url=OURS)
+    what = Recalled("heart-rate-trend", "0.1.0", "", "wrong")
+    total = recall(fhir, what, Who("operator"), after="", most=100, dry_run=False)
+    assert total.retracted == 5
+    made = house.stored("Observation", "RiskAssessment", "CarePlan", "Goal")
+    assert {one.get("status", one.get("lifecycleStatus")) for one in made} == {"entered-in-error"}
+    for one in made:
+        check_r4(one)
+    assert recall(fhir, what, Who("operator"), after="", most=100, dry_run=False).retracted == 0
 
 
 def test_the_same_question_again_is_the_same_result(on_both):

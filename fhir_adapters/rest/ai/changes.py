@@ -54,9 +54,12 @@ def with_status(status: str, words: str) -> Callable[[dict[str, Any]], None]:
     """Return the change to another status, with words about it where people read: first, before what was said."""
 
     def change(resource: dict[str, Any]) -> None:
-        resource["status"] = status
-        if resource["resourceType"] == "DiagnosticReport":  # it has no notes
+        kind = resource["resourceType"]
+        resource["lifecycleStatus" if kind == "Goal" else "status"] = status
+        if kind == "DiagnosticReport":  # it has no notes
             resource["conclusion"] = f"{words} {resource.get('conclusion', '')}".rstrip()
+        elif kind == "Flag":
+            resource["code"] = {"text": f"{words} {resource.get('code', {}).get('text', '')}".rstrip()}
         else:
             resource["note"] = [{"text": words}, *resource.get("note", [])]
 

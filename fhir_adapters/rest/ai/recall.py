@@ -17,7 +17,7 @@ from clinical.finding import ModelRef
 from fhir_adapters.publish import publish
 from fhir_adapters.resources.ai_audit import recall_event
 from fhir_adapters.resources.ids import derived, device_id
-from fhir_adapters.resources.labels import MODEL_IDENTIFIER, reference
+from fhir_adapters.resources.labels import AI_PROVENANCE_PROFILE, MODEL_IDENTIFIER, reference
 from fhir_adapters.resources.reading import READING_IDENTIFIER
 from fhir_adapters.rest.ai.changes import (
     CONFIRMED,
@@ -32,11 +32,12 @@ from fhir_adapters.rest.ai.changes import (
 from fhir_adapters.rest.fhir import Fhir
 from fhir_adapters.search.parameters import RESULTS
 from record_store.audit import append as append_audit
-from record_store.resource_search import SearchQuery, TokenIn, search
-from record_store.resources import NewResource, StoredResource, lock_writers, put_all
+from record_store.resource_search import ReferenceIn, SearchQuery, TokenIn, search
+from record_store.resources import NewResource, StoredResource, lock_writers, put_all, read
 
 BATCH = 100
 INACTIVE = "inactive"
+PROPOSALS = frozenset(("CarePlan", "Flag", "Goal"))
 Json = Mapping[str, Any]
 
 
@@ -141,6 +142,7 @@ def recall_batch(
     meant, before, kept, confirmed = _sorted_out(what, page)
     place = f"{page[-1].type}/{page[-1].id}" if len(page) == BATCH else ""
     named = tuple(one for stored in meant for one in _readings_of(stored))
+    meant += _proposals(conn, meant)
     if dry_run:
         references = tuple(f"{one.type}/{one.id}/_history/{one.version}" for one in meant)
         return Batch(references, before, kept, confirmed, named, "", place)
@@ -201,6 +203,28 @@ def _sorted_out(what: Recalled, page: Sequence[StoredResource]) -> tuple[list[St
             confirmed += status in CONFIRMED
             meant.append(stored)
     return meant, before, kept, confirmed
+
+
+def _proposals(conn: Connection, meant: Sequence[StoredResource]) -> list[StoredResource]:
+    """Return what was proposed with these risks (a plan, a goal, a flag, a message) and is not in error yet."""
+    risks = tuple((one.type, one.id) for one in meant if one.type == "RiskAssessment")
+    if not risks:
+        return []
+    made = search(conn, SearchQuery("Provenance", (ReferenceIn("target", risks),), limit=2 * BATCH))
+    bodies = [orjson.loads(match.resource.body) for match in made]
+    targets = [
+        str(target.get("reference", "")).partition("/_history/")[0]
+        for body in bodies
+        if AI_PROVENANCE_PROFILE in body.get("meta", {}).get("profile", ())
+        for target in body["target"]
+    ]
+    found = []
+    for name in dict.fromkeys(targets):
+        kind, _, ident = name.partition("/")
+        stored = read(conn, kind, ident) if kind in PROPOSALS else None
+        if stored is not None and f'"{ENTERED_IN_ERROR}"'.encode() not in stored.body:
+            found.append(stored)
+    return found
 
 
 def _withdraw(fhir: Fhir, conn: Connection, what: Recalled) -> None:
