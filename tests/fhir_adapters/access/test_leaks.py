@@ -61,6 +61,16 @@ def put(resource, url):
     return {"resource": resource, "request": {"method": "PUT", "url": url}}
 
 
+def fhirpath_patch(url):
+    """A PATCH of a bundle that takes a value out: whether it can be done would tell that it is there."""
+    parts = [
+        {"name": "type", "valueCode": "delete"},
+        {"name": "path", "valueString": "Observation.value"},
+    ]
+    patch = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
+    return {"resource": patch, "request": {"method": "PATCH", "url": url}}
+
+
 def concept(code, system=LOINC):
     return {"coding": [{"system": system, "code": code}]}
 
@@ -156,7 +166,18 @@ PROBES = [
     ),
     (W, "POST", "", batch({"request": {"method": "DELETE", "url": "Observation/{oid}"}}, kind="transaction"), {}),
     (W, "POST", "", batch({"request": {"method": "DELETE", "url": "Observation?code={code}"}}), {}),
+    (W, "POST", "", batch(fhirpath_patch("Observation/{oid}"), kind="transaction"), {}),
+    (W, "POST", "", batch(fhirpath_patch("Observation/{oid}")), {}),
+    (W, "POST", "", batch(fhirpath_patch("Observation?identifier={value}"), kind="transaction"), {}),
+    # several types, operations, the audit
+    (P, "GET", "?_type=Patient,Observation&_id={oid},{pid}", None, {}),
+    (P, "GET", "Patient/{pid}/*?_summary=count", None, {}),
+    (P, "POST", "_search?_type=Observation&code={code}", "", {}),
+    (P, "GET", "Observation/$stats?subject=Patient/{pid}&code={code}&system=urn:x&statistic=count", None, {}),
+    (W, "POST", "Observation/{oid}/$ai-replay", {"resourceType": "Parameters"}, {}),
+    (P, "GET", "AuditEvent?patient={pid}&_summary=count", None, {}),
     # writes that look first
+    (W, "POST", "Observation?identifier={value}", without_id(lab()), {}),
     (W, "POST", "Observation", without_id(lab()), {"If-None-Exist": "identifier={value}"}),
     (W, "PUT", "Observation?identifier={value}", without_id(lab()), {}),
     (W, "DELETE", "Observation/{oid}", None, {}),
