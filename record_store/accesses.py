@@ -105,7 +105,6 @@ class AccessLog:
     def add(self, row: AuditRow) -> None:
         """Add a row. Never raises for want of the database."""
         try:
-            with self._db.append(WAIT_S) as add:
-                add(audit, [row])
+            self._db.add_one(audit, row, WAIT_S)
         except Busy:
             self._later(row)
