@@ -49,7 +49,7 @@ def walks_under_writes(make_client, sort, *, runs, size=24):
     def write(seed):
         writer, rng = make_client(), random.Random(seed)
         while not stop.is_set():
-            name = rng.choice(names) if rng.random() < 0.7 else f"new{seed}{rng.randrange(10**9)}"
+            name = rng.choice(names) if rng.random() < 0.7 else f"new{rng.randrange(60)}"
             body = written(observation(name, status=rng.choice(["final", "amended"]), **day(rng.randrange(300))))
             reply = writer.put(f"/fhir/Observation/{name}", data=body, content_type=FHIR_JSON)
             if reply.status_code not in {200, 201, 503}:
