@@ -17,7 +17,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from clinical.identity import PatientKey
 from fhir_adapters.publish import find_or_add_patient, publish
+from fhir_adapters.resources.device import IMAGE_MODEL_KINDS
 from fhir_adapters.resources.imaging_study import StudyFacts
+from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.resources.reading import result_ids, results_of
 from fhir_adapters.rest import Fhir, blueprint
@@ -46,6 +48,8 @@ def base_url(sqlite_db, make_reading):
             issued=NOW,
             study=StudyFacts("2026-11-22"),
             evidence=(),
+            about=AiModel(reading.model, "Lung nodules", IMAGE_MODEL_KINDS, "# Lung nodules\n"),
+            reading_id="r1",
         )
         publish(conn, resources, NOW)
     app = Flask("live")
