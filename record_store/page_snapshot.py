@@ -59,6 +59,8 @@ def changed(conn: Connection, table: Table, snapshot: str) -> ColumnElement[bool
     latest, _, transactions = snapshot.partition(" ")
     if conn.dialect.name == "sqlite":
         return table.c.updated > latest
+    if not transactions:  # taken on another database
+        raise IncorrectInput("the page link is of an earlier installation: search again", expression=["_page"])
     _, beyond_text, open_text = transactions.split(":")
     number = cast(cast(literal_column(f"{table.name}.xmin"), Text), BigInteger)
     half = _XIDS // 2

@@ -2,6 +2,7 @@
 
 from flask import Response, request
 
+from clinical.errors import IncorrectInput
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type, visible
 from fhir_adapters.rest.negotiate import preferences, require_form_body, require_json_answer
 from fhir_adapters.rest.searchset import SEARCH_LIMIT_S, entry, included, searchset, told, words_of
@@ -75,6 +76,10 @@ def search_of(
     if answering.page_token is not None:
         snapshot, *place = page.place_in(fhir.page_key, path, wanted.used, answering.page_token)
         after = tuple(place)
+        if len(after) != len(_order(wanted)) + 1:
+            raise IncorrectInput(
+                "the page link is of an earlier release: search again", expression=[page.PARAMETER]
+            )
     shown_count = 0 if answering.summary == "count" else answering.count
     query = SearchQuery(resource_type, criteria, _order(wanted), after, shown_count + 1)
     return Response(_page(fhir, wanted, query, snapshot, path, cut), content_type=CONTENT_TYPE)

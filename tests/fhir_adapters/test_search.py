@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from fhir_adapters.search import page
 from record_store.testing import database
 
 FHIR_JSON = "application/fhir+json"
@@ -239,6 +240,14 @@ def test_any_indexed_parameter_orders(searched, sort, expected):
 def test_what_is_new_comes_in_the_order_of_time(searched):
     assert found(searched, "Observation?_lastUpdated=gt2000") == ["bp", "glucose", "weight", "odd"]
     assert everywhere(searched, "Observation?_lastUpdated=gt2000&_count=3")[-1] == "Observation/odd"
+
+
+@pytest.mark.parametrize(("query", "place"), [("_sort=date", ["2024", "bp"]), ("_count=1", ["bp"])])
+def test_a_page_link_of_an_earlier_release_is_told_so(searched, query, place):
+    token = page.sign(b"k" * 32, "Observation", parse_qsl(query), place)
+    reply = searched.get(f"/fhir/Observation?{query}&{urlencode({'_page': token})}")
+    assert reply.status_code == 400
+    assert "search again" in reply.get_json(force=True)["issue"][0]["details"]["text"]
 
 
 # ---------------------------------------------------------------- what goes with the matches
