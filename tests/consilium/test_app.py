@@ -89,6 +89,7 @@ def test_every_route_but_a_few_is_401_without_the_token(closed: FlaskClient) -> 
     assert opened == {
         "/cds-hooks",
         "/openapi.json",
+        "/fhir/api-docs",
         "/schemas/cds-hooks/<name>.json",
         "/fhir/metadata",
         "/fhir/.well-known/smart-configuration",
