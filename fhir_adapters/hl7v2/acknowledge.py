@@ -96,11 +96,16 @@ def answers(header: Header, error: MessageError | None, digest: str, now: dateti
         return [_answer(header, "A" + verdict, error, digest, now)]
     told = []
     commit = ACCEPT if kept else verdict
-    if commit in _WANTED.get(header.accept, ()):
+    if _is_wanted(commit, header.accept):
         told.append(_answer(header, "C" + commit, None if commit == ACCEPT else error, digest, now))
-    if commit == ACCEPT and verdict in _WANTED.get(header.application_accept, ()):
+    if commit == ACCEPT and _is_wanted(verdict, header.application_accept):
         told.append(_answer(header, "A" + verdict, error, digest, now))
     return told
+
+
+def _is_wanted(verdict: str, condition: str) -> bool:
+    """Tell whether a sender wants to hear a verdict; who says something that no table has is always told."""
+    return verdict in _WANTED.get(condition, _WANTED["AL"] if condition else ())
 
 
 def _answer(header: Header, code: str, error: MessageError | None, digest: str, now: datetime) -> bytes:
