@@ -5,8 +5,8 @@ narrower types and targets, required value sets, slices. Of invariants only the 
 has left out: they are FHIRPath, and `validation.profiles` knows which of them it can judge.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clinical.errors import IncorrectInput
@@ -29,13 +29,23 @@ class Slicing:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a slice by one discriminator: the values at `steps` meet one of the leaves, or the `urls`."""
+
+    how: str
+    steps: tuple[str, ...] = ()
+    leaves: tuple["Node", ...] = ()
+    urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What a profile says of one element, or of one slice of it.
 
     name: as in the standard ("value[x]"). least, most: counts, `most` None for any number. kinds: the types that a
     choice may have, empty for what R4 allows. targets: likewise of a Reference. fixed: the whole value.
     pattern: what at least must be in it. binding: as `structure.Element.binding`. profiles: of an extension slice.
-    rules: keys of invariants that the base has not. slice_name: "" for the element itself.
+    rules: keys of invariants that the base has not. slice_name: "" for the element itself. marks: of a slice.
     """
 
     name: str
@@ -53,6 +63,7 @@ class Node:
     slicing: Slicing | None = None
     slices: tuple["Node", ...] = ()
     slice_name: str = ""
+    marks: tuple[Mark, ...] = ()
 
     @property
     def says_something(self) -> bool:
@@ -138,8 +149,8 @@ class _Reader:
             profiles=tuple(url for one in kinds for url in one.get("profile", ()) if one["code"] == "Extension"),
             rules=tuple(one["key"] for one in row.get("constraint", ()) if _is_added(one)),
             children=self._saying(self._children.get(identity, ())),
-            slicing=_slicing(row),
-            slices=tuple(self.node(one) for one in self._slices.get(identity, ())),
+            slicing=(slicing := _slicing(row)),
+            slices=tuple(_marked(self.node(one), slicing) for one in self._slices.get(identity, ())),
             slice_name=slice_name,
         )
 
@@ -188,3 +199,35 @@ def _slicing(row: Json) -> Slicing | None:
         return None if slicing is None else Slicing((("url", "url"),), slicing.get("rules") == "closed")
     by = tuple((one["type"], one["path"]) for one in slicing.get("discriminator", ()))
     return Slicing(by, slicing.get("rules") == "closed")
+
+
+def _marked(one: Node, slicing: Slicing | None) -> Node:
+    return replace(one, marks=tuple(_mark(one, how, path) for how, path in slicing.by)) if slicing else one
+
+
+def _mark(one: Node, how: str, path: str) -> Mark:
+    if how == "url":
+        urls = one.profiles or tuple(str(leaf.fixed) for leaf in one.children if leaf.name == "url")
+        return Mark(how, urls=urls)
+    steps = () if path == "$this" else tuple(path.split("."))
+    return Mark(how, steps, tuple(_leaves(one, steps)))
+
+
+def _leaves(node: Node, steps: Sequence[str]) -> Iterator[Node]:
+    """Yield the nodes at the end of a discriminator's path that say what must stand there."""
+    if node.fixed is not None or node.pattern is not None or (not steps and node.binding is not None):
+        yield _reached(node, steps)
+    elif steps:
+        for child in node.children:
+            if child.name == steps[0]:
+                for inner in (child, *child.slices):
+                    yield from _leaves(inner, steps[1:])
+
+
+def _reached(node: Node, steps: Sequence[str]) -> Node:
+    """Return a node that says what stands at the rest of the path within what this one fixes."""
+    whole = node.fixed if node.fixed is not None else node.pattern
+    for step in steps:
+        whole = whole[0] if isinstance(whole, list) and whole else whole
+        whole = whole.get(step) if isinstance(whole, dict) else None
+    return Node(node.name, pattern=whole, binding=node.binding, value_set=node.value_set)

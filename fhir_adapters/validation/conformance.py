@@ -7,7 +7,7 @@ FHIRPath, a slice told apart by the profile of what a reference points to) is le
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fhir_adapters.definitions.profile import Node, Profile
+from fhir_adapters.definitions.profile import Mark, Node, Profile
 from fhir_adapters.validation.problem import BUSINESS_RULE, CODE_INVALID, Problem
 from fhir_adapters.validation.terminology import code_is_bound, coding_is_bound, codings_of
 
@@ -90,11 +90,7 @@ class Conformance:
             return
         taken: set[int] = set()
         for one in node.slices:
-            mine = [
-                number
-                for number, (_, value, kind) in enumerate(held)
-                if _belongs(one, node.slicing.by, value, kind)
-            ]
+            mine = [number for number, (_, value, kind) in enumerate(held) if _belongs(one, value, kind)]
             taken.update(mine)
             self._count(one, len(mine), at)
             for number in mine:
@@ -180,40 +176,16 @@ def _can_tell(node: Node) -> bool:
     return bool(kinds) and kinds <= {"value", "pattern", "type", "url"}
 
 
-def _belongs(one: Node, by: Sequence[tuple[str, str]], value: object, kind: str) -> bool:
-    return all(_agrees(one, how, path, value, kind) for how, path in by)
+def _belongs(one: Node, value: object, kind: str) -> bool:
+    return all(_agrees(one, mark, value, kind) for mark in one.marks)
 
 
-def _agrees(one: Node, how: str, path: str, value: object, kind: str) -> bool:
-    if how == "url":
-        urls = one.profiles or tuple(str(leaf.fixed) for leaf in one.children if leaf.name == "url")
-        return isinstance(value, dict) and value.get("url") in urls
-    if how == "type":
+def _agrees(one: Node, mark: Mark, value: object, kind: str) -> bool:
+    if mark.how == "url":
+        return isinstance(value, dict) and value.get("url") in mark.urls
+    if mark.how == "type":
         return kind in one.kinds
-    steps = [] if path == "$this" else path.split(".")
-    wanted = list(_leaves(one, steps))
-    found = list(_values(value, steps))
-    return bool(wanted) and any(_meets(leaf, item) for leaf in wanted for item in found)
-
-
-def _leaves(node: Node, steps: Sequence[str]) -> Iterator[Node]:
-    """Yield the nodes at the end of a discriminator's path that say what must stand there."""
-    if node.fixed is not None or node.pattern is not None or (not steps and node.binding is not None):
-        yield _reached(node, steps)
-    elif steps:
-        for child in node.children:
-            if child.name == steps[0]:
-                for inner in (child, *child.slices):
-                    yield from _leaves(inner, steps[1:])
-
-
-def _reached(node: Node, steps: Sequence[str]) -> Node:
-    """Return a node that says what stands at the rest of the path within what this one fixes."""
-    whole = node.fixed if node.fixed is not None else node.pattern
-    for step in steps:
-        whole = whole[0] if isinstance(whole, list) and whole else whole
-        whole = whole.get(step) if isinstance(whole, dict) else None
-    return Node(node.name, pattern=whole, binding=node.binding, value_set=node.value_set)
+    return any(_meets(leaf, item) for item in _values(value, mark.steps) for leaf in mark.leaves)
 
 
 def _values(value: object, steps: Sequence[str]) -> Iterator[object]:
