@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from fhirclient.auth import FHIRAuth
+from fhirclient.models.capabilitystatement import CapabilityStatement
 
 from fhir_adapters.access.access_token import AccessToken, Mint
 from fhir_adapters.access.grant import Grant
@@ -210,3 +212,12 @@ def test_the_capability_statement_has_the_extension_that_clients_read(house):
     uris = {each["url"]: each["valueUri"] for each in security["extension"][0]["extension"]}
     assert uris["token"] == "https://cds.example/oauth2/token"
     assert security["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
+
+
+def test_fhirclient_reads_the_statement_and_asks_for_no_launch(house):
+    """It knows the extension; without an `authorize` there it goes on with the token that it was given."""
+    statement = CapabilityStatement(house.client.get("/fhir/metadata").json)
+    found: dict[str, str] = {}
+    auth = FHIRAuth.from_capability_security(statement.rest[0].security, found)
+    assert auth.auth_type == "none"
+    assert found["token_uri"] == "https://cds.example/oauth2/token"
