@@ -82,6 +82,9 @@ def test_the_same_again_changes_nothing_and_more_of_a_day_is_joined_to_it(keep, 
     day = series(door, "&code=8867-4&date=2016-04-01&patient.identifier=urn:x-watch|w1")[0]
     assert day["valueSampledData"]["data"] == "70 E 99.60 110.11"
     assert day["meta"]["versionId"] == "2"
+    keep(fitbit("wearer,minute,hr\nw1,2016-04-01 23:55:00,69\n"))  # a file that has the new minute alone
+    day = series(door, "&code=8867-4&date=2016-04-01&patient.identifier=urn:x-watch|w1")[0]
+    assert day["valueSampledData"]["data"] == "69 70 E 99.60 110.11"
 
 
 def test_a_day_that_somebody_took_back_is_left_alone(keep, door):
