@@ -53,7 +53,7 @@ class CardAbout:
     finding_key: names the thing itself without patient data, so that the same is recognised when it is said again;
     at most 128 characters. input_hash: sha256 (hexadecimal) of the model's digest and what it read, see cds.about.
     probability: what was said (0..1). could_not_look: it says that something was not seen, read or asked; such a
-    card is never suppressed. said: the whole result, where it can be kept as FHIR resources.
+    card is never suppressed. said: the whole result, where results are kept.
     """
 
     model: ModelRef | None = None

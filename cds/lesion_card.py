@@ -105,7 +105,7 @@ def _about(said: Said, manifest: Manifest, risk: RiskScore, context: CdsContext)
         finding_key=_key(view) if view else "lesion of the record",
         input_hash=digest,
         could_not_look=bool(not_seen(said.prefetch)),
-        said=_kept(said, manifest, risk, digest, context),
+        said=None if context.result_rows is None else _kept(said, manifest, risk, digest, context),
     )
 
 

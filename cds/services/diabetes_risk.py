@@ -106,7 +106,7 @@ def _about(told: Told, row: FeatureRow, manifest: Manifest, context: CdsContext)
         finding_key=f"risk {risk.outcome.code}",
         input_hash=digest,
         could_not_look=told.partly_seen,
-        said=_said(told, row, manifest, digest, context),
+        said=None if context.result_rows is None else _said(told, row, manifest, digest, context),
     )
 
 

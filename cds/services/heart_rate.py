@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import clinical.said
 from cds.about import input_hash
 from cds.card import Card, CardAbout, SelectionBehavior
 from cds.explanation_block import not_seen
@@ -97,15 +98,19 @@ def _about(said: Said, read: Windows, call: HookCall, context: CdsContext) -> Ca
         finding_key=f"heart-rate {forecast.alarm.value}",
         input_hash=digest,
         could_not_look=bool(not_seen(said.prefetch)),
-        said=said_of(
-            forecast,
-            said.record,
-            read,
-            call.prefetch["heart-rate"].resources(),
-            judged=summary(said),
-            input_sha256=digest,
-            now=context.now(),
-        ),
+        said=None if context.result_rows is None else _kept(said, read, digest, call, context),
+    )
+
+
+def _kept(said: Said, read: Windows, digest: str, call: HookCall, context: CdsContext) -> clinical.said.Said:
+    return said_of(
+        said.forecast,
+        said.record,
+        read,
+        call.prefetch["heart-rate"].resources(),
+        judged=summary(said),
+        input_sha256=digest,
+        now=context.now(),
     )
 
 
