@@ -125,7 +125,7 @@ class Peer:
             "127.0.0.1", port, ae_title="CONSILIUM", evt_handlers=[(evt.EVT_C_STORE, on_store)],
             ext_neg=[build_role(one, scp_role=True) for one in storage],
         )  # fmt: skip
-        for name in ("send_c_find", "send_c_get", "send_c_move"):
+        for name in ("send_c_echo", "send_c_find", "send_c_get", "send_c_move"):
             setattr(self.association, name, self._once_settled(getattr(self.association, name)))
 
     def _once_settled(self, send):
