@@ -1,10 +1,6 @@
 """Why another server has not done what it was asked for."""
 
-import email.utils
-from datetime import UTC, datetime
-
 from clinical.errors import PreconditionMissing
-from fhir_adapters.remote.exchange import Answer
 
 
 class RemoteProblem(PreconditionMissing):
@@ -29,15 +25,3 @@ class RemoteProblem(PreconditionMissing):
 
 class ChangedThere(RemoteProblem):
     """The resource is not the version any more that an update was made for (412, 409)."""
-
-
-def retry_after_s(answer: Answer) -> float | None:
-    """Return the pause that Retry-After asks for (RFC 9110 10.2.3), None when it asks for none."""
-    said = answer.headers.get("retry-after", "")
-    if said.isascii() and said.isdigit() and len(said) < 10:
-        return float(said)
-    try:
-        at = email.utils.parsedate_to_datetime(said)
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -17,8 +17,9 @@ from clinical.errors import IncorrectInput
 from fhir_adapters.allow_list import parse_url
 from fhir_adapters.client import next_link
 from fhir_adapters.remote.exchange import MAX_BYTES, Answer, Exchange, NotAnswered, Request
-from fhir_adapters.remote.problem import ChangedThere, RemoteProblem, retry_after_s
+from fhir_adapters.remote.problem import ChangedThere, RemoteProblem
 from fhir_adapters.remote.tokens import AccessTokens
+from fhir_adapters.retry_after import retry_after_s
 from fhir_adapters.strict_json import load_object
 
 JsonObject = dict[str, Any]
@@ -200,7 +201,7 @@ def _problem(answer: Answer) -> RemoteProblem:
         f"the server answered {words}",
         status=status,
         may_pass=status in _PASSING or status in (401, 403),
-        retry_after_s=retry_after_s(answer),
+        retry_after_s=retry_after_s(answer.headers.get("retry-after", "")),
     )
 
 

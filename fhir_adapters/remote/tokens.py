@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 from clinical.clock import Clock
 from fhir_adapters.remote.exchange import Answer, Exchange, Request
 from fhir_adapters.remote.identity import Identity
-from fhir_adapters.remote.problem import RemoteProblem, retry_after_s
+from fhir_adapters.remote.problem import RemoteProblem
+from fhir_adapters.retry_after import retry_after_s
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MARGIN_S = 60.0  # a token is renewed so long before its end, or when a fifth of its life is left
@@ -119,7 +120,7 @@ class AccessTokens:
 def _refusal(answer: Answer, said: dict[str, Any]) -> RemoteProblem:
     word = said.get("error")
     known = f": {word}" if word in _WORDS else ""
-    pause = retry_after_s(answer)
+    pause = retry_after_s(answer.headers.get("retry-after", ""))
     reason = f"the token endpoint answered {answer.status}{known}"
     return RemoteProblem(reason, status=answer.status, may_pass=_passes(answer), retry_after_s=pause)
 

@@ -5,19 +5,18 @@ resolved once, checked and pinned, no redirects, one deadline. An answer's body 
 said everything, and neither an endless body nor a slow one holds the sender.
 """
 
-import email.utils
 import logging
 import os
 import ssl
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import httpcore
 
 from fhir_adapters.allow_list import AllowedServer, admits, find, parse_url
 from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, until
+from fhir_adapters.retry_after import retry_after_s
 
 NOT_ALLOWED = "the endpoint is not one of CONSILIUM_SUBSCRIPTION_ENDPOINTS, or its name leads elsewhere now"
 NO_ANSWER = "the endpoint did not answer in time"
@@ -125,18 +124,7 @@ def _judged(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Answer:
     if 300 <= status < 400:
         return Answer(status, REDIRECTED)
     said = {name.lower(): value.decode("latin-1") for name, value in headers}
-    return Answer(status, f"the endpoint answered {status}", _seconds(said.get(b"retry-after", "")))
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Return the pause that a Retry-After asks for (RFC 9110 10.2.3), None when it asks for none."""
-    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10:
-        return float(retry_after)
-    try:
-        at = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return Answer(status, f"the endpoint answered {status}", retry_after_s(said.get(b"retry-after", "")))
 
 
 def _host(url: str) -> str:

@@ -254,6 +254,16 @@ def test_an_endpoint_may_say_when_to_come_back(rig):
     assert len(rig.told) == 2
 
 
+def test_an_endpoint_that_names_a_time_that_is_none_is_tried_as_any_other(rig):
+    rig.receiver.behave = lambda _message: 503
+    rig.receiver.headers = {"Retry-After": "Mon, 99999999999999999999 Jan 2024 00:00:00 GMT"}
+    rig.subscribe()
+    rig.observe()
+    rig.run()
+    rig.run()
+    assert len(rig.told) == 1
+
+
 @pytest.mark.parametrize("behaviour", ["endless", "drip"])
 def test_an_answer_without_end_is_not_read(rig, behaviour):
     rig.receiver.behave = lambda _message: behaviour
