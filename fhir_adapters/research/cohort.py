@@ -12,8 +12,8 @@ from pathlib import Path
 from clinical.destination_pseudonyms import Pseudonyms, patient_text
 
 _TABLES = """
-CREATE TABLE patient (id TEXT PRIMARY KEY, pseudonym TEXT UNIQUE, days INTEGER, denied INTEGER NOT NULL DEFAULT 0,
-  permitted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE patient (id TEXT PRIMARY KEY, person TEXT, pseudonym TEXT UNIQUE, days INTEGER,
+  denied INTEGER NOT NULL DEFAULT 0, permitted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE kept (type TEXT, id TEXT, patient TEXT, PRIMARY KEY (type, id)) WITHOUT ROWID;
 CREATE TABLE link (type TEXT, id TEXT, target_type TEXT, target_id TEXT);
 """
@@ -58,15 +58,16 @@ class Cohort:
     def add_patient(self, name: str, dicom: tuple[str, str] | None) -> None:
         """Add a Patient. dicom: issuer and number under which its images go, None when no image can be its.
 
-        Two Patients with one number are one person: both have the same days, the first the number's pseudonym.
+        Two Patients with one number are one person: both have the same days, the first the number's pseudonym, and
+        what one of them denies counts for the other.
         """
         text = patient_text(*dicom) if dicom else f"fhir\x1f{name}"
         own = self._names.resource_id("Patient", name)
         wanted = self._names.patient_id(text) if dicom else own
         taken = self._db.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (wanted,)).fetchone()
         self._say(name)
-        values = (own if taken else wanted, self._names.shift_days(text), name)
-        self._db.execute("UPDATE patient SET pseudonym = ?, days = ? WHERE id = ?", values)
+        values = (text, own if taken else wanted, self._names.shift_days(text), name)
+        self._db.execute("UPDATE patient SET person = ?, pseudonym = ?, days = ? WHERE id = ?", values)
 
     def says(self, name: str, *, yes: bool) -> None:
         """Note what a consent of a Patient says of research."""
@@ -90,6 +91,7 @@ class Cohort:
         """
         run = self._db.execute
         run("CREATE INDEX link_of ON link (type, id)")
+        run("UPDATE patient SET denied = 1 WHERE person IN (SELECT person FROM patient WHERE denied)")
         if self._opt_in:  # also who has no Patient resource has not said yes
             run("INSERT OR IGNORE INTO patient (id) SELECT DISTINCT patient FROM kept WHERE patient IS NOT NULL")
             run("INSERT OR IGNORE INTO patient (id) SELECT target_id FROM link WHERE target_type = 'Patient'")

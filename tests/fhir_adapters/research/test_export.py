@@ -209,6 +209,17 @@ def test_a_patient_has_the_name_of_his_images(sqlite_db, make_client, tmp_path):
     assert ids[1] == names.resource_id("Patient", "b")  # two charts of one number stay two
 
 
+def test_what_one_chart_of_a_person_denies_counts_for_the_other(sqlite_db, make_client, tmp_path):
+    db, client = sqlite_db, make_client(sqlite_db)
+    for name, number in (("a", "17"), ("b", "17"), ("c", "18")):
+        made = {"resourceType": "Patient", "id": name, "identifier": [{"system": "urn:hosp", "value": number}]}
+        client.put(f"/fhir/Patient/{name}", json=made, content_type="application/fhir+json")
+    client.post("/fhir/Consent", json=consent("b", "deny"), content_type="application/fhir+json")
+    manifest, files = exported(db, tmp_path / "out", issuers={"urn:hosp": "HOSP"}, types=("Patient",))
+    assert manifest["left out for consent"]["patients"] == 2
+    assert [one["id"] for one in resources_in(files)] == [Pseudonyms(KEY).patient_id(patient_text("HOSP", "18"))]
+
+
 def test_people_who_are_alike_are_counted(store, tmp_path):
     manifest, _ = exported(store[0], tmp_path / "out")
     told = manifest["quasi-identifiers"]
