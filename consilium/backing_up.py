@@ -16,7 +16,7 @@ from consilium import __version__
 from consilium.settings import Settings
 from consilium.wiring import House
 from record_store.audit import append as append_audit
-from record_store.backup import Copied, copy_in, copy_out
+from record_store.backup import Copied, copy_in, copy_out, demand_room
 from record_store.backup_files import BackupFolder, Kept, key_of, pieces_of
 from record_store.migrate import HEAD
 from record_store.parts import PartFile
@@ -93,8 +93,7 @@ def restore(settings: Settings, folder: Path, key_file: Path | None, progress: P
         raise PreconditionMissing(f"the backup is of {manifest['database']}: set CONSILIUM_DATABASE_URL to one")
     if house.db.dialect == "postgresql" and manifest["revision"] != HEAD:
         raise PreconditionMissing(f"the backup is of version {manifest['version']}: restore it with that")
-    if house.db.dialect == "sqlite" and Path(settings.database.removeprefix("sqlite:///")).exists():
-        raise PreconditionMissing("there is a database already: restore into an empty data folder")
+    demand_room(house.db)
     try:
         for number, name in enumerate(manifest["blobs"], 1):
             _blob_in(house, held, name)

@@ -5,6 +5,7 @@ PostgreSQL gives its tables by COPY, in one REPEATABLE READ transaction; they go
 """
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Integer, Table, func, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from clinical.errors import Fault, PreconditionMissing
-from record_store.backup_files import BackupFolder, Kept, pieces_of
+from record_store.backup_files import BackupFolder, Kept, folder_is_durable, pieces_of
 from record_store.database import Database, open_database
 from record_store.dbos_port import jobs_url
 from record_store.migrate import migrate
@@ -64,15 +65,14 @@ def copy_out(db: Database, folder: BackupFolder, staging: Path, progress: Progre
 def copy_in(db: Database, folder: BackupFolder, copied: Copied, progress: Progress) -> None:
     """Make the database that a backup holds, where there is none yet, and compare every table with what it was.
 
-    Raises PreconditionMissing when there is one already, Fault when what came back is not what was written; then
-    SQLite's file is not in its place, and PostgreSQL's tables are empty.
+    Raises PreconditionMissing when there is one already, or a journal of one; Fault when what came back is not what
+    was written; then SQLite's file is not in its place, and PostgreSQL's tables are empty.
     """
     if db.dialect == "postgresql":
         _tables_in(db, folder, copied, progress)
         return
+    demand_room(db)
     place = _file_of(db.url)
-    if place.exists():
-        raise PreconditionMissing("there is a database already: restore into an empty data folder")
     part = place.with_name(f"{place.name}.part")
     try:
         for name, target in ((JOBS, place.with_name(f"{JOBS}.part")), (STORE, part)):
@@ -83,9 +83,22 @@ def copy_in(db: Database, folder: BackupFolder, copied: Copied, progress: Progre
         if JOBS in copied.files:
             place.with_name(f"{JOBS}.part").replace(place.with_name(JOBS))
         part.replace(place)
+        folder_is_durable(place.parent)
     finally:
         for rest in place.parent.glob("*.db.part*"):
             rest.unlink()
+
+
+def demand_room(db: Database) -> None:
+    """Raise PreconditionMissing when SQLite's file is there, or a journal: it would be played into what comes back."""
+    if db.dialect != "sqlite":
+        return
+    place, jobs = _file_of(db.url), _file_of(jobs_url(db))
+    journals = [file.with_name(file.name + end) for file in (place, jobs) for end in ("-wal", "-journal")]
+    if any(file.exists() for file in (place, *journals)):
+        raise PreconditionMissing(
+            "there is a database already, or what a server left of one: restore into an empty data folder"
+        )
 
 
 def digests(conn: Connection) -> dict[str, tuple[int, str]]:
@@ -170,6 +183,8 @@ def _file_in(folder: BackupFolder, name: str, kept: Kept, target: Path, progress
             file.write(piece)
             done += len(piece)
             progress(name, done, kept.size)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _table_out(conn: Connection, table: Table, folder: BackupFolder, progress: Progress) -> Kept:

@@ -77,14 +77,19 @@ class BackupFolder:
     def settle(self) -> None:
         """Make the names durable."""
         for folder in {file.parent for file in self.path.rglob("*")} | {self.path}:
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            folder_is_durable(folder)
 
     def _file(self, name: str) -> Path:
         return self.path / (name if self.key is None else f"{name}.enc")
+
+
+def folder_is_durable(folder: Path) -> None:
+    """Have the names in a folder outlive the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def key_of(file: Path) -> bytes:

@@ -134,6 +134,15 @@ def test_a_backup_is_not_restored_over_a_server_that_is_there(small, tmp_path):
         backup(small, tmp_path / "backup", None, quiet)
 
 
+@pytest.mark.parametrize("left", ["consilium.db-wal", "jobs.db-wal"])
+def test_a_backup_is_not_restored_beneath_the_journal_of_another_database(small, tmp_path, left):
+    backup(small, tmp_path / "backup", None, quiet)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / left).write_bytes(b"pages of another server")
+    with pytest.raises(PreconditionMissing, match="empty"):
+        restore(load_settings(data_dir=tmp_path / "two"), tmp_path / "backup", None, quiet)
+
+
 @pytest.mark.parametrize("name", ["consilium.db", MANIFEST])
 def test_a_damaged_backup_leaves_no_server(small, tmp_path, name):
     backup(small, tmp_path / "backup", None, quiet)
