@@ -5,7 +5,7 @@ that adds the file. What an export means is decided in `fhir_adapters/bulk`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -198,18 +198,24 @@ def let_go(conn: Connection, export: str, executor: str, until: datetime) -> Non
     conn.execute(update(table).where(*_held(export, executor)).values(**values))
 
 
-def clear(db: Database, now: datetime, life_s: float) -> list[str]:
-    """Forget exports that were cancelled, or settled `life_s` ago, one a call; return its blobs to remove."""
+def clear(db: Database, now: datetime, life_s: float, remove: Callable[[str], None]) -> int | None:
+    """Forget an export that was cancelled, or settled `life_s` ago; return how many files it had, None without one.
+
+    remove: removes a blob, and takes one that is gone. It goes first: no row would lead to a file that is left.
+    """
     old = table.c.settled_at <= to_text(now - timedelta(seconds=life_s))
     over = or_(table.c.state == CANCELLED, table.c.state.in_((DONE, FAILED)) & old)
-    with db.write() as conn:
-        found = conn.execute(select(table.c.id).where(over).limit(1).with_for_update(skip_locked=True)).scalar()
+    with db.read() as conn:
+        found = conn.execute(select(table.c.id).where(over).limit(1)).scalar()
         if found is None:
-            return []
+            return None
         names = [one.sha256 for one in files_of(conn, found)]
+    for name in names:
+        remove(name)
+    with db.write() as conn:
         conn.execute(files.delete().where(files.c.export == found))
         conn.execute(table.delete().where(table.c.id == found))
-    return names
+    return len(names)
 
 
 def _held(export: str, executor: str) -> tuple[ColumnElement[bool], ...]:

@@ -205,10 +205,8 @@ class Exporter:
 def clear_old(db: Database, blobs: Blobs, now: Clock, life_s: float) -> int:
     """Remove the files of exports that were cancelled or whose life is over; return the number of files."""
     removed = 0
-    while names := exports.clear(db, now(), life_s):
-        for name in names:
-            blobs.remove(name)
-        removed += len(names)
+    while (files := exports.clear(db, now(), life_s, blobs.remove)) is not None:
+        removed += files
     return removed
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from clinical.errors import Fault
+from clinical.errors import Busy, Fault
 from fhir_adapters.bulk import making
 from fhir_adapters.bulk.making import Exporter, clear_old
 from fhir_adapters.bulk.offer import Bulk
@@ -301,6 +301,21 @@ def test_a_cancelled_export_and_an_old_one_are_gone_with_their_files(house):
     house.manifest(second)
     house.now.at += timedelta(hours=1)
     assert house.client.get(second).status_code == 404
+    assert clear_old(house.db, house.blobs, house.now, 3600) == 1
+    assert house.blobs.stored == {}
+
+
+def test_a_file_that_cannot_be_removed_yet_is_not_forgotten(house):
+    house.observation("o1")
+    status = house.kick_off()
+    house.exporter().once()
+    house.client.delete(status)
+
+    def broken(_name):
+        raise Busy("the disk is away")
+
+    with pytest.raises(Busy):
+        exports.clear(house.db, house.now(), 3600, broken)
     assert clear_old(house.db, house.blobs, house.now, 3600) == 1
     assert house.blobs.stored == {}
 
