@@ -65,8 +65,8 @@ def copy_out(db: Database, folder: BackupFolder, staging: Path, progress: Progre
 def copy_in(db: Database, folder: BackupFolder, copied: Copied, progress: Progress) -> None:
     """Make the database that a backup holds, where there is none yet, and compare every table with what it was.
 
-    Raises PreconditionMissing when there is one already, or a journal of one; Fault when what came back is not what
-    was written; then SQLite's file is not in its place, and PostgreSQL's tables are empty.
+    Raises PreconditionMissing when there is one already (`demand_room`), Fault when what came back is not what was
+    written; then SQLite's file is not in its place, and PostgreSQL's tables are empty.
     """
     if db.dialect == "postgresql":
         _tables_in(db, folder, copied, progress)
@@ -90,7 +90,7 @@ def copy_in(db: Database, folder: BackupFolder, copied: Copied, progress: Progre
 
 
 def demand_room(db: Database) -> None:
-    """Raise PreconditionMissing when SQLite's file is there, or a journal: it would be played into what comes back."""
+    """Raise PreconditionMissing when SQLite's file is there, or a journal, which would be played into another."""
     if db.dialect != "sqlite":
         return
     place, jobs = _file_of(db.url), _file_of(jobs_url(db))

@@ -199,7 +199,7 @@ def let_go(conn: Connection, export: str, executor: str, until: datetime) -> Non
 
 
 def clear(db: Database, now: datetime, life_s: float, remove: Callable[[str], None]) -> int | None:
-    """Forget an export that was cancelled, or settled `life_s` ago; return how many files it had, None without one.
+    """Forget an export that was cancelled, or settled `life_s` ago; return the number of its files, or None.
 
     remove: removes a blob, and takes one that is gone. It goes first: no row would lead to a file that is left.
     """
