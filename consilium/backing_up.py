@@ -103,6 +103,7 @@ def restore(settings: Settings, folder: Path, key_file: Path | None, progress: P
             _secret_in(settings, b"".join(held.read(SECRET, files[SECRET])))
         tables = {name: (rows, digest) for name, (rows, digest) in manifest["tables"].items()}
         copy_in(house.db, held, Copied(files, tables, tuple(manifest["blobs"])), progress)
+        house.db.count_rows()
     finally:
         house.db.dispose()
     return manifest

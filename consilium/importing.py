@@ -163,5 +163,6 @@ def import_files(
                 subject="files",
                 detail={"files": len(sources), **counts},
             )
+        house.db.count_rows()
     said = str(report) if problems.count else None
     return Outcome(files=len(sources), skipped=work.skipped, report=said, **counts)

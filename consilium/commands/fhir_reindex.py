@@ -35,6 +35,7 @@ def reindex(data_dir: DataDir = None) -> None:
             done = reindexing.reindex(
                 house.db, f"{house.base_url}/fhir", told=lambda count: bar.advance(task, count)
             )
+        house.db.count_rows()
         with house.db.read() as conn:
             left = stale_count(conn)
     finally:

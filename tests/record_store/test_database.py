@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, text
 from clinical.errors import Busy, Fault, IncorrectInput
 from record_store.database import open_database
 from record_store.migrate import HEAD, migrate, migrate_if_needed, pending_migrations
-from record_store.tables import executor, metadata
+from record_store.tables import audit, executor, metadata
 
 EVERY_REVISION = tuple(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
@@ -174,3 +174,14 @@ def test_simultaneous_migrations_wait_for_one_another(empty_database):
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(run, range(4))) == [(), (), (), EVERY_REVISION]
+
+
+@pytest.mark.parametrize("db", ["postgresql"], indirect=True)
+def test_what_was_written_at_once_is_planned_for_at_once(db):
+    counted = text("SELECT reltuples FROM pg_class WHERE relname = 'audit'")
+    row = {"at": "2026", "action": "a", "outcome": "o", "actor": "x", "subject": "s", "detail": "{}"}
+    with db.write() as conn:
+        conn.execute(insert(audit), [row] * 50)
+    db.count_rows()
+    with db.read() as conn:
+        assert conn.execute(counted).scalar_one() == 50
