@@ -90,12 +90,18 @@ def _rules(root: Json, base_url: str) -> Iterator[Rule]:
     R4 gives the root no type: it only says what its exceptions have in common. Where it has one, it is a rule.
     """
     if root.get("type") in ("deny", "permit"):
-        rule = _rule(root, base_url)
-        yield rule
-        # What stands within is also a rule of its own: it counts whatever the site's default is.
-        yield from (one for one in rule.exceptions if one.denies is not rule.denies)
+        yield from _with_exceptions(_rule(root, base_url))
         return
-    yield from (_rule({**_common(root), **one}, base_url) for one in _inner(root) if one.get("type"))
+    for one in _inner(root):
+        if one.get("type"):
+            yield from _with_exceptions(_rule({**_common(root), **one}, base_url))
+
+
+def _with_exceptions(rule: Rule) -> Iterator[Rule]:
+    """Yield a rule and each exception within, however deep: it counts whatever the site's default is."""
+    yield rule
+    for one in rule.exceptions:
+        yield from _with_exceptions(one)
 
 
 def _common(root: Json) -> dict[str, Any]:
