@@ -11,7 +11,7 @@ from fhir_adapters.access import scopes as scopes_
 from fhir_adapters.access.access_token import Mint
 from fhir_adapters.access.assertion import ClientReason, ClientRefused
 from fhir_adapters.access.clients import Clients
-from fhir_adapters.access.grant import ANONYMOUS, OPERATOR, Grant, grant_from
+from fhir_adapters.access.grant import ANONYMOUS, EMERGENCY, OPERATOR, TREATMENT, Grant, grant_from
 from fhir_adapters.access.token_endpoint import Revoked
 from fhir_adapters.trust.refusal import Reason, Refusal, Refused
 from fhir_adapters.trust.tokens import bearer
@@ -100,7 +100,10 @@ class TokenAccess:
         return self._bearer is not None and hmac.compare_digest(shown.encode(), self._bearer)
 
     def grant_of(self, kept: Json) -> Grant | None:
-        """See Access. Its scopes are narrowed to what its client may today."""
+        """See Access. It is narrowed to what its client may today.
+
+        An emergency ends with its token: a grant that was kept does not pass Consents over.
+        """
         grant = grant_from(kept)
         if grant.everything:
             return grant
@@ -108,7 +111,11 @@ class TokenAccess:
         if client is None:
             return None
         scopes = scopes_.granted(grant.scopes, client.scopes)
-        return replace(grant, scopes=scopes) if scopes else None
+        if not scopes or client.patient not in ("", grant.patient):
+            return None
+        usual = [one for one in client.purposes if one != EMERGENCY]
+        purpose = grant.purpose if grant.purpose in usual else next(iter(usual), TREATMENT)
+        return replace(grant, scopes=scopes, purpose=purpose, actor=client.actor)
 
     def _by_token(self, shown: str) -> Grant:
         known = self._known.get(shown)
