@@ -110,13 +110,16 @@ def visible(resource_type: str, letters: str = "rs") -> Criterion | None:
     return _narrowed(caller(), resource_type, letters)
 
 
+def consented(resource_type: str) -> Criterion | None:
+    """Return what consents leave the caller of a type, whatever its scopes: None for all of it."""
+    consents: Consents | None = g.get("consents")
+    return None if consents is None else consents.narrowed(caller(), resource_type)
+
+
 def _narrowed(grant: Grant, resource_type: str, letters: str) -> Criterion | None:
     """Return what scopes and, of what is read, consents leave of a type."""
     within = restriction(grant, resource_type, letters)
-    consents: Consents | None = g.get("consents")
-    if consents is None or grant.everything or not set(letters) <= {"r", "s"}:
-        return within
-    left = consents.narrowed(grant, resource_type)
+    left = consented(resource_type) if set(letters) <= {"r", "s"} else None
     return within if left is None else left if within is None else AllOf((within, left))
 
 

@@ -43,7 +43,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         lock_key(conn, f"{resource_type}/{resource_id}")
         before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
         # Before the patch is tried: whether its tests hold would tell what the resource says.
-        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"), part=True)
         data, changed = changed_by(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
@@ -61,7 +61,7 @@ def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
             raise NotFound(f"the condition matches no {resource_type}")
         lock_key(conn, f"{resource_type}/{found.stored.id}")
         before = latest(conn, resource_type, found.stored.id)
-        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"))
+        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"), part=True)
         data, changed = changed_by(fhir, resource_type, before, change)
         stored = store(
             fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"

@@ -7,7 +7,7 @@ superseded have no rows. Where the caller may reach all of a type, nothing is do
 from sqlalchemy import Connection
 
 from clinical.errors import Denied, NotFound
-from fhir_adapters.rest.fhir import Fhir, Permission, allowed, caller
+from fhir_adapters.rest.fhir import Fhir, Permission, allowed, caller, consented
 from fhir_adapters.search.index import index_of
 from fhir_adapters.strict_json import load_object
 from record_store.criteria import Criterion
@@ -51,6 +51,15 @@ def demand_writable(
     if caller().may(resource_type, "r") and reaches(fhir, living, allowed(resource_type, "r")):
         raise Denied("that resource lies outside of what the access token may write")
     raise NotFound(f"there is no {resource_type} with that id")
+
+
+def demand_consented(fhir: Fhir, before: Version | None) -> None:
+    """Raise NotFound for a version that consents keep from the caller.
+
+    Who changes a part of it is shown the rest in the answer, and whether that can be done tells what it says.
+    """
+    if before is not None and not reaches(fhir, before, consented(before.stored.type)):
+        raise NotFound(f"there is no {before.stored.type} with that id")
 
 
 def demand_within(new: NewResource, permission: Permission) -> None:

@@ -103,7 +103,8 @@ def _reached(fhir: Fhir, conn: Connection, entry: Entry, before: Version | None)
     """
     try:
         with told_of(entry):
-            demand_turn(fhir, conn, entry.type, _LETTERS[entry.method], before, entry.if_match)
+            needed, part = _LETTERS[entry.method], entry.method == "PATCH"
+            demand_turn(fhir, conn, entry.type, needed, before, entry.if_match, part=part)
     except NotFound:
         if entry.method != "DELETE":
             raise

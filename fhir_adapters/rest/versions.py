@@ -13,7 +13,7 @@ from fhir_adapters.outcome import VersionConflict, body_response, outcome
 from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.fhir import Fhir, Permission, caller, served
 from fhir_adapters.rest.negotiate import preferences
-from fhir_adapters.rest.reach import demand_within, demand_writable
+from fhir_adapters.rest.reach import demand_consented, demand_within, demand_writable
 from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.index import Indexed, index_of
 from record_store.index_rows import IndexRows
@@ -115,13 +115,19 @@ def demand_turn(
     permission: Permission,
     before: Version | None,
     wanted: str | None,
+    *,
+    part: bool = False,
 ) -> None:
     """Raise unless the caller may write after `before`, and `wanted` (If-Match) names it: as `demand_match`.
+
+    part: only a part of it is to be changed (patch), which needs that no Consent keeps it from the caller.
 
     What the caller may not know of answers If-Match as what is not there does.
     """
     try:
         demand_writable(fhir, conn, resource_type, permission, before)
+        if part:
+            demand_consented(fhir, before)
     except NotFound:
         demand_match(None, wanted)
         raise

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from clinical.errors import NotFound, Unsupported
 from fhir_adapters.outcome import Gone
 from fhir_adapters.rest.fhir import Fhir, Permission, allowed
-from fhir_adapters.rest.reach import reaches
+from fhir_adapters.rest.reach import demand_consented, reaches
 from fhir_adapters.search.index import ID
 from fhir_adapters.search.parameters import RESULTS
 from record_store.resource_history import Version, latest
@@ -25,6 +25,7 @@ def result_within(
     found = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
     if found is None or not reaches(fhir, found, within):
         raise NotFound(f"there is no {resource_type} with that id")
+    demand_consented(fhir, found)
     if found.deleted:
         raise Gone(f"that {resource_type} was deleted")
     return found
