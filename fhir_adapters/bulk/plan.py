@@ -11,7 +11,7 @@ from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
 from fhir_adapters.search.index import target_of
 from fhir_adapters.search.parameters import COMPARTMENT, TYPES
 from record_store.as_of import About, Wanted
-from record_store.criteria import Criterion
+from record_store.criteria import AllOf, Criterion, restricted
 
 OUTPUT, DELETED, ERROR = "output", "deleted", "error"
 
@@ -73,14 +73,24 @@ def _wanted(
     base_url: str,
     consents: Consents | None,
 ) -> Wanted:
-    any_of = tuple(criteria_of(kind, query, base_url).criteria for each, query in asked.filters if each == kind)
+    # What a filter asks of other resources (chains, _has) must not tell more of them than who asks may read.
+    any_of = tuple(
+        restricted(criteria_of(kind, query, base_url).criteria, kind, lambda other: _left(asked, other, consents))
+        for each, query in asked.filters
+        if each == kind
+    )
     about = None
     if asked.level != SYSTEM and (kind != "Patient" or patients is not None or asked.level != PATIENT):
         about = About(compartment_of(kind), patients)
+    left = _left(asked, kind, consents)
+    return Wanted(kind, at, asked.since, any_of, every=() if left is None else (left,), about=about)
+
+
+def _left(asked: Asked, kind: str, consents: Consents | None) -> Criterion | None:
+    """Return what scopes and consents leave who asks of a type: None for all of it."""
     within = _within(asked, kind)
     left = None if consents is None or asked.grant is None else consents.narrowed(grant_from(asked.grant), kind)
-    every = tuple(one for one in (within, left) if one is not None)
-    return Wanted(kind, at, asked.since, any_of, every=every, about=about)
+    return within if left is None else left if within is None else AllOf((within, left))
 
 
 def _within(asked: Asked, kind: str) -> Criterion | None:
