@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 from flask import Response, current_app, request
 
-from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.outcome import MEDIA_TYPE, http_response
 from fhir_adapters.rest.entries import Entry
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir
 from fhir_adapters.rest.patch import patch_in
@@ -42,7 +42,11 @@ def alone(entry: Entry) -> Response:
         headers=headers,
         environ_overrides=client,
     ):
-        return current_app.full_dispatch_request()
+        answer = current_app.full_dispatch_request()
+        if answer.is_streamed or (answer.get_data() and not answer.is_json):
+            answer.close()
+            return http_response(404, text="what the url names is no resource that can stand in a Bundle")
+        return answer
 
 
 def entry_answer(answer: Response) -> bytes:

@@ -81,6 +81,9 @@ def _entry(number: int, listed: Mapping[str, Any], data: bytes, base: str) -> En
         raise IncorrectInput("the url must name a type that this server keeps", expression=[place + ".url"])
     if method in ("POST", "PUT", "DELETE", "PATCH") and TYPES[kind].read_only:
         raise Denied("only this server writes resources of this type")
+    for name in ("ifMatch", "ifNoneExist", "ifNoneMatch"):
+        if not str(request.get(name, "")).isprintable():
+            raise IncorrectInput("it must be able to stand in a header", expression=[f"{place}.{name}"])
     resource_id = unquote(parts["id"] or "") if parts else ""
     if method in ("PUT", "DELETE") and resource_id and not ID.fullmatch(resource_id):
         raise IncorrectInput("the url names no id", expression=[place + ".url"])

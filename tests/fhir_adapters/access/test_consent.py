@@ -1,6 +1,7 @@
 """Consents are kept on every path of reading: deny wins, exceptions stay, and a change counts within a second."""
 
 import json
+from base64 import b64encode
 
 import pytest
 
@@ -116,6 +117,14 @@ DENIALS = {
     ),
     "permitted but one code": ([consent(permit(provision=[deny(code=coded("hiv"))]))], {"o-hiv"}),
     "a root without a type": ([consent({"provision": [deny(code=coded("hiv"))]})], {"o-hiv"}),
+    "an exception of a rule below the root": (
+        [consent({"provision": [permit(provision=[deny(code=coded("hiv"))])]})],
+        {"o-hiv"},
+    ),
+    "an exception of an exception": (
+        [consent(deny(provision=[permit(**{"class": of("Observation")}, provision=[deny(code=coded("hiv"))])]))],
+        {"p1", "c1", "o-hiv"},
+    ),
     "deny wins over another's permit": (
         [consent(permit(), "k1"), consent(deny(code=coded("hiv")), "k2")],
         {"o-hiv"},
@@ -203,6 +212,36 @@ def test_in_an_emergency_a_client_that_may_say_so_sees_it_all_and_the_audit_says
     assert ward.house.issued[-2].purpose == "ETREAT"
 
 
+def test_an_emergency_ends_with_its_token(make_ward):
+    ward = make_ward()
+    ward.bearer(ward.client, purpose="ETREAT")
+    ward.bearer(ward.client, purpose="HPAYMT")
+    kept = [ward.house.access.grant_of(one.as_json()) for one in ward.house.issued[-2:]]
+    assert [one.purpose for one in kept] == ["TREAT", "HPAYMT"]  # as a subscription keeps them
+
+
+def test_what_is_denied_is_not_shown_to_who_changes_a_part_of_it(make_house, warehouse, with_scopes):
+    client = with_scopes(warehouse, "system/*.rs", "system/Observation.u")
+    ward = Ward(make_house(client, consents={}), client)
+    headers = {"Authorization": f"Bearer {ward.house.token(client, 'system/*.rs system/Observation.u')}"}
+    ward.put(consent(deny(code=coded("hiv"))))
+    binary = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": b64encode(b"[]").decode(),
+    }
+
+    def patched(own):
+        entry = {"resource": binary, "request": {"method": "PATCH", "url": f"Observation/{own}"}}
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+        send, kind = ward.house.client, "application/json-patch+json"
+        alone = send.patch(f"/fhir/Observation/{own}", data="[]", content_type=kind, headers=headers)
+        return alone.status_code, send.post("/fhir", json=bundle, headers=headers).status_code
+
+    assert patched("o-lab") == (200, 200)
+    assert patched("o-hiv") == patched("absent") == (404, 404)
+
+
 def test_the_operator_is_not_asked_for_consent(make_ward):
     ward = make_ward()
     ward.put(consent(deny()))
@@ -239,6 +278,41 @@ def test_an_export_leaves_out_what_is_denied(make_ward):
     (file,) = house.client.get(place, headers=ward.shown).json["output"]
     lines = house.client.get(file["url"].removeprefix("https://cds.example"), headers=ward.shown).data.splitlines()
     assert {json.loads(line)["id"] for line in lines} == {"o-lab", "o-secret", "o-old", "o-p2"}
+
+
+def test_a_filter_of_an_export_asks_nothing_of_what_is_denied(make_ward):
+    ward = make_ward()
+    ward.put(consent(deny(**{"class": of("Patient")})))
+    asked = {"_type": "Observation", "_typeFilter": "Observation?subject:Patient._id=p1,p2"}
+    headers = ward.shown | {"Prefer": "respond-async"}
+    begun = ward.house.client.get("/fhir/$export", query_string=asked, headers=headers)
+    blobs, house = ward.house.fhir.bulk.blobs(), ward.house
+    given = {"executor": "w", "stopping": lambda: False, "settle_s": 0, "consents": house.fhir.consents}
+    Exporter(house.db, blobs, house.now, house.fhir.base_url, **given).once()
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    (file,) = house.client.get(place, headers=ward.shown).json["output"]
+    path = file["url"].removeprefix("https://cds.example")
+    lines = house.client.get(path, headers=ward.shown).data.splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"o-p2"}
+    # In a Bundle a file has no place: it is no resource, and may be as large as the store.
+    entry = {"request": {"method": "GET", "url": path.removeprefix("/fhir/")}}
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+    (answer,) = house.client.post("/fhir", json=bundle, headers=ward.shown).json["entry"]
+    assert answer["response"]["status"] == "404"
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_an_entry_of_a_bundle_that_is_no_request_is_refused(kind, make_ward):
+    ward = make_ward()
+
+    def sent(**request):
+        entry = {"request": {"method": "GET", "url": "Patient/p1", **request}}
+        bundle = {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+        return ward.house.client.post("/fhir", json=bundle, headers=ward.shown)
+
+    for name in ("ifMatch", "ifNoneMatch", "ifNoneExist"):
+        assert sent(**{name: "a\r\nX: b"}).status_code == 400, name
+    assert sent(url="//x").json["entry"][0]["response"]["status"] == "404"
 
 
 def test_a_change_counts_within_a_second_and_a_period_begins_by_itself(make_ward, now, sqlite_db):
