@@ -62,9 +62,8 @@ def purge_notifications(house: House) -> int:
 def measure_subscriptions(house: House) -> None:
     """Set the gauges of subscriptions by status, and of what waits for them."""
     with house.db.read() as conn:
-        held, counts = subscriptions.every(conn), notifications.counts(conn)
+        held, waiting = subscriptions.every(conn), notifications.pending(conn)
     for status in (subscriptions.REQUESTED, subscriptions.ACTIVE, subscriptions.ERROR, subscriptions.OFF):
         metrics.SUBSCRIPTIONS.labels(status).set(sum(one.status == status for one in held))
-    waiting = sum(count for (_, state), count in counts.items() if state == notifications.PENDING)
-    metrics.NOTIFICATIONS_WAITING.set(waiting)
+    metrics.NOTIFICATIONS_WAITING.set(sum(waiting.values()))
     metrics.OUTBOX_VERSIONS.set(outbox.size(house.db))

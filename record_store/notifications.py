@@ -133,6 +133,12 @@ def counts(conn: Connection, own: str | None = None) -> dict[tuple[str, str], in
     return {(name, state): count for name, state, count in rows}
 
 
+def pending(conn: Connection) -> dict[str, int]:
+    """Return how many events are not delivered, by subscription: by an index, however many are kept."""
+    query = select(table.c.subscription, func.count()).where(table.c.state == PENDING)
+    return {row[0]: row[1] for row in conn.execute(query.group_by(table.c.subscription))}
+
+
 def purge(conn: Connection, before: datetime) -> int:
     """Remove what was settled before then, and what waits for subscriptions that are off; return how many."""
     old = table.c.updated_at < to_text(before)

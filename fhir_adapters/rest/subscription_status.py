@@ -19,7 +19,6 @@ from fhir_adapters.strict_json import load_object
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, status_of
 from record_store import notifications, subscriptions
-from record_store.notifications import PENDING
 from record_store.resource_search import IdIn, SearchQuery, search
 from record_store.subscriptions import Held
 from record_store.times import from_text
@@ -93,8 +92,8 @@ def _readable(conn: Connection, ids: Sequence[str]) -> set[str]:
 
 
 def _bundle(fhir: Fhir, conn: Connection, held: Sequence[Held]) -> Response:
-    waiting = notifications.counts(conn)
-    entries = [_entry(fhir.base_url.rstrip("/"), one, waiting.get((one.id, PENDING), 0)) for one in held]
+    waiting = notifications.pending(conn)
+    entries = [_entry(fhir.base_url.rstrip("/"), one, waiting.get(one.id, 0)) for one in held]
     body = {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
     return Response(
         orjson.dumps({name: value for name, value in body.items() if value != []}), content_type=CONTENT_TYPE
