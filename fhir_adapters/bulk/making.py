@@ -3,9 +3,10 @@
 A worker that is killed loses the file in hand; whoever takes the export over goes on behind the last one stored.
 """
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -30,6 +31,7 @@ from record_store.resource_search import IdIn
 
 FILE_BYTES = 32 << 20
 LEASE_S = 60.0
+RENEW_S = LEASE_S / 4
 MOST_ATTEMPTS = 5  # without a file between them
 AGAIN_S = 5.0
 # A version is given its time a moment before it is committed: that moment has passed when this has.
@@ -67,7 +69,8 @@ class Exporter:
         if export is None:
             return 0
         try:
-            self._make(export)
+            with self._holding(export) as lost:
+                self._make(export, lost)
         except _NotOurs:
             log.info("export left", export=export.id)
         except Busy as error:
@@ -84,7 +87,31 @@ class Exporter:
             raise
         return 1
 
-    def _make(self, export: Export) -> None:
+    @contextmanager
+    def _holding(self, export: Export) -> Iterator[threading.Event]:
+        """Renew the lease beside the work, and yield what says that it is lost.
+
+        Not between two finds: what is rare may take a statement longer than a lease, and two workers would take
+        the export from one another for ever.
+        """
+        done, lost = threading.Event(), threading.Event()
+
+        def renew() -> None:
+            while not done.wait(RENEW_S):
+                with suppress(ClinicalError), self.db.write() as conn:
+                    if not exports.renew(conn, export.id, self.executor, self._until()):
+                        lost.set()
+                        return
+
+        thread = threading.Thread(target=renew, name="export-lease", daemon=True)
+        thread.start()
+        try:
+            yield lost
+        finally:
+            done.set()
+            thread.join()
+
+    def _make(self, export: Export, lost: threading.Event) -> None:
         if export.place == Place():
             time.sleep(self.settle_s)
         asked, at = Asked.of_json(export.asked), export.at or ""
@@ -93,7 +120,8 @@ class Exporter:
         for number in range(first.step, len(steps)):
             after: str | None = first.after if number == first.step else ""
             while after is not None:
-                export, after = self._file(export, steps[number], number, after, is_last=number + 1 == len(steps))
+                is_last = number + 1 == len(steps)
+                export, after = self._file(export, lost, steps[number], number, after, is_last=is_last)
         if asked.ignored and first.step < len(steps):
             self._tell_ignored(export, asked, len(steps))
         self._end(export, None)
@@ -111,13 +139,13 @@ class Exporter:
         return members if named is None else members & named
 
     def _file(
-        self, export: Export, step: Step, number: int, after: str, *, is_last: bool
+        self, export: Export, lost: threading.Event, step: Step, number: int, after: str, *, is_last: bool
     ) -> tuple[Export, str | None]:
         """Make one file of a step, from `after` on; return the export as it is then, and where to go on."""
         file: NdjsonFile | None = None
         last, go_on = after, None
         try:
-            with closing(self._pieces(export, step, after)) as pieces:
+            with closing(self._pieces(export, lost, step, after)) as pieces:
                 for piece, resource_id in pieces:
                     file = file or NdjsonFile(self.blobs.staging)
                     file.add(piece)
@@ -136,13 +164,15 @@ class Exporter:
             place = Place(number, last) if is_last else Place(number + 1)
         return self._come_on(export, made, place) if made else export, go_on
 
-    def _pieces(self, export: Export, step: Step, after: str) -> Generator[tuple[bytes, str], None, None]:
+    def _pieces(
+        self, export: Export, lost: threading.Event, step: Step, after: str
+    ) -> Generator[tuple[bytes, str], None, None]:
         """Yield lines and the last id that each holds."""
         with self.db.read() as conn:
             wanted = step.wanted
             past = partial(self._past.matching, wanted)
             found = as_of(conn, wanted, after, past, deletions=step.kind == DELETED)
-            lines = self._kept(export, found)
+            lines = self._kept(export, lost, found)
             if step.kind == OUTPUT:
                 yield from ((one.resource.body, one.resource.id) for one in lines)
                 return
@@ -155,19 +185,15 @@ class Exporter:
             if waiting:
                 yield _deletions(step.wanted.type, waiting), waiting[-1]
 
-    def _kept(self, export: Export, found: Iterator[Found]) -> Iterator[Found]:
-        """Pass on what is found, and keep our hold on the export meanwhile."""
-        renewed = time.monotonic()
+    def _kept(self, export: Export, lost: threading.Event, found: Iterator[Found]) -> Iterator[Found]:
+        """Pass on what is found for as long as the export is ours."""
         for one in found:
             if self.stopping():
                 with self.db.write() as conn:
                     exports.let_go(conn, export.id, self.executor, self.now())
                 raise _NotOurs
-            if time.monotonic() - renewed > LEASE_S / 4:
-                with self.db.write() as conn:
-                    if not exports.renew(conn, export.id, self.executor, self._until()):
-                        raise _NotOurs
-                renewed = time.monotonic()
+            if lost.is_set():
+                raise _NotOurs
             yield one
 
     def _come_on(self, export: Export, made: list[ExportFile], place: Place) -> Export:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from fhir_adapters.bulk import making
 from fhir_adapters.bulk.making import Exporter, clear_old
 from fhir_adapters.bulk.offer import Bulk
 from record_store import exports
+from record_store.as_of import as_of
 from record_store.exports import ExportFile, Place
 from record_store.testing import MemoryBlobs
 from tests.fhir_adapters.conftest import BASE_URL, client_of, make_fhir
@@ -318,6 +320,32 @@ def test_a_file_that_cannot_be_removed_yet_is_not_forgotten(house):
         exports.clear(house.db, house.now(), 3600, broken)
     assert clear_old(house.db, house.blobs, house.now, 3600) == 1
     assert house.blobs.stored == {}
+
+
+def test_a_worker_that_searches_longer_than_its_lease_keeps_the_export(each, monkeypatch):
+    each.observation("o1")
+    status = each.kick_off()
+    monkeypatch.setattr(making, "RENEW_S", 0.01)
+    real, renewed = exports.renew, threading.Event()
+
+    def told(*given):
+        ours = real(*given)
+        renewed.set()
+        return ours
+
+    def slowly(*given, **more):
+        each.now.at += timedelta(seconds=making.LEASE_S - 1)
+        for _ in range(2):  # the first may have begun before the clock moved
+            renewed.clear()
+            assert renewed.wait(5)
+        each.now.at += timedelta(seconds=2)
+        assert exports.claim(each.db, "worker-2", each.now, making.LEASE_S) is None
+        yield from as_of(*given, **more)
+
+    monkeypatch.setattr(exports, "renew", told)
+    monkeypatch.setattr(making, "as_of", slowly)
+    assert each.exporter().once() == 1
+    assert each.manifest(status)["output"]
 
 
 def test_an_export_that_is_cancelled_under_way_stops(each, monkeypatch):
