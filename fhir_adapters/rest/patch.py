@@ -17,7 +17,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import MEDIA_TYPE, Gone
 from fhir_adapters.rest.condition import meant
-from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.fhirpath_patch import fhirpath_patch
 from fhir_adapters.rest.negotiate import read_body
 from fhir_adapters.rest.versions import demand_turn, draft, store, written
@@ -33,11 +33,12 @@ Json = dict[str, Any]
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = frozenset({"application/merge-patch+json", "application/json"})
 MAX_OPERATIONS = 1000
+MAX_COPIED = 256 * 1024  # bytes, by all copies of a patch: thirty of a list into itself make gigabytes
 
 
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Change the resource and return its next version; 404 when there is none."""
-    require_type(resource_type)
+    require_writable(resource_type)
     change = change_of(request.mimetype, read_body(request))
     with fhir.db.write() as conn:
         lock_key(conn, f"{resource_type}/{resource_id}")
@@ -53,7 +54,7 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     """Change the one match; 404 when there is none."""
-    require_type(resource_type)
+    require_writable(resource_type)
     change = change_of(request.mimetype, read_body(request))
     with fhir.db.write() as conn:
         found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
@@ -106,18 +107,30 @@ def _json_patch(operations: object) -> Callable[[Json], object]:
     if not isinstance(operations, list) or len(operations) > MAX_OPERATIONS:
         raise IncorrectInput(f"a JSON Patch is a list of up to {MAX_OPERATIONS} operations (RFC 6902)")
     try:
-        patch = jsonpatch.JsonPatch(operations)
+        patches = [jsonpatch.JsonPatch([one]) for one in operations]
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError):
         raise IncorrectInput("that is no JSON Patch (RFC 6902)") from None
 
     def apply(resource: Json) -> object:
+        done: object = resource
+        left = MAX_COPIED
         try:
-            return patch.apply(resource, in_place=True)
+            for one, patch in zip(operations, patches, strict=True):
+                if one["op"] == "copy":
+                    left -= len(dumps(jsonpointer.resolve_pointer(done, one["from"])))
+                    _demand_room(left)
+                done = patch.apply(done, in_place=True)
         # The library's words quote the document, and it lets what Python says of odd operations through.
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError, ValueError):
             raise IncorrectInput("an operation of the patch cannot be done, or its test failed") from None
+        return done
 
     return apply
+
+
+def _demand_room(left: int) -> None:
+    if left < 0:
+        raise IncorrectInput(f"the copies of a patch come to more than {MAX_COPIED} bytes")
 
 
 def merged(target: object, patch: object) -> object:
@@ -145,7 +158,10 @@ def changed_by(
     if before.deleted:
         raise Gone(f"that {resource_type} was deleted")
     was = load_object(before.stored.body, decimals=True)
-    data = dumps(change(dict(was)))
+    try:
+        data = dumps(change(dict(was)))
+    except RecursionError:  # each operation may put one thing deeper into another
+        raise IncorrectInput("the patch nests the resource too deeply") from None
     changed = load_object(data)
     demand_valid(changed, resource_type, fhir.profiles)
     if changed.get("id") != before.stored.id:

@@ -109,3 +109,19 @@ def test_a_conditional_patch_changes_the_one_match(door):
     door.put("/fhir/Observation/o2", data=RAW.replace(b'"o1"', b'"o2"'), content_type="application/fhir+json")
     patch(door, FINAL, path="Observation/o2")
     assert patch(door, FINAL, path="Observation?status=final").status_code == 412
+
+
+def test_a_patch_cannot_copy_without_end(door):
+    grows = [{"op": "copy", "from": "/component", "path": "/component/-"}] * 40  # 2^40 components
+    reply = patch(door, grows)
+    assert (reply.status_code, b"copies" in reply.data) == (400, True)
+
+
+def test_a_patch_cannot_nest_without_end(door):
+    value = {"a": 0}
+    for _ in range(49):
+        value = {"a": value}
+    ways = ["/component/0" + "/a" * 50 * number + "/a" for number in range(20)]
+    deeper = [{"op": "add", "path": way, "value": value} for way in ways]
+    reply = patch(door, deeper)
+    assert (reply.status_code, b"deep" in reply.data) == (400, True)

@@ -216,6 +216,8 @@ def test_nobody_writes_into_the_audit_from_outside(client):
         post(client, AUDIT),
         client.put(url, data=json.dumps({**AUDIT, "id": "audit-1"}), content_type=FHIR_JSON),
         client.delete(url),
+        client.patch(url, data=b'{"outcome":"0"}', content_type="application/merge-patch+json"),
+        client.patch("/fhir/AuditEvent?type=x", data=b"{}", content_type="application/merge-patch+json"),
         client.post("/fhir", data=json.dumps(bundle), content_type=FHIR_JSON),
     ):
         assert reply.status_code == 403, reply.data
