@@ -42,11 +42,7 @@ def included(
         keys = [key for key in dict.fromkeys(_followed(conn, ways, fresh)) if key not in seen]
         seen |= dict.fromkeys(keys)
         left = MAX_INCLUDED - len(found)
-        more = [
-            one
-            for first in range(0, len(keys), _CHUNK)
-            for one in read_all(conn, keys[first : first + _CHUNK], allowed)
-        ]
+        more = _read(conn, keys, allowed, left + 1)
         found += more[:left]
         if len(more) > left:
             return Included(tuple(found), cut=True)
@@ -56,9 +52,14 @@ def included(
     return Included(tuple(found), cut=any(key not in seen for key in _followed(conn, ways, fresh)))
 
 
-def _read(conn: Connection, keys: Sequence[Key], allowed: RestrictionOf) -> list[StoredResource]:
-    parts = [keys[first : first + _CHUNK] for first in range(0, len(keys), _CHUNK)]
-    return [one for part in parts for one in read_all(conn, part, allowed)]
+def _read(conn: Connection, keys: Sequence[Key], allowed: RestrictionOf, most: int) -> list[StoredResource]:
+    """Return those that may be seen; when there are `most`, it looks no further than the chunk they end in."""
+    found: list[StoredResource] = []
+    for first in range(0, len(keys), _CHUNK):
+        if len(found) >= most:
+            break
+        found += read_all(conn, keys[first : first + _CHUNK], allowed)
+    return found
 
 
 def _followed(conn: Connection, ways: Iterable[Include], keys: Sequence[Key]) -> list[Key]:

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from fhir_adapters.rest import searchset
 from fhir_adapters.search import page
 from record_store.testing import database
 
@@ -287,6 +288,18 @@ def test_more_includes_than_a_page_takes_are_told_of(searched, monkeypatch):
     assert len(entries(bundle, "include")) == 1
     (said,) = entries(bundle, "outcome")
     assert "more resources would be included" in said["issue"][0]["details"]["text"]
+
+
+def test_no_more_is_read_than_a_page_takes(searched, monkeypatch):
+    read = []
+    read_all = searchset.read_all
+    monkeypatch.setattr(searchset, "MAX_INCLUDED", 1)
+    monkeypatch.setattr(searchset, "_CHUNK", 1)
+    monkeypatch.setattr(
+        searchset, "read_all", lambda conn, keys, own: read.append(keys) or read_all(conn, keys, own)
+    )
+    bundle_of(searched, "Patient?_id=p1&_revinclude=*")
+    assert len(read) == 2  # one more than is shown: it tells that there is more
 
 
 # ---------------------------------------------------------------- parts of resources
