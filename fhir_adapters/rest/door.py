@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from flask import Response
 
-from clinical.errors import ClinicalError, Denied
+from clinical.errors import ClinicalError, Denied, NotFound
 from fhir_adapters.rest.accessed import note_answered, note_refused
 from fhir_adapters.rest.fhir import Fhir, Interaction, caller, require_type
 
@@ -54,6 +54,8 @@ def answered(fhir: Fhir, each: Interaction, **path: str) -> Response:
     if each.code in OPEN:
         return each.answer(fhir, **path)
     try:
+        if any("\0" in named for named in path.values()):  # no id, and nothing that PostgreSQL takes as text
+            raise NotFound("nothing has that address")
         _demand(each.code, path.get("resource_type"))
         response = each.answer(fhir, **path)
     except ClinicalError as error:

@@ -85,7 +85,7 @@ def _entry(number: int, listed: Mapping[str, Any], data: bytes, base: str) -> En
         if not str(request.get(name, "")).isprintable():
             raise IncorrectInput("it must be able to stand in a header", expression=[f"{place}.{name}"])
     resource_id = unquote(parts["id"] or "") if parts else ""
-    if method in ("PUT", "DELETE") and resource_id and not ID.fullmatch(resource_id):
+    if method in ("PUT", "DELETE", "PATCH") and resource_id and not ID.fullmatch(resource_id):
         raise IncorrectInput("the url names no id", expression=[place + ".url"])
     return Entry(
         number=number,

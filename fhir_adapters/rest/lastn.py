@@ -4,6 +4,7 @@ Observations with a coding in common are of one code, those without any by their
 the other parameters are those of a search, and one of them names the patient.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from flask import Response
@@ -71,7 +72,7 @@ def _lastn(fhir: Fhir, pairs: Pairs) -> Response:
 
 def _most(given: list[str]) -> int:
     (text,) = given or ["1"] if len(given) < 2 else [""]
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= MAX_OF_EACH:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_OF_EACH:
         raise IncorrectInput(f"max takes a whole number from 1 to {MAX_OF_EACH}, once", expression=["max"])
     return int(text)
 

@@ -67,13 +67,21 @@ def _period(one: dict[str, object], now: Clock) -> tuple[datetime, datetime]:
     duration = one.get("duration")
     if start is None and duration is not None:
         end = end or now()
-        start = end - _amount("duration", duration, timedelta(hours=1))
+        start = _earlier(end, _amount("duration", duration, timedelta(hours=1)))
     end = end or now()
-    if start is None or start >= end:
+    # Runs that began before the period are looked for: there must be a time before it.
+    if start is None or start >= end or start.year == 1:
         raise IncorrectInput(
             "$stats needs a period that begins before it ends, or a duration", expression=["period"]
         )
     return start, end
+
+
+def _earlier(end: datetime, by: timedelta) -> datetime | None:
+    try:
+        return end - by
+    except OverflowError:  # before the year 1
+        return None
 
 
 def _moment(name: str, said: object) -> datetime | None:
@@ -105,7 +113,10 @@ def _codes(given: Sequence[tuple[str, object]], system: object) -> tuple[tuple[s
     found: list[tuple[str | None, str]] = []
     for name, value in given:
         if name == "coding" and isinstance(value, dict):
-            found.append((value.get("system"), str(value.get("code", ""))))
+            of, code = value.get("system"), value.get("code", "")
+            if not isinstance(of, str | None) or not isinstance(code, str):
+                raise IncorrectInput("a coding has a system and a code", expression=["coding"])
+            found.append((of, code))
         elif name in ("code", "coding"):
             for token in str(value).split(","):
                 of, bar, code = token.rpartition("|")

@@ -15,6 +15,7 @@ from fhir_adapters.resources.labels import instant
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.rest.reach import read_within
+from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, status_of
@@ -40,6 +41,8 @@ def answer_type(fhir: Fhir) -> Response:
     """Return the status of those that `id` and `status` choose, or of all that the caller may read."""
     given = parameters(("id", "status"))
     ids = [value for name, value in given if name == "id"]
+    if not all(map(ID.fullmatch, ids)):
+        raise IncorrectInput("id takes the id of a Subscription", expression=["id"])
     statuses = {value for name, value in given if name == "status"}
     with fhir.db.read() as conn:
         readable = _readable(conn, ids)

@@ -40,7 +40,8 @@ def answer(fhir: Fhir) -> Response:
 
 def _of_body() -> dict[str, str]:
     said: dict[str, str] = {}
-    for one in load_object(read_json_body(request)).get("parameter") or ():
+    listed = load_object(read_json_body(request)).get("parameter")
+    for one in listed if isinstance(listed, list) else ():
         if not isinstance(one, dict):
             continue
         coding = one.get("valueCoding")

@@ -34,7 +34,12 @@ def _asked(sent: dict[str, Any]) -> tuple[object, list[str]]:
     resource: object = sent
     profiles: list[object] = list(request.args.getlist("profile"))
     if sent.get("resourceType") == "Parameters":
-        given = {one.get("name"): one for one in sent.get("parameter") or () if isinstance(one, dict)}
+        listed = sent.get("parameter")
+        given = {
+            one["name"]: one
+            for one in (listed if isinstance(listed, list) else ())
+            if isinstance(one, dict) and isinstance(one.get("name"), str)
+        }
         mode = given.get("mode", {}).get("valueCode", mode)
         resource = given.get("resource", {}).get("resource")
         profiles += (
@@ -44,7 +49,7 @@ def _asked(sent: dict[str, Any]) -> tuple[object, list[str]]:
         )
         if resource is None:
             raise IncorrectInput("Parameters need a parameter `resource`", expression=["Parameters.parameter"])
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise IncorrectInput("mode is create or update here", expression=["mode"])
     if not all(isinstance(one, str) for one in profiles):
         raise IncorrectInput("profile is a canonical URL", expression=["profile"])
