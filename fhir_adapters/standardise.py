@@ -82,10 +82,13 @@ def from_csv(text: str) -> CodeTable:
     Lines without a target are left for later. Raises IncorrectInput with the number of the line that is wrong.
     """
     reader = csv.reader(io.StringIO(text))
-    head = [name.strip().lower() for name in next(reader, [])]
-    if tuple(head[: len(COLUMNS) - 1]) != COLUMNS[:-1]:
-        raise IncorrectInput(f"line 1: expected the columns {','.join(COLUMNS)}")
-    return joined([CodeTable({key: (match,)}) for key, match in _lines(reader)])
+    try:
+        head = [name.strip().lower() for name in next(reader, [])]
+        if tuple(head[: len(COLUMNS) - 1]) != COLUMNS[:-1]:
+            raise IncorrectInput(f"line 1: expected the columns {','.join(COLUMNS)}")
+        return joined([CodeTable({key: (match,)}) for key, match in _lines(reader)])
+    except csv.Error:
+        raise IncorrectInput(f"line {reader.line_num}: expected CSV (a quote that is not closed?)") from None
 
 
 def _lines(reader: Iterator[list[str]]) -> Iterator[tuple[Code, Match]]:

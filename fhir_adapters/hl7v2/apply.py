@@ -109,7 +109,7 @@ class Writer:
             return None if content == was else self._new(part, resource_id, before, content)
         content = complete(part)
         if part.type == "DiagnosticReport":
-            _keep_results(content, was)
+            _keep_results(content, was, part.resource)
         same = _identified(part.type, resource_id, before.stored.version, before.stored.updated, content)
         if dumps(same) == before.stored.body:
             return None
@@ -202,12 +202,12 @@ def _joined(held: list[Json], said: list[Json]) -> list[Json]:
     return [*held, *(one for one in said if (one.get("system"), one.get("value")) not in known)]
 
 
-def _keep_results(content: Json, was: Json) -> None:
+def _keep_results(content: Json, was: Json, said: Json) -> None:
     """Let a report keep what is not repeated: a sender may tell only what is new."""
     held = was.get("result", [])
     names = {one.get("reference") for one in held}
     joined = [*held, *(one for one in content.get("result", ()) if one.get("reference") not in names)]
     if joined:
         content["result"] = joined
-    if "presentedForm" in was:
-        content.setdefault("presentedForm", was["presentedForm"])
+    if "presentedForm" in was and "presentedForm" not in said:
+        content["presentedForm"] = was["presentedForm"]

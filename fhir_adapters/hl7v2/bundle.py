@@ -34,4 +34,6 @@ def complete(part: Part) -> Json:
             content[name] = pruned(content[name])
             if not content[name]:
                 del content[name]
+    if content.get("presentedForm") == []:  # all that it had were withdrawn
+        del content["presentedForm"]
     return content

@@ -272,6 +272,7 @@ class _Peer(asyncio.Protocol):
         self._asked = 0
         self._held = 0
         self._done = False
+        self._full = False  # it does not read our answers
 
     @property
     def idle(self) -> bool:
@@ -331,15 +332,17 @@ class _Peer(asyncio.Protocol):
         self._transport.write(b"".join(map(framed, replies)))
         if self._done and not self._asked:
             self._transport.close()
-        elif not self._done and self._asked < _ASKED_AT_ONCE:
+        elif not self._done and not self._full and self._asked < _ASKED_AT_ONCE:
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Read no more from a peer that does not read our answers."""
+        self._full = True
         self.pause()
 
     def resume_writing(self) -> None:
         """Read on."""
+        self._full = False
         if self._transport is not None and not self._done and self._asked < _ASKED_AT_ONCE:
             self._transport.resume_reading()
 

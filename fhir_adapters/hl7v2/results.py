@@ -20,6 +20,8 @@ _VITAL_SIGNS = frozenset(
     ("85353-1", "9279-1", "8867-4", "2708-6", "59408-5", "8310-5", "8302-2", "9843-4", "29463-7", "39156-5",
      "85354-9", "8480-6", "8462-4", "8478-0")
 )  # fmt: skip
+# Of table 0085: the document is of another patient, deleted, or not to be had. It is shown to nobody.
+_WITHDRAWN = frozenset(("D", "W", "X"))
 
 
 @dataclass(slots=True)
@@ -57,7 +59,8 @@ def results_of(message: Message) -> list[Result]:
                 found[-1].observations.append((one, []))
             case "OBX":
                 raise MessageError(SEGMENT_SEQUENCE, "expected an OBR before the OBX", one.place())
-            case "NTE" if found:
+            # After a PID or an ORC it is about the next patient or order, not about the result before.
+            case "NTE" if found and found[-1].pid is pid and orc is None:
                 inside = found[-1].observations
                 (inside[-1][1] if inside else found[-1].notes).append(one)
             case _:
@@ -134,6 +137,7 @@ class _Observations:
         self._result, self._context, self._key, self._shared, self._parts = result, context, key, shared, parts
         self._seen: Counter[tuple[str, ...]] = Counter()
         self._forms: list[Json] = []
+        self._withdrawn = False
         self._references: list[Json] = []
         for obx, notes in result.observations:
             self._add(obx, notes)
@@ -141,7 +145,7 @@ class _Observations:
     def members(self) -> Json:
         """Return what the report holds of them."""
         made: Json = {"result": self._references} if self._references else {}
-        return made | ({"presentedForm": self._forms} if self._forms else {})
+        return made | ({"presentedForm": self._forms} if self._forms or self._withdrawn else {})
 
     def _add(self, obx: Segment, notes: list[Segment]) -> None:
         context = self._context
@@ -149,6 +153,9 @@ class _Observations:
         if code is None:
             raise MessageError(REQUIRED_FIELD, "expected what was observed", obx.place(3, 1))
         if obx.text(2).upper() == "ED":
+            if obx.text(11).upper() in _WITHDRAWN:
+                self._withdrawn = True
+                return
             title = {"title": code["text"]} if "text" in code else {}
             self._forms += [attachment(value, obx, context) | title for value in obx.values(5)]
             return

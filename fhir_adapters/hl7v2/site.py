@@ -16,7 +16,6 @@ ATTACHMENT_BYTES = 1 << 20
 CODING_SYSTEMS: Mapping[str, str] = {
     "LN": LOINC,
     "SCT": SNOMED_CT,
-    "SNM3": SNOMED_CT,
     "UCUM": UCUM,
     "I10": "http://hl7.org/fhir/sid/icd-10",
     "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
@@ -89,14 +88,16 @@ class Context:
 
         One that the site's table does not know keeps a name space of its own, as in images.
         """
-        name = namespace or ("" if universal else self.sender.facility)
-        known = self.site.issuers.get(namespace) or self.site.issuers.get(name)
+        name = namespace or universal or self.sender.facility
+        # "" is for messages that name no authority: one named by its universal id alone is not the site's own.
+        asked = (namespace,) if namespace else (universal,) if universal else ("", name)
+        known = next((found for one in asked if (found := self.site.issuers.get(one))), None)
         return known or _universal(universal, kind) or UNMAPPED_ISSUER + name
 
     def system(self, namespace: str, universal: str, kind: str) -> str:
         """Return the identifier system of any other authority (HD, or the end of an EI)."""
         known = self.site.systems.get(namespace) if namespace else None
-        name = namespace or self.sender.facility or self.sender.application
+        name = namespace or universal or self.sender.facility or self.sender.application
         return known or _universal(universal, kind) or LOCAL + _quoted(name)
 
     def coding_system(self, name: str) -> str:

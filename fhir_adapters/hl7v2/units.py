@@ -104,10 +104,12 @@ _SPELLINGS = {
     "[pH]": "ph",
 }
 NAMES = {name: code for code, names in _SPELLINGS.items() for name in names.split()}
-# Case tells these apart: G/L is giga, g/L is grams.
+# Case tells these apart: G/L and G/l are giga, g/L is grams.
 _EXACT = {
     "G/L": "10*9/L",
+    "G/l": "10*9/L",
     "T/L": "10*12/L",
+    "T/l": "10*12/L",
     "M/uL": "10*6/uL",
     "mU/L": "mU/L",
     "MU/L": "MU/L",

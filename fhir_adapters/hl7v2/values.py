@@ -77,10 +77,11 @@ def _structured(value: Value, obx: Segment, context: Context) -> Json:
     unit = unit_of(obx.value(6))
     comparator, first = value.text(1), number(value.text(2)) if value.text(2) else None
     separator, second = value.text(3), number(value.text(4)) if value.text(4) else None
-    if first is not None and second is not None and separator == "-":
+    exact = comparator in ("", "=")  # ">1:128" is no ratio of 1 to 128: FHIR has no place for it but words
+    if exact and first is not None and second is not None and separator == "-":
         if Verbatim(first) <= Verbatim(second):
             return {"valueRange": {"low": quantity(first, unit), "high": quantity(second, unit)}}
-    elif first is not None and second is not None and separator in (":", "/"):
+    elif exact and first is not None and second is not None and separator in (":", "/"):
         return {"valueRatio": {"numerator": quantity(first, unit), "denominator": {"value": Verbatim(second)}}}
     elif first is not None and not separator and comparator in ("", "=", "<", "<=", ">", ">="):
         return {"valueQuantity": quantity(first, unit, comparator.strip("=" if comparator == "=" else ""))}

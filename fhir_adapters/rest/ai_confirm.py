@@ -109,7 +109,7 @@ def _members(fhir: Fhir, conn: Connection, report: Version) -> list[Version]:
     targets = [one.get("reference", "") for one in orjson.loads(report.stored.body).get("result", ())]
     named = [target_of(one, fhir.base_url) for one in targets]
     found = []
-    for kind, ident in sorted(named):
+    for kind, ident in sorted(set(named)):
         if kind != "Observation":
             continue
         lock_key(conn, f"{kind}/{ident}")

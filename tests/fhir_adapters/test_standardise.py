@@ -48,6 +48,7 @@ def test_lines_that_are_not_filled_in_and_comments_are_left_for_later():
     ("text", "told"),
     [
         ("", "line 1"),
+        (HEAD + 'urn:lab,"WBC,LN,6690-2,\n' + "x" * 200_000, "line 3"),
         ("a,b\n", "line 1"),
         (HEAD + "urn:lab,WBC,LN,6690-3,", "line 2: expected a LOINC code"),
         (HEAD + "urn:lab,WBC,SCT,73211008,", "line 2: expected a SNOMED CT code"),

@@ -119,6 +119,16 @@ def test_a_correction_is_the_next_version_and_the_report_keeps_its_other_results
         assert len(conn.execute(select(resource_history.c.id)).all()) == 2
 
 
+def test_a_document_that_is_taken_back_leaves_the_report(lite):
+    pdf = f"{RESULT}\nOBX|6|ED|PDF^Report^L||LAB^AP^PDF^Base64^JVBERi0=||||||F"
+    lite.answer(raw(pdf))
+    assert bodies(lite.db, "DiagnosticReport")[0]["presentedForm"]
+    lite.answer(raw(RESULT, control="R2"))
+    assert bodies(lite.db, "DiagnosticReport")[0]["presentedForm"]  # not repeated is not taken back
+    lite.answer(raw(pdf[:-1] + "W", control="R3"))
+    assert "presentedForm" not in bodies(lite.db, "DiagnosticReport")[0]
+
+
 def test_a_final_status_without_values_keeps_the_values(lite):
     first = RESULT.replace("H|||C", "H|||P")
     lite.answer(raw(first))

@@ -131,6 +131,22 @@ def test_a_message_that_does_not_end_is_told_so_and_a_silent_peer_is_let_go(smal
     assert watch.reasons == ["message too slow"]
 
 
+def test_a_peer_that_reads_no_answers_is_read_no_more():
+    taken = []
+
+    def take(batch):
+        taken.extend(batch)
+        return [Answer((b"x" * 200_000,), "", "stored")] * len(batch)
+
+    with listening(take) as (port, _), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.connect(("127.0.0.1", port))
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.sendall(framed(b"MSH|" + b"y" * 50_000) * 600)
+    assert len(taken) < 300
+
+
 def test_unfinished_messages_have_one_room_together(small):
     port, watch = small
     with contextlib.ExitStack() as stack:

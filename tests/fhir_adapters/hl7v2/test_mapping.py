@@ -185,6 +185,46 @@ def test_a_pdf_stands_in_the_report_and_a_large_or_active_one_is_refused():
     assert refused(f"{RESULT}\n{pdf}", replace(SITE, attachment_bytes=2)).code == 104
 
 
+@pytest.mark.parametrize("withdrawn", ["D", "W", "X"])
+def test_a_document_that_was_taken_back_stands_in_no_report(withdrawn):
+    pdf = f"OBX|6|ED|PDF^Report^L||LAB^AP^PDF^Base64^JVBERi0=||||||{withdrawn}"
+    assert "presentedForm" not in as_bundle(mapped(f"{RESULT}\n{pdf}"))["entry"][-1]["resource"]
+
+
+def test_a_note_on_the_next_patient_or_order_stands_at_no_result_before():
+    lines = RESULT.split("\n")
+    of_order = [*lines, "ORC|RE|P78^ORDERS|F89^LAB", "NTE|1||of the order", *lines[4:5]]
+    of_patient = [*lines, lines[1].replace("4711", "4712"), "NTE|1||of the patient", *lines[4:5]]
+    for found in (of_order, of_patient):
+        text = "\n".join([*found[:-1], found[-1].replace("F88", "F89")])
+        assert b"of the " not in b"".join(dumps(part.resource) for part in mapped(text).parts)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [("^1^:^128", "valueRatio"), (">^1^:^128", "> 1 : 128"), ("<^2^-^5", "< 2 - 5"), ("=^2^-^5", "valueRange")],
+)
+def test_a_titre_keeps_its_comparator(sent, told):
+    text = RESULT.replace("|<^5|", f"|{sent}|")
+    found = observations(text)["C-reactive protein"]
+    assert told in found or found["valueString"] == told
+
+
+def test_a_patients_authority_with_an_oid_alone_is_not_the_sites_own():
+    site = replace(SITE, issuers={"": "urn:oid:1.2.3", "2.2.2": "urn:oid:2.2"})
+    found = {
+        one(RESULT.replace("4711^^^GENERAL", f"4711^^^{authority}"), "Patient", site)["identifier"][0]["system"]
+        for authority in ("", "&9.9.9&ISO", "&a.example.org&DNS", "&b.example.org&DNS", "&2.2.2&ISO")
+    }
+    assert found == {
+        "urn:oid:1.2.3",
+        "urn:oid:9.9.9",
+        "urn:consilium:unmapped-issuer:a.example.org",
+        "urn:consilium:unmapped-issuer:b.example.org",
+        "urn:oid:2.2",
+    }
+
+
 def test_an_order_makes_a_service_request():
     found = one(ORDER, "ServiceRequest")
     assert [each["value"] for each in found["identifier"]] == ["P90", "F91", "ACC500"]
