@@ -18,7 +18,7 @@ from consilium.pages import views
 from consilium.pages.views import PagesContext
 from consilium.recalling import RecallDesk
 from dicom_node.testing import CANARY_ID, dx_dataset, radiograph_phantom
-from fhir_adapters.rest.ai.changes import Who
+from fhir_adapters.rest.ai.changes import Who, changed, with_status
 from fhir_adapters.rest.ai.recall import Recalled
 from fhir_adapters.rest.ai_recall import recall, told
 from fhir_adapters.rest.fhir import Fhir
@@ -26,6 +26,8 @@ from model_runtime.testing import CannedEngine, manifest_of, segmentation_docume
 from record_store import deliveries
 from record_store.deliveries import RetryPolicy
 from record_store.readings import readings_of_patient
+from record_store.resource_search import SearchQuery, search
+from record_store.resources import put_all
 from record_store.study_history import history_of
 
 pytestmark = pytest.mark.slow
@@ -103,6 +105,16 @@ def test_what_waits_is_not_sent_any_more_and_the_explain_page_names_what_was(stu
     assert stages["delivered"].state == "stopped"
     assert "archives still keep them" in stages["delivered"].words
     assert any("recalled after it was sent" in line for line in stages["delivered"].lines)
+
+
+def test_what_a_person_put_in_error_before_is_not_sent_any_more_either(study, fhir) -> None:
+    with study.db.write() as conn:
+        (report,) = [match.resource for match in search(conn, SearchQuery("DiagnosticReport", ()))]
+        put_all(conn, [changed(fhir, report, with_status("entered-in-error", "A person says so."))])
+    total, _ = recalled(fhir)
+    assert (total.retracted, total.before) == (1, 1)
+    with study.db.read() as conn:
+        assert {one.state for one in deliveries.deliveries(conn)} == {"superseded"}
 
 
 def test_a_recalled_reading_is_no_finding_on_a_card_and_no_silence_either(study, fhir) -> None:

@@ -68,6 +68,15 @@ def test_a_report_is_confirmed_with_its_findings_at_once_and_names_its_interpret
     assert (kinds, made["agent"][0]["who"]) == (["verifier", "enterer"], who)
 
 
+def test_a_finding_that_a_report_names_twice_is_decided_once(client, stored, confirm):
+    report = json.loads(client.get(f"/fhir/DiagnosticReport/{stored.report}").data)
+    twice = report | {"result": [*report["result"], *report["result"]]}
+    assert client.put(f"/fhir/DiagnosticReport/{stored.report}", json=twice).status_code == 200
+    code, _ = confirm("DiagnosticReport", stored.report, status="final", results=True)
+    assert code == 200
+    assert json.loads(client.get(f"/fhir/Observation/{stored.observations[0]}").data)["meta"]["versionId"] == "2"
+
+
 def test_the_same_decision_again_changes_nothing(sqlite_db, stored, confirm):
     confirm("Observation", stored.observations[0], status="final")
     code, body = confirm("Observation", stored.observations[0], status="final")

@@ -70,7 +70,8 @@ class Batch:
     """What one batch met.
 
     retracted: references of the new versions. before: how many were in error already. kept: confirmed by a person
-    and left alone; confirmed: confirmed and retracted all the same. readings: ids of image readings among them.
+    and left alone; confirmed: confirmed and retracted all the same. readings: ids of image readings among those
+    that are in error now.
     next: where to go on, "" at the end.
     """
 
@@ -141,16 +142,17 @@ def recall_batch(
     page = _page(conn, what, after)
     meant, before, kept, confirmed = _sorted_out(what, page)
     place = f"{page[-1].type}/{page[-1].id}" if len(page) == BATCH else ""
-    named = tuple(one for stored in meant for one in _readings_of(stored))
-    meant += _proposals(conn, meant)
+    # Somebody may have put a result in error by hand: its objects still wait to be sent, its proposals stand.
+    named = tuple(one for stored in (*before, *meant) for one in _readings_of(stored))
+    meant += _proposals(conn, (*before, *meant))
     if dry_run:
         references = tuple(f"{one.type}/{one.id}/_history/{one.version}" for one in meant)
-        return Batch(references, before, kept, confirmed, named, "", place)
+        return Batch(references, len(before), kept, confirmed, named, "", place)
     news = [changed(fhir, one, with_status(ENTERED_IN_ERROR, words_of(what))) for one in meant]
     provenance = _written(fhir, conn, what, who, news) if news else ""
     readings(conn, named)
     references = tuple(f"{one.type}/{one.id}/_history/{one.version}" for one in news)
-    return Batch(references, before, kept, confirmed, named, provenance, place)
+    return Batch(references, len(before), kept, confirmed, named, provenance, place)
 
 
 def words_of(what: Recalled) -> str:
@@ -187,16 +189,20 @@ def _page(conn: Connection, what: Recalled, after: str) -> list[StoredResource]:
     return found
 
 
-def _sorted_out(what: Recalled, page: Sequence[StoredResource]) -> tuple[list[StoredResource], int, int, int]:
+def _sorted_out(
+    what: Recalled, page: Sequence[StoredResource]
+) -> tuple[list[StoredResource], list[StoredResource], int, int]:
+    """Return what is to be retracted, what is in error already, and how many were kept or are confirmed."""
     meant: list[StoredResource] = []
-    before = kept = confirmed = 0
+    before: list[StoredResource] = []
+    kept = confirmed = 0
     for stored in page:
         resource = orjson.loads(stored.body)
         status = resource.get("status")
         if not what.made(resource):
             continue
         if status == ENTERED_IN_ERROR:
-            before += 1
+            before.append(stored)
         elif status in CONFIRMED and what.keep_confirmed:
             kept += 1
         else:
