@@ -79,12 +79,15 @@ class Forwarding:
         return fhir_deliveries.due_destinations(self.db, self.now())
 
     def deliver(self, name: str) -> bool:
-        """Send what is due to a destination; False when it is away."""
+        """Send what is due to a destination; False when it is away. Raises IncorrectInput for a key of ours."""
+        # Before a claim: a key that cannot be read costs no result one of its attempts.
+        make = self.remotes.get(name)
+        remote = make() if make is not None else None
         while not self.stopping():
             claimed = fhir_deliveries.claim(self.db, name, self.now(), LEASE_S)
             if claimed is None:
                 return True
-            outcome = self._outcome(name, claimed)
+            outcome = self._outcome(remote, claimed)
             with self.db.write() as conn:
                 state = fhir_deliveries.settle(conn, claimed, outcome, self.now())
                 append_audit(
@@ -110,12 +113,11 @@ class Forwarding:
                 return False
         return True
 
-    def _outcome(self, name: str, claimed: FhirDelivery) -> Outcome:
-        remote = self.remotes.get(name)
+    def _outcome(self, remote: RemoteServer | None, claimed: FhirDelivery) -> Outcome:
         if remote is None:
             return Outcome(problem=UNCONFIGURED)
         try:
-            stored = self._sent(remote(), claimed)
+            stored = self._sent(remote, claimed)
         except ChangedThere as problem:
             return Outcome(problem.status, CHANGED)
         except RemoteProblem as problem:

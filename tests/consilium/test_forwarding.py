@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
 
+from clinical.errors import IncorrectInput
 from consilium.forwarding import CHANGED, GONE, Forwarding, Offering
 from consilium.matching import Matching
 from fhir_adapters.allow_list import AllowedServer, Network
@@ -232,6 +234,17 @@ def test_a_server_that_is_away_is_tried_again_until_there_are_no_tries_left_and_
         assert fhir_deliveries.resend(conn, None, house.at) == 1
     house.send()
     assert house.states[-1] == "sent"
+
+
+def test_a_key_that_cannot_be_read_costs_a_result_no_attempt(house):
+    def unreadable():
+        raise IncorrectInput("the key file cannot be read")
+
+    house.forwarding = replace(house.forwarding, remotes={"ehr": unreadable})
+    house.write(observation())
+    with pytest.raises(IncorrectInput):
+        house.send()
+    assert house.row().attempts == 0
 
 
 def test_a_create_whose_answer_was_lost_is_found_again_and_brought_up_to_date(house):
