@@ -83,8 +83,10 @@ class Cohort:
                 "INSERT INTO link VALUES (?, ?, ?, ?)", [(row.type, row.id, *one) for one in row.links]
             )
 
-    def settle(self) -> dict[str, int]:
+    def settle(self, kinds: Iterable[str]) -> dict[str, int]:
         """Leave out what is of patients who are left out; return how many patients those are, and resources.
+
+        kinds: types that are exported; the others only tell whose a resource is.
 
         What names no patient itself (a Provenance) is of the patients of what it refers to: it stays while one of
         them does, and has a calendar when there is but one.
@@ -96,7 +98,10 @@ class Cohort:
             run("INSERT OR IGNORE INTO patient (id) SELECT DISTINCT patient FROM kept WHERE patient IS NOT NULL")
             run("INSERT OR IGNORE INTO patient (id) SELECT target_id FROM link WHERE target_type = 'Patient'")
             run("UPDATE patient SET denied = 1 WHERE permitted = 0")
-        before = run("SELECT count(*) FROM kept").fetchone()[0]
+        run("CREATE TABLE exported (type TEXT PRIMARY KEY)")
+        self._db.executemany("INSERT OR IGNORE INTO exported VALUES (?)", [(kind,) for kind in kinds])
+        count = "SELECT count(*) FROM kept WHERE type IN (SELECT type FROM exported)"
+        before = run(count).fetchone()[0]
         people = run("SELECT count(*) FROM patient WHERE denied AND pseudonym IS NOT NULL").fetchone()[0]
         run("CREATE TABLE of (type TEXT, id TEXT, patient TEXT, direct INTEGER, PRIMARY KEY (type, id, patient))")
         run("INSERT OR IGNORE INTO of SELECT type, id, target_id, 1 FROM link WHERE target_type = 'Patient'")
@@ -116,7 +121,8 @@ class Cohort:
             f" OR (EXISTS (SELECT 1 FROM of WHERE {own}) AND NOT EXISTS"
             f" (SELECT 1 FROM of WHERE {own} AND patient NOT IN {out}))"
         )
-        return {"patients": people, "resources": before - run("SELECT count(*) FROM kept").fetchone()[0]}
+        run("DELETE FROM kept WHERE type NOT IN (SELECT type FROM exported)")
+        return {"patients": people, "resources": before - run(count).fetchone()[0]}
 
     def patient_of(self, kind: str, name: str) -> str | None:
         """Return the one patient that a resource is of, None when it is nobody's or of several."""

@@ -77,8 +77,9 @@ def export(
     tally, kinds = Tally(), types_there(conn, wish.types)
     cohort = Cohort(scratch, wish.names, opt_in=wish.opt_in)
     try:
-        _meet(conn, wish, cohort, kinds)
-        tally.left_out = cohort.settle()
+        # All types: an Observation that names its Encounter only is of that one's patient, exported or not.
+        _meet(conn, wish, cohort, types_there(conn, ()))
+        tally.left_out = cohort.settle(kinds)
         counts = cohort.counts()
         aims = Aims(wish.names, cohort.known, wish.base_url, wish.systems)
         for kind in kinds:

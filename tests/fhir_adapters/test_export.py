@@ -423,3 +423,13 @@ def test_the_capability_statement_names_the_exports(client):
         "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/patient-export"
     ]
     assert orjson.dumps(rest).count(b"export-status") == 0
+
+
+def test_a_file_is_no_entry_of_a_batch(house):
+    house.put("Patient", "p1")
+    house.put("Patient", "p2")
+    (file,) = house.exported()["output"]
+    entry = {"request": {"method": "GET", "url": file["url"].removeprefix(f"{BASE_URL}/")}}
+    reply = house.client.post("/fhir", json={"resourceType": "Bundle", "type": "batch", "entry": [entry]})
+    (answered,) = json.loads(reply.data)["entry"]  # two lines of NDJSON made no JSON
+    assert answered["response"]["status"] == "406"
