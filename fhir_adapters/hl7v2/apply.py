@@ -7,6 +7,7 @@ keeps the results that a later message does not repeat.
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection
 
 from fhir_adapters.hl7v2.bundle import complete
@@ -41,6 +42,7 @@ class Writer:
         Raises MessageError, and then nothing of the message is planned.
         """
         names = self._names(mapped)
+        self._demand_own_mentions(mapped, names)
         plan: dict[str, tuple[Part, NewResource]] = {}
         for part in mapped.parts:
             new = self._next(part, names, received)
@@ -114,6 +116,23 @@ class Writer:
         if dumps(same) == before.stored.body:
             return None
         return self._new(part, resource_id, before, content)
+
+    def _demand_own_mentions(self, mapped: Mapped, names: Mapping[str, str]) -> None:
+        """Raise MessageError when a result or order names a visit or an order of another patient."""
+        mentioned = {one.reference: names[one.reference] for one in mapped.parts if one.way is Way.MENTION}
+        pairs = {
+            (mentioned[other["reference"]], names[subject["reference"]])
+            for part in mapped.parts
+            if (subject := part.resource.get("subject"))
+            for other in (part.resource.get("encounter"), *part.resource.get("basedOn", ()))
+            if other and mentioned.get(other["reference"])
+        }
+        for name, subject in sorted(pairs):
+            kind, _, resource_id = name.partition("/")
+            found = self._held.alive(kind, resource_id)
+            then = orjson.loads(found.stored.body).get("subject") if found is not None else None
+            if then and not self._held.same_person(str(then.get("reference", "")), subject):
+                raise MessageError(DUPLICATE_KEY, f"it names the number of another patient's {kind}")
 
     def _demand_same_person(self, part: Part, was: Json) -> None:
         for name in _ABOUT:

@@ -194,6 +194,15 @@ def test_numbers_of_another_patient_are_never_written_over(taking):
     assert stored(taking.db) == before
 
 
+@pytest.mark.parametrize("first", [ADMISSION, ORDER.replace("P90^RIS", "P77^ORDERS")])
+def test_a_result_does_not_name_the_visit_or_the_order_of_another_patient(lite, first):
+    assert lite.answer(raw(first)).outcome == "stored"
+    answer = lite.answer(raw(RESULT.replace("4711", "4712").replace("F88", "F89")))
+    assert (answer.outcome, err(answer)[3].split("^")[0]) == ("quarantined", "205")
+    assert bodies(lite.db, "DiagnosticReport") == []
+    assert lite.answer(raw(RESULT, control="R2")).outcome == "stored"
+
+
 def test_identifiers_of_two_people_in_one_message_are_refused(lite):
     lite.take(raw(ADMISSION), raw(ADMISSION.replace("4711", "4712").replace("V100", "V2").replace("756.", "757.")))
     both = ADMISSION.replace("4711^^^GENERAL^MR~", "4711^^^GENERAL^MR~4712^^^GENERAL^MR~")
