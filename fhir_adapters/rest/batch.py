@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import orjson
 from flask import Response, current_app, request
 
-from fhir_adapters.outcome import MEDIA_TYPE, http_response
+from clinical.errors import IncorrectInput
+from fhir_adapters.outcome import MEDIA_TYPE, http_response, response
 from fhir_adapters.rest.entries import Entry
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir
 from fhir_adapters.rest.patch import patch_in
@@ -31,7 +32,12 @@ def alone(entry: Entry) -> Response:
             headers[name] = value
     media_type, data = MEDIA_TYPE, entry.data
     if entry.method == "PATCH" and entry.resource.get("resourceType") == "Binary":
-        media_type, data = patch_in(entry.resource, entry.data)
+        try:
+            media_type, data = patch_in(entry.resource, entry.data)
+        except IncorrectInput as error:
+            return response(error)
+        if not media_type.isprintable():
+            return http_response(415)
     client = {"REMOTE_ADDR": request.remote_addr or "", "wsgi.url_scheme": request.scheme}
     with current_app.test_request_context(
         f"/fhir/{entry.url}",

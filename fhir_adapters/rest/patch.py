@@ -97,7 +97,11 @@ def change_of_entry(resource: Mapping[str, Any], data: bytes) -> Callable[[Json]
 def patch_in(resource: Mapping[str, Any], data: bytes) -> tuple[str, bytes]:
     """Return (media type, bytes) of the patch that a Bundle's entry holds (R4 3.1.0.11.3)."""
     if resource.get("resourceType") == "Binary":
-        return str(resource["contentType"]).partition(";")[0].strip(), b64decode(resource.get("data", ""))
+        kind = str(resource.get("contentType", "")).partition(";")[0].strip()
+        try:
+            return kind, b64decode(str(resource.get("data", "")))
+        except ValueError:
+            raise IncorrectInput("the data are Base64", expression=["resource.data"]) from None
     if resource.get("resourceType") != "Parameters":
         raise IncorrectInput("a PATCH of a Bundle is a Parameters or a Binary", expression=["resource"])
     return MEDIA_TYPE, data

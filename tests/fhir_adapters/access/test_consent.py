@@ -76,6 +76,7 @@ def actor(reference):
     return [{"role": {"coding": [{"code": "PRCP"}]}, "reference": reference}]
 
 
+OPERATOR = {"Authorization": "Bearer an-operator-s-token-of-more-than-32-characters"}
 SECRET = [{"system": LABELS, "code": "V"}]
 NOW = {"start": "2026-01-01", "end": "2026-12-31"}
 PAST = {"start": "2020-01-01", "end": "2020-12-31"}
@@ -313,6 +314,23 @@ def test_an_entry_of_a_bundle_that_is_no_request_is_refused(kind, make_ward):
     for name in ("ifMatch", "ifNoneMatch", "ifNoneExist"):
         assert sent(**{name: "a\r\nX: b"}).status_code == 400, name
     assert sent(url="//x").json["entry"][0]["response"]["status"] == "404"
+
+
+def test_odd_parameters_and_patches_are_refused_and_no_failure(make_ward):
+    ward = make_ward()
+    for path in ("Patient/$validate", "ConceptMap/$translate"):
+        for odd in (5, True, [{"name": []}], [{"name": {}}], [5]):
+            sent = {"resourceType": "Parameters", "parameter": odd}
+            status = ward.house.client.post(f"/fhir/{path}", json=sent, headers=OPERATOR).status_code
+            assert status in {200, 400}, (path, odd)
+    binaries = ({}, {"contentType": 5, "data": 5}, {"contentType": "a\r\nb"}, {"contentType": "a/b", "data": "W1"})
+    entries = [
+        {"resource": {"resourceType": "Binary", **one}, "request": {"method": "PATCH", "url": "Patient/p1"}}
+        for one in binaries
+    ]
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    answers = ward.house.client.post("/fhir", json=bundle, headers=OPERATOR).json["entry"]
+    assert {one["response"]["status"] for one in answers} <= {"400", "415"}
 
 
 def test_a_change_counts_within_a_second_and_a_period_begins_by_itself(make_ward, now, sqlite_db):
