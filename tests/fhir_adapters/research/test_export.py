@@ -220,6 +220,25 @@ def test_what_one_chart_of_a_person_denies_counts_for_the_other(sqlite_db, make_
     assert [one["id"] for one in resources_in(files)] == [Pseudonyms(KEY).patient_id(patient_text("HOSP", "18"))]
 
 
+def test_who_has_denied_research_is_left_out_also_where_only_another_type_says_whose_it_is(
+    sqlite_db, make_client, tmp_path
+):
+    db, client = sqlite_db, make_client(sqlite_db)
+    code = {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}
+    act = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}
+    for name in "ab":
+        encounter = {"status": "finished", "class": act, "subject": {"reference": f"Patient/{name}"}}
+        seen = {"status": "final", "code": code, "encounter": {"reference": f"Encounter/{name}"}}
+        for kind, held in (("Patient", {}), ("Encounter", encounter), ("Observation", seen)):
+            made = {"resourceType": kind, "id": name, **held}
+            reply = client.put(f"/fhir/{kind}/{name}", json=made, content_type="application/fhir+json")
+            assert reply.status_code == 201, reply.data
+    client.post("/fhir/Consent", json=consent("a", "deny"), content_type="application/fhir+json")
+    manifest, files = exported(db, tmp_path / "out", types=("Observation",))
+    assert [one["id"] for one in resources_in(files)] == [Pseudonyms(KEY).resource_id("Observation", "b")]
+    assert manifest["left out for consent"] == {"patients": 1, "resources": 1}
+
+
 def test_people_who_are_alike_are_counted(store, tmp_path):
     manifest, _ = exported(store[0], tmp_path / "out")
     told = manifest["quasi-identifiers"]
