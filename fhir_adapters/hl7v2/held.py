@@ -29,6 +29,7 @@ class Held:
         ]
         self._ids: dict[Key, list[str]] = _identified(conn, {key for part in parts for key in _keys(part)})
         wanted = {(part.type, part.id) for part in parts} | set(more)
+        wanted |= {(part.type, part.rather) for part in parts if part.rather}
         wanted |= {(key[0], one) for key, ids in self._ids.items() for one in ids}
         found = versions(conn, wanted)
         self._versions: dict[tuple[str, str], Version | None] = {key: found.get(key) for key in wanted}
@@ -61,6 +62,8 @@ class Held:
         """
         if part.patient:
             return self._patient(part)
+        if part.rather and self.alive(part.type, part.rather):
+            return part.rather
         found = {one for key in _keys(part) for one in self._ids.get(key, ()) if self.alive(part.type, one)}
         if part.id in found or self.alive(part.type, part.id):
             return part.id

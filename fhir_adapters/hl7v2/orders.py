@@ -86,7 +86,8 @@ def mention(orc: Segment | None, obr: Segment, context: Context, parts: Parts) -
     keys = keys_of(identifiers)
     if not keys:
         return None
-    part = Part("ServiceRequest", context.site.derive("ServiceRequest", *keys[0]), {}, Way.MENTION, keys)
+    own, rather = _ids(keys, obr, context)
+    part = Part("ServiceRequest", own, {}, Way.MENTION, keys, rather=rather)
     return parts.add(part) | {"type": "ServiceRequest", "identifier": identifiers[0]}
 
 
@@ -113,13 +114,19 @@ def service_request(order: Order, message: Message, context: Context, subject: J
     visit = encounters.mention(message.first("PV1"), context, parts)
     resource |= {"encounter": visit} if visit else {}
     resource |= _request(order, obr, context, parts)
-    own = context.site.derive("ServiceRequest", *keys[0])
+    own, rather = _ids(keys, obr, context)
     if parts.holds("ServiceRequest", own):  # several services under one number: the code tells them apart
-        own, keys = context.site.derive("ServiceRequest", *keys[0], obr.text(4)), ()
+        own, keys = rather, ()
     # When it was made is what its first message says; later ones have the time of their change there.
     authored = times.date_time(orc.text(9), context.sender.zone) if orc else None
     defaults = {"authoredOn": authored} if authored else {}
-    parts.add(Part("ServiceRequest", own, resource, Way.MERGE, keys, defaults))
+    parts.add(Part("ServiceRequest", own, resource, Way.MERGE, keys, defaults, rather=rather))
+
+
+def _ids(keys: Sequence[tuple[str, str]], obr: Segment, context: Context) -> tuple[str, str]:
+    """Return the id of an order by its number, and that of a further service under the same number."""
+    derive = context.site.derive
+    return derive("ServiceRequest", *keys[0]), derive("ServiceRequest", *keys[0], obr.text(4))
 
 
 def _status(orc: Segment | None, obr: Segment) -> str:

@@ -31,6 +31,7 @@ class Part:
 
     id: when none of `identifiers` (system, value) is known here. defaults: elements for when it has none.
     removed: elements that the message deletes. patient: its keys, which are followed through merges of charts.
+    rather: an id that names it more closely than `identifiers`; it is that one where there is such a resource.
     """
 
     type: str
@@ -41,6 +42,7 @@ class Part:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
     patient: tuple[PatientKey, ...] = ()
+    rather: str = ""
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; what a message says must not.

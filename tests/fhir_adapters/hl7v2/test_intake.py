@@ -203,6 +203,17 @@ def test_a_result_does_not_name_the_visit_or_the_order_of_another_patient(lite, 
     assert lite.answer(raw(RESULT, control="R2")).outcome == "stored"
 
 
+def test_of_two_services_under_one_number_the_one_that_is_named_is_cancelled(lite):
+    second = "OBR|2|P90^RIS|F91^RIS|CT-CH^Chest CT^L||||||||||||||||||||RAD"
+    lite.answer(raw(f"{ORDER}\n{second}"))
+    lines = [line for line in ORDER.split("\n") if not line.startswith(("OBR", "IPC", "TQ1"))]
+    lite.answer(
+        raw("\n".join([*lines, second]).replace("ORC|NW", "ORC|CA").replace("||SC||", "||CA||"), control="O2")
+    )
+    found = {one["code"]["text"]: one["status"] for one in bodies(lite.db, "ServiceRequest")}
+    assert found == {"Chest X-ray": "active", "Chest CT": "revoked"}
+
+
 def test_identifiers_of_two_people_in_one_message_are_refused(lite):
     lite.take(raw(ADMISSION), raw(ADMISSION.replace("4711", "4712").replace("V100", "V2").replace("756.", "757.")))
     both = ADMISSION.replace("4711^^^GENERAL^MR~", "4711^^^GENERAL^MR~4712^^^GENERAL^MR~")
