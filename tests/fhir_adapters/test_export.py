@@ -432,4 +432,4 @@ def test_a_file_is_no_entry_of_a_batch(house):
     entry = {"request": {"method": "GET", "url": file["url"].removeprefix(f"{BASE_URL}/")}}
     reply = house.client.post("/fhir", json={"resourceType": "Bundle", "type": "batch", "entry": [entry]})
     (answered,) = json.loads(reply.data)["entry"]  # two lines of NDJSON made no JSON
-    assert answered["response"]["status"] == "406"
+    assert answered["response"]["status"] == "404"
