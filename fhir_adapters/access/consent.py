@@ -112,9 +112,12 @@ def _rule(provision: Json, base_url: str) -> Rule:
     denies = provision.get("type") != "permit"
     period = provision.get("period") or {}
     starts, ends = _bounds(period)
-    actors = [one.get("reference", {}) for one in _list(provision, "actor")]
-    named = {"/".join(target_of(str(one["reference"]), base_url)) for one in actors if one.get("reference")}
-    actions = {code for _, code in _tokens(_list(provision, "action"))}
+    references = [one.get("reference", {}).get("reference") for one in _list(provision, "actor")]
+    actors = [one and "/".join(target_of(str(one), base_url)) for one in references]
+    concepts = _list(provision, "action")
+    actions = {code for _, code in _tokens(concepts)}
+    # An action in words alone may be reading: to a deny it is, to a permit it is not.
+    in_words = any(not _list(one, "coding") for one in concepts)
     inherited = {name: value for name, value in provision.items() if name not in ("type", "provision")}
     inner = tuple(_rule({**inherited, **one}, base_url) for one in _inner(provision) if one.get("type"))
     return Rule(
@@ -122,12 +125,21 @@ def _rule(provision: Json, base_url: str) -> Rule:
         data=_data(provision, base_url),
         starts=starts,
         ends=ends,
-        # An actor that is only described may be anybody: a deny is for all then, a permit for nobody.
-        actors=frozenset(named) if len(named) == len(actors) else frozenset() if denies else frozenset({"?"}),
-        purposes=frozenset(str(one.get("code")) for one in _list(provision, "purpose")),
-        reads=not actions or bool(actions & READING),
+        actors=_those(actors, denies=denies),
+        purposes=_those([one.get("code") for one in _list(provision, "purpose")], denies=denies),
+        reads=not concepts or bool(actions & READING) or (in_words and denies),
         exceptions=inner,
     )
+
+
+def _those(names: Sequence[object], *, denies: bool) -> frozenset[str]:
+    """Return whom or what a rule is for. names: None where something is only described.
+
+    An actor that is only described may be anybody: a deny is for all then, a permit for nobody.
+    """
+    if all(names):
+        return frozenset(map(str, names))
+    return frozenset() if denies else frozenset({"?"})
 
 
 def _data(provision: Json, base_url: str) -> Data:

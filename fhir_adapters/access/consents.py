@@ -68,11 +68,14 @@ class Consents:
         self._look()
         now, known = to_text(self._now()), self._known
         key = (bisect_right(known.turns, now), grant.actor, grant.purpose, resource_type)
-        if key not in known.made:
-            if len(known.made) >= MOST_MADE:
-                known.made.clear()
-            known.made[key] = self._criterion(known, grant, resource_type, now)
-        return known.made[key]
+        try:
+            return known.made[key]  # another thread may clear it at any moment
+        except KeyError:
+            made = self._criterion(known, grant, resource_type, now)
+        if len(known.made) >= MOST_MADE:
+            known.made.clear()
+        known.made[key] = made
+        return made
 
     def _criterion(self, known: _Known, grant: Grant, resource_type: str, now: str) -> Criterion | None:
         taken = _of_patients(known, denied, grant, resource_type, now)
