@@ -105,14 +105,16 @@ class Cohort:
         people = run("SELECT count(*) FROM patient WHERE denied AND pseudonym IS NOT NULL").fetchone()[0]
         run("CREATE TABLE of (type TEXT, id TEXT, patient TEXT, direct INTEGER, PRIMARY KEY (type, id, patient))")
         run("INSERT OR IGNORE INTO of SELECT type, id, target_id, 1 FROM link WHERE target_type = 'Patient'")
-        run(
-            "INSERT OR IGNORE INTO of SELECT link.type, link.id, kept.patient, 0 FROM link JOIN kept"
-            " ON kept.type = target_type AND kept.id = target_id WHERE kept.patient IS NOT NULL"
-        )
-        run(
-            "UPDATE kept SET patient = (SELECT CASE count(*) WHEN 1 THEN min(patient) END FROM of WHERE"
-            " of.type = kept.type AND of.id = kept.id) WHERE patient IS NULL AND type <> 'Patient'"
-        )
+        found = 1
+        while found > 0:  # a step of the way a pass: Provenance, Observation, Encounter, Patient
+            found = run(
+                "INSERT OR IGNORE INTO of SELECT link.type, link.id, kept.patient, 0 FROM link JOIN kept"
+                " ON kept.type = target_type AND kept.id = target_id WHERE kept.patient IS NOT NULL"
+            ).rowcount
+            run(
+                "UPDATE kept SET patient = (SELECT CASE count(*) WHEN 1 THEN min(patient) END FROM of WHERE"
+                " of.type = kept.type AND of.id = kept.id) WHERE patient IS NULL AND type <> 'Patient'"
+            )
         out = "(SELECT id FROM patient WHERE denied)"
         run(f"DELETE FROM kept WHERE patient IN {out} OR (type = 'Patient' AND id IN {out})")  # noqa: S608
         own = "of.type = kept.type AND of.id = kept.id"

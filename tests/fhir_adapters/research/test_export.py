@@ -229,7 +229,13 @@ def test_who_has_denied_research_is_left_out_also_where_only_another_type_says_w
     for name in "ab":
         encounter = {"status": "finished", "class": act, "subject": {"reference": f"Patient/{name}"}}
         seen = {"status": "final", "code": code, "encounter": {"reference": f"Encounter/{name}"}}
-        for kind, held in (("Patient", {}), ("Encounter", encounter), ("Observation", seen)):
+        signed = {
+            "target": [{"reference": f"Observation/{name}"}],
+            "recorded": "2026-01-01T00:00:00Z",
+            "agent": [{"who": {"display": "Dr. Quillon"}}],
+        }
+        parts = {"Patient": {}, "Encounter": encounter, "Observation": seen, "Provenance": signed}
+        for kind, held in parts.items():
             made = {"resourceType": kind, "id": name, **held}
             reply = client.put(f"/fhir/{kind}/{name}", json=made, content_type="application/fhir+json")
             assert reply.status_code == 201, reply.data
@@ -237,6 +243,8 @@ def test_who_has_denied_research_is_left_out_also_where_only_another_type_says_w
     manifest, files = exported(db, tmp_path / "out", types=("Observation",))
     assert [one["id"] for one in resources_in(files)] == [Pseudonyms(KEY).resource_id("Observation", "b")]
     assert manifest["left out for consent"] == {"patients": 1, "resources": 1}
+    _, files = exported(db, tmp_path / "signed", types=("Provenance",))
+    assert [one["id"] for one in resources_in(files)] == [Pseudonyms(KEY).resource_id("Provenance", "b")]
 
 
 def test_people_who_are_alike_are_counted(store, tmp_path):
