@@ -6,7 +6,7 @@ A request that a dead worker had taken is due again after LEASE; a settled one i
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from record_store.tables import ai_replay as table
 from record_store.times import to_text
@@ -35,6 +35,20 @@ def ask(conn: Connection, request_id: str, resource_type: str, resource_id: str,
     """Add a request."""
     row = {"id": request_id, "type": resource_type, "resource_id": resource_id, "state": ASKED}
     conn.execute(insert(table), row | {"status": 0, "answer": "", "at": to_text(now)})
+
+
+def pending(conn: Connection, resource_type: str, resource_id: str) -> str | None:
+    """Return the id of a request for this result that nobody has answered yet, or None."""
+    same = and_(
+        table.c.type == resource_type, table.c.resource_id == resource_id, table.c.state.in_((ASKED, TAKEN))
+    )
+    return conn.execute(select(table.c.id).where(same).limit(1)).scalar()
+
+
+def waiting(conn: Connection) -> int:
+    """Return how many requests nobody has answered yet."""
+    unanswered = select(func.count()).select_from(table).where(table.c.state.in_((ASKED, TAKEN)))
+    return int(conn.execute(unanswered).scalar_one())
 
 
 def row_of(conn: Connection, request_id: str) -> ReplayRow | None:

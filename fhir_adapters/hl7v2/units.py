@@ -112,7 +112,6 @@ _EXACT = {
     "T/l": "10*12/L",
     "M/uL": "10*6/uL",
     "mU/L": "mU/L",
-    "MU/L": "MU/L",
     "Mio/ul": "10*6/uL",
 }
 _POWER = re.compile(r"[x*]?10(?:\^|\*|e|exp|)(?P<power>[1-9]|1[0-2])/(?P<per>u?l|mm3|ml|dl)")
@@ -122,6 +121,8 @@ _PER = {"ul": "uL", "l": "L", "mm3": "mm3", "ml": "mL", "dl": "dL"}
 @lru_cache(maxsize=2048)
 def ucum(text: str) -> str | None:
     """Return the UCUM code of a unit as it was written, None when nothing is known of it."""
+    if text == "MU/L":  # mega-units, or milli-units of a laboratory that writes all in capitals: nobody can tell
+        return None
     if text in _EXACT:
         return _EXACT[text]
     tight = "".join(text.split()).replace("\u00b5", "u").replace("\u03bc", "u")

@@ -81,7 +81,9 @@ class RemoteServer:
             if target is None or base is None or target.origin != base.origin:
                 raise RemoteProblem("the next page is at another server")
             page = _body(self._done("GET", url))
-            for entry in page.get("entry", ()):
+            for entry in page.get("entry") or ():
+                if not isinstance(entry, dict):
+                    raise RemoteProblem("an entry of the answer is no object")
                 mode = (entry.get("search") or {}).get("mode", "match")
                 if isinstance(entry.get("resource"), dict) and mode == "match":
                     yield entry["resource"]

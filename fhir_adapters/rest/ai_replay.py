@@ -7,9 +7,10 @@ respond-async`, the answer is 202 with the address where it will be (as R4 3.1.6
 import time
 
 from flask import Response, request
+from sqlalchemy import Connection
 
 from clinical.errors import NotFound
-from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.outcome import MEDIA_TYPE, TooMany
 from fhir_adapters.rest.ai.reach import result_within
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import preferences
@@ -19,6 +20,7 @@ from record_store.replays import DONE, REFUSED, ReplayRow
 
 WAIT_S = 3.0
 LOOK_S = 0.05
+MOST_WAITING = 50
 pause = time.sleep
 STATUS_PATH = "/$ai-replay-status/<request_id>"
 
@@ -27,9 +29,8 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Return the comparison as Parameters, or 202 while it is under way."""
     with fhir.db.read() as conn:
         result_within(fhir, conn, resource_type, resource_id, "r")
-    request_id = fhir.new_id()
     with fhir.db.write() as conn:
-        replays.ask(conn, request_id, resource_type, resource_id, fhir.now())
+        request_id = _asked(fhir, conn, resource_type, resource_id)
     wait_s = 0.0 if "respond-async" in preferences(request) else WAIT_S
     until = time.monotonic() + wait_s
     while True:
@@ -40,6 +41,17 @@ def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
         if time.monotonic() >= until:
             return _under_way(fhir, request_id)
         pause(LOOK_S)
+
+
+def _asked(fhir: Fhir, conn: Connection, resource_type: str, resource_id: str) -> str:
+    """Return the id of the request for this result: each costs a run of its model, so one is under way at most."""
+    if (same := replays.pending(conn, resource_type, resource_id)) is not None:
+        return same
+    if replays.waiting(conn) >= MOST_WAITING:
+        raise TooMany("many results wait to be computed again; ask later", retry_after_s=30)
+    request_id = fhir.new_id()
+    replays.ask(conn, request_id, resource_type, resource_id, fhir.now())
+    return request_id
 
 
 def answer_status(fhir: Fhir, request_id: str) -> Response:

@@ -10,6 +10,7 @@ from clinical.finding import ModelRef
 from consilium.replay_requests import ReplayRequests
 from consilium.replaying import Replayed
 from fhir_adapters.publish import publish
+from fhir_adapters.resources.labels import AI_PROVENANCE_PROFILE
 from fhir_adapters.resources.reading import result_ids
 from fhir_adapters.rest import ai_replay
 from fhir_adapters.rest.ai.compare import Difference, differences
@@ -81,7 +82,8 @@ def test_a_failure_is_told_without_what_it_says(ask):
 
 def test_without_a_worker_the_answer_is_an_address_for_later(sqlite_db, ask, make_client, monkeypatch):
     monkeypatch.setattr(ai_replay, "WAIT_S", 0.05)
-    for reply in (ask(), ask(Prefer="respond-async")):
+    for headers in ({}, {"Prefer": "respond-async"}):
+        reply = ask(**headers)
         assert reply.status_code == 202
         place = reply.headers["Content-Location"].removeprefix("http://127.0.0.1:8080")
         assert make_client(sqlite_db).get(place).status_code == 202
@@ -89,6 +91,33 @@ def test_without_a_worker_the_answer_is_an_address_for_later(sqlite_db, ask, mak
         assert told(make_client(sqlite_db).get(place))["equal"]["valueBoolean"] is True
     for nobody in ("nobody", "%00"):
         assert make_client(sqlite_db).get(f"/fhir/$ai-replay-status/{nobody}").status_code == 404
+
+
+def test_a_result_is_computed_once_for_all_who_ask_and_not_too_many_wait(sqlite_db, ask, monkeypatch):
+    monkeypatch.setattr(ai_replay, "WAIT_S", 0.0)
+    first, second = ask(), ask()
+    assert first.headers["Content-Location"] == second.headers["Content-Location"]
+    monkeypatch.setattr(ai_replay, "MOST_WAITING", 1)
+    with sqlite_db.write() as conn:
+        replays.ask(conn, "other", "Observation", "other", NOW)
+    assert ask().status_code == 202  # it waits already
+    with sqlite_db.write() as conn:
+        replays.settle(conn, first.headers["Content-Location"].rpartition("/")[2], replays.DONE, 200, "{}", NOW)
+    refused = ask()
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
+
+
+def test_a_provenance_of_a_client_is_not_how_we_made_a_result(sqlite_db, ask, ident, make_client):
+    sent = {
+        "resourceType": "Provenance",
+        "meta": {"profile": [AI_PROVENANCE_PROFILE]},
+        "recorded": "2026-11-22T08:00:00Z",
+        "target": [{"reference": f"Observation/{ident}/_history/x"}, {"display": "somebody"}],
+        "agent": [{"who": {"display": "a model"}}],
+    }
+    made = make_client(sqlite_db).post("/fhir/Provenance", json=sent, content_type="application/fhir+json")
+    assert made.status_code == 201
+    assert ask("equal").status_code == 200
 
 
 @pytest.mark.parametrize(("kind", "which", "status"), [("Observation", "nobody", 404), ("Patient", "p1", 422)])

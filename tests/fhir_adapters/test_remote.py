@@ -171,6 +171,9 @@ def test_a_search_follows_its_pages_but_to_no_other_server(double, server_at):
     there.says["/fhir"] = [page(f"{there.base}?page=2", "a", "b"), page(None, "c")]
     assert [one["id"] for one in server_at(there.base).search("Patient?name=x|y")] == ["a", "b", "c"]
     assert there.came[0].path == "/fhir/Patient?name=x%7Cy"
+    there.says["/fhir"] = [Says(200, {"resourceType": "Bundle", "entry": [None]})]
+    with pytest.raises(RemoteProblem, match="no object"):
+        list(server_at(there.base).search("Patient"))
     there.says["/fhir"] = [page("http://127.0.0.1:1/fhir?page=2", "a")]
     with pytest.raises(RemoteProblem, match="another server"):
         list(server_at(there.base).search("Patient"))

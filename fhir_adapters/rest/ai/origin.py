@@ -43,21 +43,28 @@ def origin_of(conn: Connection, resource_type: str, resource_id: str) -> Origin:
     wanted = ReferenceIn("target", ((resource_type, resource_id),))
     for match in search(conn, SearchQuery("Provenance", (wanted,), limit=MOST)):
         provenance = orjson.loads(match.resource.body)
-        if AI_PROVENANCE_PROFILE not in provenance.get("meta", {}).get("profile", ()):
+        # A client may have written one of that profile whose agent names nobody: it is not how we made this.
+        if AI_PROVENANCE_PROFILE not in provenance.get("meta", {}).get("profile", ()) or not _names_a_device(
+            provenance
+        ):
             continue
         for target in provenance["target"]:
             named, _, number = str(target.get("reference", "")).partition("/_history/")
             if named == f"{resource_type}/{resource_id}":
-                made = version(conn, resource_type, resource_id, int(number or 1))
+                made = version(conn, resource_type, resource_id, int(number) if number.isdecimal() else 1)
                 if made is not None and not made.deleted:
                     return Origin(provenance, made.stored.version, orjson.loads(made.stored.body))
     raise NotFound("no Provenance says that a model of this server made that")
 
 
+def _names_a_device(provenance: Json) -> bool:
+    return isinstance(provenance["agent"][0].get("who", {}).get("reference"), str)
+
+
 def reading_id_of(conn: Connection, origin: Origin) -> str | None:
     """Return the id of the image reading that the result is of, None when it is none."""
     for target in origin.provenance["target"]:
-        kind, _, ident = str(target["reference"]).partition("/_history/")[0].partition("/")
+        kind, _, ident = str(target.get("reference", "")).partition("/_history/")[0].partition("/")
         if kind != "DiagnosticReport":
             continue
         report = read(conn, kind, ident)

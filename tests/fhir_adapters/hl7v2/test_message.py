@@ -160,7 +160,7 @@ def test_a_number_keeps_its_digits(sent, digits):
     ("sent", "code"),
     [
         ("mg/dl", "mg/dL"), ("K/uL", "10*3/uL"), ("x10E3/uL", "10*3/uL"), ("10^9/L", "10*9/L"), ("G/L", "10*9/L"),
-        ("G/l", "10*9/L"), ("T/l", "10*12/L"), ("g/l", "g/L"),
+        ("G/l", "10*9/L"), ("T/l", "10*12/L"), ("g/l", "g/L"), ("MU/L", None),
         ("g/L", "g/L"), ("µmol/L", "umol/L"), ("μg/dl", "ug/dL"), ("IU/L", "[IU]/L"), ("mmHg", "mm[Hg]"),
         ("mm Hg", "mm[Hg]"), ("C", "Cel"), ("°F", "[degF]"), ("bpm", "/min"), ("lbs", "[lb_av]"),
         ("mm/hr", "mm/h"),
