@@ -18,6 +18,7 @@ from typing import Protocol
 
 import structlog
 
+from clinical.errors import ClinicalError
 from fhir_adapters.hl7v2 import acknowledge
 from fhir_adapters.hl7v2.errors import DATA_TYPE, RECORD_LOCKED, SEGMENT_SEQUENCE, TOO_LONG, MessageError
 from fhir_adapters.hl7v2.intake import Answer, Incoming
@@ -175,7 +176,7 @@ class MllpListener:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             secured = {"ssl": self._tls(), "ssl_handshake_timeout": self._bounds.handshake_s} if self._tls else {}
             await self._loop.connect_accepted_socket(lambda: peer, connection, **secured)  # type: ignore[arg-type]
-        except (OSError, ssl.SSLError, ConnectionError):
+        except (OSError, ssl.SSLError, ConnectionError, ClinicalError):
             self._refuse(host, "handshake failed")
             connection.close()
 
@@ -241,9 +242,19 @@ class MllpListener:
             ended, usual = batch[-1] is None, len(batch)
             asked = [one for one in batch if one is not None]
             if asked:
-                answers = self._take([incoming for _, incoming, _ in asked])
-                self._loop.call_soon_threadsafe(self._tell, asked, answers)
+                self._taken(asked)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _taken(self, asked: "Sequence[tuple[_Peer, Incoming, float]]") -> None:
+        try:
+            answers = self._take([incoming for _, incoming, _ in asked])
+        except Exception as error:  # noqa: BLE001 - one error must not leave a port that accepts and never answers
+            log.error("messages not taken", error=type(error).__name__, count=len(asked))  # noqa: TRY400
+            # Without an answer: who is cut off sends again (MLLP 1.0, 2.3).
+            for peer in {peer for peer, _, _ in asked}:
+                self._loop.call_soon_threadsafe(peer.abort)
+            return
+        self._loop.call_soon_threadsafe(self._tell, asked, answers)
 
     def _gathered(self, usual: int) -> "list[tuple[_Peer, Incoming, float] | None]":
         """Return what waits. Peers that were answered together send again together: so many are waited for."""

@@ -367,3 +367,18 @@ def test_who_is_refused_again_and_again_is_counted_each_time_and_told_once(lite,
             assert spoken(port, b"") == []
     assert watch.reasons == ["address not allowed"] * 5
     assert len([one for one in caplog.records if "not served" in one.getMessage()]) == 1
+
+
+def test_an_error_of_ours_cuts_its_senders_off_and_the_port_goes_on(lite):
+    failing = [True]
+
+    def take(messages):
+        if failing.pop() if failing else False:
+            raise RuntimeError
+        return lite.intake.take(messages)
+
+    with listening(take) as (port, _):
+        with pytest.raises((OSError, Busy)), sender("127.0.0.1", port) as first:
+            first.send(raw(RESULT))
+        with sender("127.0.0.1", port) as second:
+            assert second.send(raw(RESULT)).code == "AA"
