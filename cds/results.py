@@ -4,10 +4,11 @@ Only with the right patient known: by the identifiers of the Patient that was se
 FHIR server is this one. Whether such a chart is here is looked up when the result is filed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from cds.call import HookCall
+from cds.caller import Caller
 from cds.guidance import Guidance
 from cds.imaging import patient_keys
 from clinical.clock import Clock
@@ -20,20 +21,28 @@ from record_store.ledger import Row
 
 @dataclass(frozen=True, slots=True)
 class ResultLog:
-    """The stage `cds.stages.ResultRows`. fhir_base: of this server, as clients name it."""
+    """The stage `cds.stages.ResultRows`.
+
+    fhir_base: of this server, as clients name it. speaks_for_us: tells whether a caller may say that its patients
+    are this server's: else whoever may call a hook could have a result filed into any chart here by its id.
+    """
 
     now: Clock
     fhir_base: str
+    speaks_for_us: Callable[[Caller], bool] = lambda _caller: True
 
     def rows(self, call: HookCall, guidance: Guidance) -> Iterator[Row]:
         """Yield a row for each result of the cards."""
         said = [card.about.said for card in guidance.cards if card.about.said is not None]
         keys = _keys(call) if said else ()
-        server = (call.request.fhir_server or "").rstrip("/")
-        chart = call.request.patient_id if server == self.fhir_base.rstrip("/") else None
+        server: str | None = (call.request.fhir_server or "").rstrip("/")
+        chart = None
+        if server == self.fhir_base.rstrip("/"):
+            trusted = self.speaks_for_us(call.caller)
+            chart, server = (call.request.patient_id, "") if trusted else (None, None)
         if keys or chart:
             for one in said:
-                yield ai_results.row_of(named(one, "" if chart else server or None), keys, chart, self.now())
+                yield ai_results.row_of(named(one, server if chart else server or None), keys, chart, self.now())
 
 
 def named(said: Said, server: str | None) -> Said:

@@ -8,7 +8,7 @@ from cds.adapt import adapt
 from cds.budget import Budgets
 from cds.bulkhead import Bulkhead
 from cds.call_audit import AuditOfCalls
-from cds.caller import Caller
+from cds.caller import ANONYMOUS, Caller
 from cds.circuit import CLOSED, OPENED, Circuits, GuardedReader
 from cds.links import LinkSigner
 from cds.prefetch import FhirReader
@@ -35,6 +35,7 @@ from model_runtime.engine import Engine
 def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
     """Return the collaborators of the hooks."""
     settings, trust, cards = house.settings, trust_of(house), feedback_parts(house)
+    readers = _readers(house, trust)
     return CdsContext(
         engine=engine,
         db=house.db,
@@ -42,7 +43,7 @@ def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
         links=links,
         new_uuid=_new_uuid,
         base_url=house.base_url,
-        reader_for=_readers(house, trust),
+        reader_for=readers,
         budget=Budgets(settings.hook_budget_ms, settings.hook_budgets).seconds,
         observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
         observe_prefetch=lambda *labels: metrics.PREFETCH.labels(*labels).inc(),
@@ -56,11 +57,22 @@ def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
         shadow=cards.shadow,
         adapt=adapt,
         sent=cards.sent,
-        result_rows=ResultLog(house.now, f"{house.base_url}/fhir") if settings.store_card_results else None,
+        result_rows=_result_log(house, readers) if settings.store_card_results else None,
         feedback=cards.feedback,
         audit=AuditOfCalls(house.now),
         tape=_tape(house),
     )
+
+
+def _result_log(house: House, readers: "GuardedReaders") -> ResultLog:
+    base = f"{house.base_url}/fhir"
+
+    def speaks_for_us(caller: Caller) -> bool:
+        # As of every server: its issuer's profile lists it (`fhir_bases`). Anonymous is the development profile.
+        reader = readers(caller)
+        return caller == ANONYMOUS or (reader is not None and reader.allows(base))
+
+    return ResultLog(house.now, base, speaks_for_us)
 
 
 def _tape(house: House) -> CallRecorder | None:

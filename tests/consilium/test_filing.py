@@ -131,6 +131,7 @@ class House:
 
     def __init__(self, db, engine):
         self.db, self.engine, self.now = db, engine, NOW
+        self.speaks_for_us = True
         clock = lambda: self.now  # noqa: E731
         context = CdsContext(
             engine=engine,
@@ -139,7 +140,7 @@ class House:
             links=LinkSigner(b"k" * 32, "https://cds.example", clock),
             new_uuid=counting_uuids(),
             sent=SentCardLog(clock, Pseudonyms(b"k" * 32)),
-            result_rows=ResultLog(clock, OURS),
+            result_rows=ResultLog(clock, OURS, lambda _caller: self.speaks_for_us),
             budget_s=60.0,
         )
         app = Flask("filing")
@@ -293,6 +294,16 @@ def test_a_caller_whose_server_is_this_one_names_the_chart_itself(house):
     (risk,) = house.stored("RiskAssessment")
     assert risk["subject"] == {"reference": "Patient/p1"}
     assert {"reference": "Observation/b1/_history/3"} in risk["basis"]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_caller_that_only_claims_to_be_of_this_server_names_no_chart(house, trusted):
+    house.has_chart(patient())
+    house.speaks_for_us = trusted
+    sent = prefetch_of("diabetes-risk")
+    sent["patient"] = {name: value for name, value in sent["patient"].items() if name != "identifier"}
+    house.asks("diabetes-risk", prefetch=sent, fhirServer=OURS)
+    assert len(house.stored("RiskAssessment")) == (1 if trusted else 0)
 
 
 def test_a_chart_of_this_server_that_the_identifiers_contradict_gets_nothing(house):
