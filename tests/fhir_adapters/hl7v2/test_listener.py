@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -159,14 +160,34 @@ def test_unfinished_messages_have_one_room_together(small):
     assert "too much at once" in watch.reasons
 
 
-def test_a_newcomer_takes_the_place_of_who_has_been_silent_longest(small):
-    port, _ = small
-    silent = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(8)]
-    with sender("127.0.0.1", port) as connection:
-        assert connection.send(raw(RESULT)).accepted
-    assert silent[0].recv(1) == b""
-    for one in silent:
-        one.close()
+def test_a_newcomer_takes_the_place_of_who_has_been_silent_longest(lite):
+    few = replace(USUAL, peers=8, peers_per_address=16)
+    with contextlib.ExitStack() as stack:
+        port, watch = stack.enter_context(listening(lite.intake.take, few))
+        silent = []
+        for number in range(1, 9):  # one after another, so that it is known who is silent longest
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)))
+            until = time.monotonic() + 5
+            while watch.peers < number and time.monotonic() < until:
+                time.sleep(0.001)
+        with sender("127.0.0.1", port) as connection:
+            assert connection.send(raw(RESULT)).accepted
+        assert silent[0].recv(1) == b""
+        silent[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent[1].recv(1)
+        assert watch.reasons == []
+
+
+def test_one_address_has_no_more_places_than_its_own(lite):
+    with (
+        listening(lite.intake.take, replace(USUAL, peers=8, peers_per_address=1)) as (port, watch),
+        sender("127.0.0.1", port) as first,
+    ):
+        assert first.send(raw(RESULT)).accepted
+        with pytest.raises((Busy, OSError)), sender("127.0.0.1", port) as second:
+            second.send(raw(RESULT))
+        assert watch.reasons == ["too many from one address"]
 
 
 def test_who_is_not_on_the_list_is_not_listened_to(lite):
