@@ -350,6 +350,9 @@ def test_a_port_that_is_secured_speaks_tls_and_nothing_else(lite, tmp_path):
         with sender("127.0.0.1", port, tls=client) as connection:
             assert connection.send(raw(RESULT)).code == "AA"
         assert spoken(port, framed(raw(ORDER))) == []
+        until = time.monotonic() + 5
+        while not watch.reasons and time.monotonic() < until:  # it is noted after the peer has been cut off
+            time.sleep(0.01)
         assert watch.reasons == ["handshake failed"]
 
 
