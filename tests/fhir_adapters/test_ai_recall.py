@@ -98,6 +98,7 @@ def test_the_words_of_a_recalled_result_say_so_first(sqlite_db, make_reading, re
     with sqlite_db.read() as conn:
         bodies = [json.loads(one) for one in conn.execute(select(resource.c.body)).scalars()]
     said = "Entered in error: lung-nodule 0.1.0 was recalled (marks ribs)."
+    assert {one["resourceType"] for one in bodies} >= {"DiagnosticReport", "Observation"}
     for one in bodies:
         if one["resourceType"] == "DiagnosticReport":
             assert one["conclusion"].startswith(f"{said} AI result")

@@ -290,8 +290,11 @@ def test_what_has_another_shape_than_its_type_makes_no_row():
             "meta",
             "category",
         )
-        index_of({"resourceType": "Observation", **dict.fromkeys(names, wrong)}, "")
-        index_of({"resourceType": "Patient", **dict.fromkeys(("name", "address", "telecom", "link"), wrong)}, "")
+        found = index_of({"resourceType": "Observation", **dict.fromkeys(names, wrong)}, "")
+        assert found == index_of({"resourceType": "Observation"}, ""), wrong
+        names = ("name", "address", "telecom", "link")
+        found = index_of({"resourceType": "Patient", **dict.fromkeys(names, wrong)}, "")
+        assert found == index_of({"resourceType": "Patient"}, ""), wrong
 
 
 # ---------------------------------------------------------------- through the door

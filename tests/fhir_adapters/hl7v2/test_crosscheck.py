@@ -53,7 +53,9 @@ def test_another_parser_finds_the_same_values_in_the_same_places(text):
 @pytest.mark.parametrize("text", [ADMISSION, RESULT, MERGE])
 def test_our_acknowledgements_are_valid_by_another_parser(text, lite):
     for message in (raw(text.replace("|AL|NE|", "|||")), raw(text.replace("|P|2.5.1", "|T|2.5.1"), control="B1")):
-        for reply in lite.answer(message).replies:
+        replies = lite.answer(message).replies
+        assert replies
+        for reply in replies:
             ack = parse_message(reply.decode(), validation_level=VALIDATION_LEVEL.TOLERANT)
             assert ack.validate()
             assert ack.msa.msa_1.value in ("AA", "AR", "CA")
