@@ -4,7 +4,6 @@ Guards, all here or below (threats T3, T20): exact origin and path prefix, addre
 redirects, one deadline, a byte cap, the token bound to its server. What comes back is untrusted input.
 """
 
-import logging
 import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +19,13 @@ import httpcore
 
 from clinical.errors import IncorrectInput, PreconditionMissing
 from fhir_adapters import strict_json
-from fhir_adapters.allow_list import AllowedServer, Url, admits, find, parse_url
-from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, time_left, until
+from fhir_adapters.allow_list import AllowedServer, Url, find, parse_url
+from fhir_adapters.guarded_pool import GuardedPool
+from fhir_adapters.outbound import AddressRefused, Resolver, system_resolver, time_left, until
 
 JsonObject = dict[str, Any]
 _JSON_TYPES = {"application/fhir+json", "application/json"}
-_HEADERS = (("Accept", "application/fhir+json"), ("Accept-Encoding", "identity"), ("User-Agent", "consilium"))
+_HEADERS = (("Accept", "application/fhir+json"), ("Accept-Encoding", "identity"))
 _URL_SAFE = "/?&=:,$-._~%+@;!*'()"
 
 
@@ -102,11 +102,8 @@ class FhirClient:
         """servers: the allow-list. resolve: name -> addresses. tls: trust other than certifi's authorities."""
         self._servers = tuple(servers)
         self._limits = limits
-        self._backend = PinnedBackend(resolve, self._admits)
-        self._tls = tls
-        self._by_pid: dict[int, tuple[httpcore.ConnectionPool, ThreadPoolExecutor]] = {}
-        # At DEBUG httpcore logs response headers, and a Location names the patient.
-        logging.getLogger("httpcore").setLevel(logging.WARNING)
+        self._pool = GuardedPool(servers, connections=limits.connections, resolve=resolve, tls=tls)
+        self._threads_of: dict[int, ThreadPoolExecutor] = {}
 
     def allows(self, base: str) -> bool:
         """True when a FHIR base URL is on the allow-list."""
@@ -141,7 +138,7 @@ class FhirClient:
 
         wanted: key -> a relative URL to fetch, or a Bundle whose pages to follow.
         """
-        _, threads = self._resources()
+        threads = self._threads()
 
         def one(item: str | Mapping[str, Any]) -> Fetched | FetchFailed:
             try:
@@ -159,34 +156,23 @@ class FhirClient:
 
     def close(self) -> None:
         """Close this process's connections."""
-        pool, threads = self._by_pid.pop(os.getpid(), (None, None))
-        if pool is not None and threads is not None:
+        threads = self._threads_of.pop(os.getpid(), None)
+        if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)
-            pool.close()
+        self._pool.close()
 
-    def _resources(self) -> tuple[httpcore.ConnectionPool, ThreadPoolExecutor]:
+    def _threads(self) -> ThreadPoolExecutor:
         pid = os.getpid()
-        if pid not in self._by_pid:
-            encrypted = any(server.url.scheme == "https" for server in self._servers)
-            pool = httpcore.ConnectionPool(
-                # Made once: httpcore would read the authorities again for every connection.
-                ssl_context=self._tls or (httpcore.default_ssl_context() if encrypted else None),
-                max_connections=self._limits.connections,
-                keepalive_expiry=15.0,
-                network_backend=self._backend,
-            )
+        if pid not in self._threads_of:
             threads = ThreadPoolExecutor(self._limits.connections, thread_name_prefix="fhir-fetch")
-            self._by_pid.setdefault(pid, (pool, threads))
-        return self._by_pid[pid]
+            self._threads_of.setdefault(pid, threads)
+        return self._threads_of[pid]
 
     def _allowed(self, grant: Grant) -> Url:
         found = find(self._servers, grant.base)
         if found is None:
             raise FetchFailed(Reason.NOT_ALLOWED)
         return found[1]
-
-    def _admits(self, host: str, port: int, address: str) -> bool:
-        return admits(self._servers, host, port, address)
 
     def _rest(self, grant: Grant, base: Url, bundle: JsonObject, bytes_left: int) -> Fetched:
         """Follow `link[next]`: pages are further entries of the first page's Bundle."""
@@ -212,9 +198,7 @@ class FhirClient:
         headers = list(_HEADERS)
         if grant.token is not None:
             headers.append(("Authorization", f"Bearer {grant.token}"))
-        pool, _ = self._resources()
-        timeout = {"pool": time_left()}
-        with pool.stream("GET", url, headers=headers, extensions={"timeout": timeout}) as response:
+        with self._pool.stream("GET", url, headers, None, time_left()) as response:
             _check(response)
             body = _read(response, max_bytes)
         return strict_json.load_object(body, max_bytes=max_bytes), len(body)

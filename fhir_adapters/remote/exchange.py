@@ -1,11 +1,8 @@
 """One request to a server that is allowed by configuration, and its answer.
 
-Guards as in `fhir_adapters.client` (threats T3, T20): exact origin, addresses resolved once, checked and pinned,
-no redirects, one deadline, a byte cap. A failure says whether the request may have arrived.
+Guarded by `guarded_pool`, with one deadline and a byte cap. A failure says whether the request may have arrived.
 """
 
-import logging
-import os
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +10,9 @@ from dataclasses import dataclass, field
 
 import httpcore
 
-from fhir_adapters.allow_list import AllowedServer, admits, parse_url
-from fhir_adapters.outbound import AddressRefused, PinnedBackend, Resolver, system_resolver, until
+from fhir_adapters.allow_list import AllowedServer
+from fhir_adapters.guarded_pool import GuardedPool
+from fhir_adapters.outbound import AddressRefused, Resolver, system_resolver, until
 
 MAX_BYTES = 32 << 20
 NOT_ALLOWED = "the server is not allowed by configuration, or its name leads elsewhere now"
@@ -64,16 +62,11 @@ class Exchange:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """servers: who may be called. resolve: name -> addresses. tls: trust other than certifi's authorities."""
-        self._servers, self._connections, self._tls = tuple(servers), connections, tls
-        self._backend = PinnedBackend(resolve, lambda *at: admits(self._servers, *at))
-        self._pools: dict[int, httpcore.ConnectionPool] = {}
-        # At DEBUG httpcore logs headers: tokens, and a Location that names the patient.
-        logging.getLogger("httpcore").setLevel(logging.WARNING)
+        self._pool = GuardedPool(servers, connections=connections, resolve=resolve, tls=tls)
 
     def send(self, request: Request, timeout_s: float) -> Answer:
         """Return the answer, whatever its status. Raises NotAnswered."""
-        target = parse_url(request.url)
-        if target is None or not any(target.under(one.url) for one in self._servers):
+        if not self._pool.allows(request.url):
             raise NotAnswered(NOT_ALLOWED, arrived=False)
         try:
             with until(time.monotonic() + timeout_s):
@@ -89,19 +82,11 @@ class Exchange:
 
     def close(self) -> None:
         """Close this process's connections."""
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.close()
+        self._pool.close()
 
     def _answer(self, request: Request, timeout_s: float) -> Answer:
-        headers = {"Host": request.url.split("/", 3)[2], "User-Agent": "consilium", "Accept-Encoding": "identity"}
-        wire = [
-            (name.encode(), text.encode("latin-1")) for name, text in (headers | dict(request.headers)).items()
-        ]
-        extensions = {"timeout": {"pool": timeout_s}}
-        with self._pool().stream(
-            request.method, request.url, headers=wire, content=request.body, extensions=extensions
-        ) as response:
+        headers = {"Accept-Encoding": "identity", **request.headers}
+        with self._pool.stream(request.method, request.url, headers.items(), request.body, timeout_s) as response:
             said = {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in response.headers}
             body = bytearray()
             for chunk in response.iter_stream():
@@ -109,16 +94,3 @@ class Exchange:
                 if len(body) > MAX_BYTES:
                     raise NotAnswered(TOO_LARGE, arrived=True)
             return Answer(response.status, said, bytes(body))
-
-    def _pool(self) -> httpcore.ConnectionPool:
-        pid = os.getpid()
-        if pid not in self._pools:
-            encrypted = any(one.url.scheme == "https" for one in self._servers)
-            pool = httpcore.ConnectionPool(
-                ssl_context=self._tls or (httpcore.default_ssl_context() if encrypted else None),
-                max_connections=self._connections,
-                keepalive_expiry=15.0,
-                network_backend=self._backend,
-            )
-            self._pools.setdefault(pid, pool)
-        return self._pools[pid]

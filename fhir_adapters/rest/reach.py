@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from clinical.errors import Denied, NotFound
 from fhir_adapters.rest.fhir import Fhir, Permission, allowed, caller, consented
-from fhir_adapters.search.index import index_of
-from fhir_adapters.strict_json import load_object
+from fhir_adapters.search.indexed_version import indexed
 from record_store.criteria import Criterion
 from record_store.criteria_met import met
 from record_store.resource_history import Version, latest, version
@@ -32,7 +31,7 @@ def reaches(fhir: Fhir, found: Version, within: Criterion | None) -> bool:
     """Tell whether a version meets what the caller is narrowed down to."""
     if within is None:
         return True
-    return not found.deleted and met(within, _judged(fhir, found))
+    return not found.deleted and met(within, indexed(found, fhir.base_url))
 
 
 def demand_writable(
@@ -74,20 +73,3 @@ def _before_deletion(conn: Connection, before: Version) -> Version | None:
         return before
     earlier = version(conn, before.stored.type, before.stored.id, before.stored.version - 1)
     return None if earlier is None or earlier.deleted else earlier
-
-
-def _judged(fhir: Fhir, found: Version) -> NewResource:
-    stored = found.stored
-    indexed = index_of(load_object(stored.body), fhir.base_url)
-    return NewResource(
-        type=stored.type,
-        id=stored.id,
-        version=stored.version,
-        updated=stored.updated,
-        body=stored.body,
-        index=indexed.rows,
-        patient=indexed.patient,
-        code=indexed.code,
-        date_lo=indexed.date_lo,
-        method=found.method,
-    )

@@ -8,12 +8,10 @@ from fhir_adapters.access.consents import Consents
 from fhir_adapters.access.door import Access
 from fhir_adapters.access.grant import Grant
 from fhir_adapters.access.restriction import restriction
-from fhir_adapters.search.index import index_of
-from fhir_adapters.strict_json import load_object
+from fhir_adapters.search.indexed_version import indexed
 from record_store.criteria import AllOf
 from record_store.criteria_met import met
 from record_store.resource_history import Version
-from record_store.resources import NewResource
 
 
 def owned_by(grant: Grant, types: Iterable[str]) -> str:
@@ -36,22 +34,6 @@ def may_see_of(access: Access, base_url: str, consents: Consents | None) -> Call
         kind = found.stored.type
         left = None if consents is None else consents.narrowed(grant, kind)
         within = [one for one in (restriction(grant, kind, "r"), left) if one is not None]
-        return not within or (not found.deleted and met(AllOf(tuple(within)), _judged(found, base_url)))
+        return not within or (not found.deleted and met(AllOf(tuple(within)), indexed(found, base_url)))
 
     return may_see
-
-
-def _judged(found: Version, base_url: str) -> NewResource:
-    stored, indexed = found.stored, index_of(load_object(found.stored.body), base_url)
-    return NewResource(
-        type=stored.type,
-        id=stored.id,
-        version=stored.version,
-        updated=stored.updated,
-        body=stored.body,
-        index=indexed.rows,
-        patient=indexed.patient,
-        code=indexed.code,
-        date_lo=indexed.date_lo,
-        method=found.method,
-    )
