@@ -24,6 +24,7 @@ from fhir_adapters.trust.toml_file import in_words as words_of
 RESERVED = {"anonymous", "operator", "unknown", "bearer-token"}  # callers who are no clients, in metrics and audit
 ASSERTION_LIFE_S = 300  # SMART: "exp" at most five minutes ahead
 TOKEN_LIFE_S = 300
+ALGORITHMS = (*RECOMMENDED, Algorithm.ES256, Algorithm.RS256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,6 @@ def _scope(text: str) -> str:
 
 ScopeText = Annotated[str, AfterValidator(_scope)]
 ActReason = Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")]
-_ALGORITHMS = {Algorithm.ES384, Algorithm.RS384, Algorithm.ES256, Algorithm.RS256}
 
 
 class Entry(Strict):
@@ -82,9 +82,7 @@ class Entry(Strict):
     token_life_s: int = Field(default=TOKEN_LIFE_S, strict=True, ge=30, le=3600)
     leeway_s: int = Field(default=60, strict=True, ge=0, le=300)
     network: Network = Network.PUBLIC
-    purposes: tuple[Annotated[str, Field(pattern=r"^[A-Z]{1,16}$")], ...] = Field(
-        default=(TREATMENT,), min_length=1
-    )
+    purposes: tuple[ActReason, ...] = Field(default=(TREATMENT,), min_length=1)
     actor: Annotated[Text, Field(pattern=r"^[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}$")] | None = None
     introspect: bool = False
 
@@ -92,8 +90,8 @@ class Entry(Strict):
     def _can_be_recognised(self) -> Self:
         if not (self.keys or self.keys_file or self.jwks_uri):
             raise ValueError("expected keys, keys_file or jwks_uri")
-        if not set(self.algorithms) <= _ALGORITHMS:
-            raise ValueError(f"expected algorithms among {', '.join(sorted(_ALGORITHMS))}")
+        if not set(self.algorithms) <= set(ALGORITHMS):
+            raise ValueError(f"expected algorithms among {', '.join(sorted(ALGORITHMS))}")
         if self.jwks_uri is not None:
             try:
                 AllowedServer(self.jwks_uri, self.network)

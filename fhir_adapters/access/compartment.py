@@ -11,25 +11,9 @@ from record_store.criteria import AnyOf, Criterion, IdIn, Not, PatientIn, Presen
 # About nobody: what results refer to and everybody may know, so read and searched with a token for one patient.
 SHARED = frozenset(
     {
-        *(
-            "ActivityDefinition",
-            "CodeSystem",
-            "ConceptMap",
-            "Endpoint",
-            "HealthcareService",
-            "Library",
-            "Location",
-        ),
-        *(
-            "Location",
-            "Medication",
-            "Organization",
-            "PlanDefinition",
-            "Practitioner",
-            "PractitionerRole",
-            "Questionnaire",
-        ),
-        *("StructureDefinition", "Substance", "ValueSet"),
+        *("ActivityDefinition", "CodeSystem", "ConceptMap", "Endpoint", "HealthcareService", "Library"),
+        *("Location", "Medication", "Organization", "PlanDefinition", "Practitioner", "PractitionerRole"),
+        *("Questionnaire", "StructureDefinition", "Substance", "ValueSet"),
     }
 )
 _OF_SEVERAL = frozenset({"Group"})  # what is one member's shows the others

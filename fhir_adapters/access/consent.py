@@ -77,7 +77,7 @@ class Consented:
 def rules_of(consent: Json, base_url: str) -> Consented | None:
     """Return what a Consent says; None for one that is not active, not about privacy, or of nobody here."""
     kind, patient = target_of(str(consent.get("patient", {}).get("reference", "")), base_url)
-    scoped = (PRIVACY[0], PRIVACY[1]) in _tokens([consent.get("scope")])
+    scoped = PRIVACY in _tokens([consent.get("scope")])
     if consent.get("status") != "active" or not scoped or kind != "Patient":
         return None
     root = consent.get("provision")

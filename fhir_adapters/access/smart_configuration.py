@@ -7,12 +7,13 @@ extension of `rest.security`.
 from collections.abc import Mapping
 from typing import Any
 
+from fhir_adapters.access.clients import ALGORITHMS
+
 Json = dict[str, Any]
 
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 CAPABILITIES = "http://fhir-registry.smarthealthit.org/StructureDefinition/capabilities"
 SECURITY_SERVICE = "http://terminology.hl7.org/CodeSystem/restful-security-service"
-_ALGORITHMS = ("ES384", "RS384", "ES256", "RS256")
 _CAPABILITIES = ("client-confidential-asymmetric", "permission-patient", "permission-v1", "permission-v2")
 # A scope may be for any type and letters; these are those that most clients look for, and their shape.
 _SCOPES = (
@@ -32,7 +33,7 @@ def smart_configuration(issuer: str) -> Json:
     return {
         "token_endpoint": f"{issuer}/oauth2/token",
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": list(_ALGORITHMS),
+        "token_endpoint_auth_signing_alg_values_supported": [one.value for one in ALGORITHMS],
         "introspection_endpoint": f"{issuer}/oauth2/introspect",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
         "grant_types_supported": ["client_credentials"],

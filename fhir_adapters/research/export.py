@@ -22,6 +22,7 @@ from fhir_adapters.research.consent import says_of_research
 from fhir_adapters.research.dates import Shift
 from fhir_adapters.research.rules import DROPPED, LEFT_OUT, VERSION
 from fhir_adapters.research.walk import Aims, Work
+from fhir_adapters.search.index import target_of
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.verbatim import Verbatim
 from record_store.as_of import PAGE
@@ -109,13 +110,9 @@ def _meet(conn: Connection, wish: Wish, cohort: Cohort, kinds: Sequence[str]) ->
     for _, body in _bodies(conn, "Consent"):
         consent = json.loads(body)
         said = says_of_research(consent, wish.now)
-        kind, _, name = (
-            str(consent.get("patient", {}).get("reference", ""))
-            .removeprefix(wish.base_url.rstrip("/") + "/")
-            .partition("/")
-        )
+        kind, name = target_of(str(consent.get("patient", {}).get("reference", "")), wish.base_url)
         if said is not None and kind == "Patient":
-            cohort.says(name.partition("/")[0], yes=said)
+            cohort.says(name, yes=said)
     for kind in kinds:
         for some in in_groups(_rows(conn, kind)):
             cohort.add(some)

@@ -7,8 +7,9 @@ from flask import Response
 
 from clinical.errors import NotFound
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_type
+from fhir_adapters.rest.operation import Pairs, asked_by_get
 from fhir_adapters.rest.search_system import several
-from fhir_adapters.rest.search_type import Pairs, asked_by_form, asked_by_get, search_of
+from fhir_adapters.rest.search_type import asked_by_form, search_of
 from fhir_adapters.rest.several_types import answer_several, types_in
 from fhir_adapters.search.compartment import compartment_of, in_compartment
 from fhir_adapters.search.index import ID

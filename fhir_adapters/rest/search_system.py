@@ -7,7 +7,8 @@ from flask import Response, request
 from clinical.errors import IncorrectInput
 from fhir_adapters.rest.fhir import Fhir, Interaction, allowed
 from fhir_adapters.rest.negotiate import preferences
-from fhir_adapters.rest.search_type import Pairs, asked_by_form, asked_by_get
+from fhir_adapters.rest.operation import Pairs, asked_by_get
+from fhir_adapters.rest.search_type import asked_by_form
 from fhir_adapters.rest.several_types import Several, answer_several, types_in
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.search.parse import SearchRequest, parse

@@ -5,6 +5,7 @@ from flask import Response, request
 from clinical.errors import IncorrectInput
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type, visible
 from fhir_adapters.rest.negotiate import preferences, require_form_body, require_json_answer
+from fhir_adapters.rest.operation import Pairs, asked_by_get
 from fhir_adapters.rest.searchset import SEARCH_LIMIT_S, entry, included, searchset, told, words_of
 from fhir_adapters.rest.subset import Cut, cut_of
 from fhir_adapters.search import page
@@ -27,8 +28,6 @@ from record_store.time_limit import within
 
 MAX_FORM_BYTES = 256 * 1024
 
-Pairs = list[tuple[str, str]]
-
 
 def answer(fhir: Fhir, resource_type: str) -> Response:
     """Return a page of the search in the query string."""
@@ -42,16 +41,11 @@ def answer_form(fhir: Fhir, resource_type: str) -> Response:
     return search_of(fhir, resource_type, asked_by_form())
 
 
-def asked_by_get() -> Pairs:
-    """Return the parameters of the query string."""
-    return list(request.args.items(multi=True))
-
-
 def asked_by_form() -> Pairs:
     """Return the parameters of the form and of the query string."""
     require_form_body(request)
     request.max_content_length = request.max_form_memory_size = MAX_FORM_BYTES
-    pairs = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    pairs = [*asked_by_get(), *request.form.items(multi=True)]
     require_json_answer(request, [value for name, value in pairs if name == "_format"])
     return pairs
 

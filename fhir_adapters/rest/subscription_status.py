@@ -13,10 +13,9 @@ from sqlalchemy import Connection
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.resources.labels import instant
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed
-from fhir_adapters.rest.negotiate import read_json_body
+from fhir_adapters.rest.operation import Pairs, asked_by_get, asked_by_parameters
 from fhir_adapters.rest.reach import read_within
 from fhir_adapters.search.index import ID
-from fhir_adapters.strict_json import load_object
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, status_of
 from record_store import notifications, subscriptions
@@ -26,8 +25,6 @@ from record_store.times import from_text
 
 TYPE = "Subscription"
 MOST = 500
-
-Pairs = list[tuple[str, str]]
 
 
 def answer(fhir: Fhir, resource_id: str) -> Response:
@@ -64,28 +61,11 @@ def parameters(known: Sequence[str]) -> Pairs:
 
     Raises IncorrectInput for one that it does not take.
     """
-    given = list(request.args.items(multi=True))
-    if request.method == "POST" and request.content_length:
-        given += _posted(load_object(read_json_body(request)))
+    given = asked_by_parameters() if request.method == "POST" else asked_by_get()
     taken = [(name, value) for name, value in given if name not in {"_format", "_pretty"}]
     if any(name not in known for name, _ in taken):
         raise IncorrectInput(f"this operation takes {', '.join(known)}")
     return taken
-
-
-def _posted(sent: dict[str, Any]) -> Pairs:
-    listed = sent.get("parameter", [])
-    if sent.get("resourceType") != "Parameters" or not isinstance(listed, list):
-        raise IncorrectInput("expected a Parameters", expression=["Parameters"])
-    pairs: Pairs = []
-    for one in listed:
-        values = (
-            [value for name, value in one.items() if name.startswith("value")] if isinstance(one, dict) else []
-        )
-        if len(values) != 1 or not isinstance(values[0], str | int):
-            raise IncorrectInput("a parameter is a name and one simple value", expression=["Parameters.parameter"])
-        pairs.append((str(one.get("name")), str(values[0])))
-    return pairs
 
 
 def _readable(conn: Connection, ids: Sequence[str]) -> set[str]:
