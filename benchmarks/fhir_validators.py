@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from decimal import Decimal
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -43,10 +44,9 @@ def pyfhircheck(resource):
     return any(str(getattr(one, "severity", "")).lower().endswith(("error", "fatal")) for one in report.issues)
 
 
-def _checker(made=[]):  # noqa: B006 - one for all
-    if not made:
-        made.append(import_module("pyfhircheck").Validator())
-    return made[0]
+@cache
+def _checker():
+    return import_module("pyfhircheck").Validator()
 
 
 def r4b(resource):

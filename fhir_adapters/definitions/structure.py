@@ -114,6 +114,11 @@ def value_set(url: str) -> Codes | None:
     listed = _tables()["value_sets"].get(url)
     if listed is None:
         return None
+    return codes_of(listed)
+
+
+def codes_of(listed: Mapping[str, list[str] | None]) -> Codes:
+    """Return an expanded value set as it is asked: by system, None for any code of it."""
     return {system: None if codes is None else frozenset(codes) for system, codes in listed.items()}
 
 

@@ -121,7 +121,7 @@ def _add(operation: Operation, resource: Json) -> None:
 
 
 def _insert(operation: Operation, resource: Json) -> None:
-    parent, key, kind, name = _list_at(operation, resource)
+    parent, name, kind = _list_at(operation, resource)
     element, key, value = _made(operation, kind, name)
     held = parent.setdefault(key, []) if element.many else None
     index = operation.parts["index"]
@@ -157,7 +157,7 @@ def _replace(operation: Operation, resource: Json) -> None:
 
 
 def _move(operation: Operation, resource: Json) -> None:
-    parent, key, _, _ = _list_at(operation, resource)
+    parent, key, _ = _list_at(operation, resource)
     held = parent.get(key)
     source, destination = operation.parts["source"], operation.parts["destination"]
     if not isinstance(held, list) or max(source, destination) >= len(held):
@@ -197,8 +197,8 @@ def _beside(parent: Json, key: str, change: Callable[[list[Any]], object]) -> No
         change(others)
 
 
-def _list_at(operation: Operation, resource: Json) -> tuple[Json, str, str, str]:
-    """Return (object, member, kind of the object, name of the element) of a list that need not be there yet."""
+def _list_at(operation: Operation, resource: Json) -> tuple[Json, str, str]:
+    """Return (object, member, kind of the object) of a list that need not be there yet."""
     try:
         steps = steps_of(operation.parts["path"])
         owners = places_at(resource, steps[:-1])
@@ -206,7 +206,7 @@ def _list_at(operation: Operation, resource: Json) -> tuple[Json, str, str, str]
         raise operation.wrong(error.message) from None
     if len(steps) < 2 or not steps[-1].is_member or len(owners) != 1 or not isinstance(owners[0].value, dict):
         raise operation.wrong("the path must name a list of one element")
-    return owners[0].value, steps[-1].name, owners[0].kind, steps[-1].name
+    return owners[0].value, steps[-1].name, owners[0].kind
 
 
 def _made(operation: Operation, kind: str, name: str) -> tuple[Element, str, object]:

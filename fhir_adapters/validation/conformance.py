@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fhir_adapters.definitions.profile import Mark, Node, Profile
+from fhir_adapters.definitions.structure import PRIMITIVES
 from fhir_adapters.validation.problem import BUSINESS_RULE, CODE_INVALID, Problem
 from fhir_adapters.validation.terminology import code_is_bound, coding_is_bound, codings_of
 
@@ -109,7 +110,8 @@ def _held(node: Node, parent: Json, place: str) -> Iterator[tuple[str, object, s
         for name, value in parent.items():
             kind = name.removeprefix(stem)
             if name.startswith(stem) and kind[:1].isupper():
-                yield f"{place}.{name}", value, kind if kind in _NAMES else kind[0].lower() + kind[1:]
+                primitive = kind[0].lower() + kind[1:]
+                yield f"{place}.{name}", value, primitive if primitive in PRIMITIVES else kind
         return
     value = parent.get(node.name)
     if isinstance(value, list):
@@ -119,36 +121,6 @@ def _held(node: Node, parent: Json, place: str) -> Iterator[tuple[str, object, s
     elif value is not None or f"_{node.name}" in parent:
         # A primitive that has only extensions is there (its value may be absent for a reason that they say).
         yield f"{place}.{node.name}", parent[f"_{node.name}"] if value is None else value, ""
-
-
-# Types whose own names begin with a capital; every other form of a choice is a primitive.
-_NAMES = frozenset(
-    (
-        *(
-            "Address",
-            "Age",
-            "Annotation",
-            "Attachment",
-            "CodeableConcept",
-            "Coding",
-            "ContactDetail",
-            "ContactPoint",
-        ),
-        *("Contributor", "Count", "DataRequirement", "Distance", "Dosage", "Duration", "Expression", "HumanName"),
-        *(
-            "Identifier",
-            "Meta",
-            "Money",
-            "ParameterDefinition",
-            "Period",
-            "Quantity",
-            "Range",
-            "Ratio",
-            "Reference",
-        ),
-        *("RelatedArtifact", "SampledData", "Signature", "Timing", "TriggerDefinition", "UsageContext"),
-    )
-)
 
 
 def _fits(pattern: object, value: object) -> bool:

@@ -125,10 +125,7 @@ def _constrains(definition: Json) -> bool:
 
 def _shipped_profiles() -> list[Profile]:
     tables = _tables()
-    listed = {
-        url: {system: None if codes is None else frozenset(codes) for system, codes in one.items()}
-        for url, one in tables["value_sets"].items()
-    }
+    listed = {url: structure.codes_of(one) for url, one in tables["value_sets"].items()}
     return _profiles(tables["profiles"], listed)
 
 
@@ -152,10 +149,7 @@ def _expanded(terminology: Sequence[Json], definitions: Iterable[Json]) -> dict[
     sets = {str(one["url"]): one for one in terminology if one["resourceType"] == "ValueSet"}
     alone = [url for url in wanted if url in sets and _stands_alone(sets[url], sets)]
     found, _ = expansions(terminology, alone)
-    return {
-        url: {system: None if codes is None else frozenset(codes) for system, codes in one.items()}
-        for url, one in found.items()
-    }
+    return {url: structure.codes_of(one) for url, one in found.items()}
 
 
 def _stands_alone(value_set: Json, sets: Mapping[str, Json]) -> bool:
