@@ -263,6 +263,23 @@ def is_row(criterion: Criterion) -> TypeGuard[RowCriterion]:
     return isinstance(criterion, RowCriterion)
 
 
+def rows_of(criterion: RowCriterion) -> Rows:
+    """Return the kind of the index rows that decide it."""
+    match criterion:
+        case TokenIn() | TokenText() | TokenBelow():
+            return Rows.TOKEN
+        case ReferenceIn():
+            return Rows.REFERENCE
+        case DateIn():
+            return Rows.DATE
+        case QuantityIn():
+            return Rows.QUANTITY
+        case UriIn():
+            return Rows.URI
+        case _:
+            return Rows.STRING
+
+
 def restricted(criteria: Iterable[Criterion], resource_type: str, allowed: RestrictionOf) -> tuple[Criterion, ...]:
     """Return the criteria as a client with these rights may ask them: nothing is found by what it may not see."""
     own = allowed(resource_type)

@@ -27,6 +27,7 @@ from record_store.criteria import (
     TokenIn,
     TokenText,
     UriIn,
+    rows_of,
 )
 from record_store.index_rows import (
     DateRow,
@@ -41,7 +42,6 @@ from record_store.index_rows import (
 from record_store.resources import NewResource
 
 Simple = TokenIn | TokenBelow | TokenText | ReferenceIn | StringStarts | StringContains | StringIs | DateIn | UriIn
-_SIMPLE = (TokenIn, TokenBelow, TokenText, ReferenceIn, StringStarts, StringContains, StringIs, DateIn, UriIn)
 Row = TokenRow | StringRow | DateRow | ReferenceRow | UriRow
 
 
@@ -63,8 +63,8 @@ def met(criterion: Criterion, version: NewResource) -> bool:
             return any(not types or (isinstance(row, ReferenceRow) and row.target_type in types) for row in found)
         case DateIn(param, ranges) if param == UPDATED:
             return any(_date(version.updated, version.updated, wanted) for wanted in ranges)
-        case _ if isinstance(criterion, _SIMPLE):
-            return any(_fits(criterion, row) for row in _rows(version.index, criterion))
+        case _ if isinstance(criterion, Simple):
+            return any(_fits(criterion, row) for row in _of(version.index, rows_of(criterion), criterion.param))
         case _:
             raise Fault("that kind of criterion cannot be asked of a version in memory")
 
@@ -77,22 +77,7 @@ def can_be_met(criterion: Criterion) -> bool:
         case Not(inner):
             return can_be_met(inner)
         case _:
-            return isinstance(criterion, (IdIn, PatientIn, Present, *_SIMPLE))
-
-
-def _rows(index: IndexRows, criterion: Simple) -> list[Row]:
-    match criterion:
-        case TokenIn() | TokenBelow() | TokenText():
-            kind = Rows.TOKEN
-        case ReferenceIn():
-            kind = Rows.REFERENCE
-        case DateIn():
-            kind = Rows.DATE
-        case UriIn():
-            kind = Rows.URI
-        case _:
-            kind = Rows.STRING
-    return _of(index, kind, criterion.param)
+            return isinstance(criterion, IdIn | PatientIn | Present | Simple)
 
 
 def _of(index: IndexRows, kind: Rows, param: str) -> list[Row]:

@@ -89,8 +89,7 @@ def due(conn: Connection, own: str, now: datetime, limit: int) -> list[Notificat
 
 def due_in_order(conn: Connection, own: str, now: datetime, limit: int) -> list[Notification]:
     """Return the next pending events whatever they are about, or none when the first is not due."""
-    rows = conn.execute(select(table).where(_pending(own)).order_by(table.c.number).limit(limit))
-    found = [_notification(row) for row in rows]
+    found = waiting(conn, own, limit)
     return found if found and found[0].next_attempt_at <= to_text(now) else []
 
 

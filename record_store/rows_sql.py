@@ -21,6 +21,7 @@ from record_store.criteria import (
     TokenIn,
     TokenText,
     UriIn,
+    rows_of,
 )
 from record_store.index_rows import cut, fit
 from record_store.tables import metadata
@@ -36,7 +37,7 @@ def table_of(rows: Rows) -> FromClause:
 
 def row(criterion: RowCriterion) -> tuple[FromClause, _Flag]:
     """Return the table whose rows decide it, and the condition on a row (its type and id aside)."""
-    table = table_of(_rows_of(criterion))
+    table = table_of(rows_of(criterion))
     return table, condition(table, criterion)
 
 
@@ -48,22 +49,6 @@ def condition(table: FromClause, criterion: RowCriterion) -> _Flag:
 def of_param(table: FromClause, param: str) -> _Flag:
     """Return "the row is one of this parameter's", or of any of several with a bar between."""
     return _is_one(table.c.param, param.split("|"))
-
-
-def _rows_of(criterion: RowCriterion) -> Rows:
-    match criterion:
-        case TokenIn() | TokenText() | TokenBelow():
-            return Rows.TOKEN
-        case ReferenceIn():
-            return Rows.REFERENCE
-        case DateIn():
-            return Rows.DATE
-        case QuantityIn():
-            return Rows.QUANTITY
-        case UriIn():
-            return Rows.URI
-        case _:
-            return Rows.STRING
 
 
 def any_of(conditions: Sequence[_Flag]) -> _Flag:

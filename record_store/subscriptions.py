@@ -97,7 +97,7 @@ def want(conn: Connection, own: str, version: int, wanted: Wanted, updated: str)
 def _known(row: Any, wanted: Wanted) -> dict[str, str]:  # noqa: ANN401 - a row of three columns
     """Return the headers that a Subscription has, by name in lower case; the last ones that were sent win.
 
-    None when they were for another endpoint, or sent by another client: a secret goes where it was meant to go.
+    None of them when they were for another endpoint, or sent by another client: a secret goes where it was meant.
     """
     latest = json.loads(row.wanted) if row.wanted else {"asked": row.asked, "headers": json.loads(row.headers)}
     was, now = json.loads(latest["asked"]), json.loads(wanted.asked)

@@ -14,7 +14,6 @@ from fhir_adapters.definitions.structure import Codes
 
 Json = Mapping[str, Any]
 CORE = "http://hl7.org/fhir/StructureDefinition/"
-_UNSAID = object()
 
 
 @dataclass(frozen=True, slots=True)

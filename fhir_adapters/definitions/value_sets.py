@@ -5,9 +5,6 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-# Too large or open to be listed: what is in them is checked by a rule (validation.terminology).
-BY_RULE = frozenset({"urn:ietf:bcp:13", "urn:ietf:bcp:47", "http://unitsofmeasure.org"})
-
 
 def expansions(
     terminology: Iterable[Json], wanted: Iterable[str]

@@ -13,8 +13,11 @@ _LOCAL = re.compile(
 
 def target_of(reference: str, base_url: str) -> tuple[str, str]:
     """Return (type, id) of a reference to this server, ("", the whole text) of any other."""
-    own = reference.removeprefix(base_url.rstrip("/") + "/")
-    found = _LOCAL.fullmatch(own)
+    return _target(reference, base_url.rstrip("/") + "/")
+
+
+def _target(reference: str, base: str) -> tuple[str, str]:
+    found = _LOCAL.fullmatch(reference.removeprefix(base))
     return (found["type"], found["id"]) if found else ("", reference)
 
 
@@ -28,7 +31,7 @@ def reference(target: str, name: str, value: object, part: int, made: Rows) -> N
         return
     text = value.get("reference")
     if isinstance(text, str) and not text.startswith("#"):  # contained: nothing of its own to be found
-        target_type, target_id = _target(text, made)
+        target_type, target_id = _target(text, made.base)
         if not target or target_type in (target, ""):
             made.references.append(ReferenceRow(name, target_type, target_id, part))
     identifier = value.get("identifier")
@@ -38,16 +41,11 @@ def reference(target: str, name: str, value: object, part: int, made: Rows) -> N
             made.tokens.append(row)
 
 
-def _target(reference: str, made: Rows) -> tuple[str, str]:
-    found = _LOCAL.fullmatch(reference.removeprefix(made.base) if made.base else reference)
-    return (found["type"], found["id"]) if found else ("", reference)
-
-
 def link(name: str, value: object, part: int, made: Rows) -> None:
     """A canonical or a uri where references are asked for."""
     if isinstance(value, str) and not value.startswith("#"):
         for url in _with_and_without_version(value):
-            made.references.append(ReferenceRow(name, *_target(url, made), part))
+            made.references.append(ReferenceRow(name, *_target(url, made.base), part))
 
 
 def _with_and_without_version(url: str) -> tuple[str, ...]:

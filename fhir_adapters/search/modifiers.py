@@ -145,10 +145,6 @@ def _not(parameter: SearchParameter, found: list[str]) -> Criterion:
     return Not(_tokens(parameter, found))
 
 
-def _text(parameter: SearchParameter, found: list[str]) -> Criterion:
-    return TokenText(parameter.index_name, tuple(values.string(parameter.name, each) for each in found))
-
-
 def _of_type(parameter: SearchParameter, found: list[str]) -> Criterion:
     if all(place.type != "Identifier" for place in parameter.places):
         raise IncorrectInput(f"{parameter.name} is no identifier", expression=[parameter.name])
@@ -240,7 +236,7 @@ _Reading = Callable[[SearchParameter, list[str]], Criterion]
 _MODIFIERS: dict[Kind, dict[str, _Reading]] = {
     Kind.TOKEN: {
         "not": _not,
-        "text": _text,
+        "text": partial(_texts, TokenText),
         "in": _in,
         "not-in": _not_in,
         "of-type": _of_type,

@@ -8,7 +8,7 @@ What a parameter compares follows from its kind and from the type of what stands
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -195,9 +195,9 @@ def _answered(parameter: SearchParameter, among: Mapping[str, SearchParameter]) 
             rows.append(name)
     covered = {place.path for name in rows for place in among[name].places}
     if covered != wanted or (targets != {""} and not narrower):
-        return _with_rows(parameter, (parameter.name,), ())
+        return replace(parameter, rows=(parameter.name,))
     least = _least(rows, wanted, among)
-    return _with_rows(parameter, least, tuple(sorted(targets)) if narrower else ())
+    return replace(parameter, rows=least, only=tuple(sorted(targets)) if narrower else ())
 
 
 def _least(rows: list[str], wanted: set[str], among: Mapping[str, SearchParameter]) -> tuple[str, ...]:
@@ -210,20 +210,6 @@ def _least(rows: list[str], wanted: set[str], among: Mapping[str, SearchParamete
             chosen.append(name)
             left -= theirs
     return tuple(sorted(chosen))
-
-
-def _with_rows(parameter: SearchParameter, rows: tuple[str, ...], only: tuple[str, ...]) -> SearchParameter:
-    return SearchParameter(
-        parameter.name,
-        parameter.kind,
-        parameter.canonical,
-        parameter.places,
-        parameter.targets,
-        parameter.components,
-        parameter.on,
-        rows,
-        only,
-    )
 
 
 def _hot_patient(parameters: Mapping[str, SearchParameter]) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ search in mmol/L, and only glucose is found by glucose's mass.
 from decimal import Decimal
 
 from clinical import ucum
+from clinical.codes import LOINC
 from clinical.molar_mass import molar_mass
 from fhir_adapters.search.rows import Rows
 from record_store.index_rows import QuantityRow
 
-LOINC = "http://loinc.org"
 # The parameter that says what a quantity of the same part is of.
 _CODED_BY = {"value-quantity": "code", "component-value-quantity": "component-code"}
 _OTHER = {ucum.unit("g/L").dimension: "mol/L", ucum.unit("mol/L").dimension: "g/L"}

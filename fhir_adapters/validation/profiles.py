@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from clinical.codes import LOINC
 from clinical.errors import IncorrectInput
 from fhir_adapters.definitions import structure
 from fhir_adapters.definitions.profile import CORE, Node, Profile, profile_of
@@ -34,7 +35,6 @@ _BY_CODE = tuple(
         *("bodyweight", "bmi", "bp"),
     )
 )
-_LOINC = "http://loinc.org"
 
 
 class Profiles:
@@ -79,7 +79,7 @@ class Profiles:
         if resource.get("resourceType") != "Observation":
             return
         for coding in (resource.get("code") or {}).get("coding", ()):
-            url = self._of_code.get(coding.get("code", "")) if coding.get("system") == _LOINC else None
+            url = self._of_code.get(coding.get("code", "")) if coding.get("system") == LOINC else None
             if url is not None:
                 # A series of values is a SampledData, for which R4's profiles of single values have no place.
                 yield _VITAL_SIGNS if "valueSampledData" in resource else url
