@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
-SYSTEM = "http://hl7.org/fhir/sid/icd-10-cm"
 _FIRST = 33
 _CATEGORY = 3
 

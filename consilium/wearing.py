@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.console import Console
 
 from clinical.errors import IncorrectInput
 from consilium.importing import Bar, Report, fhir_of, watched
+from consilium.setting_values import zone_named
 from consilium.wiring import House
 from record_store import audit
 
@@ -48,8 +48,8 @@ def import_wearables(
     from fhir_adapters.wearables.readings import day_of, hour_of  # noqa: PLC0415
 
     try:
-        zone = ZoneInfo(how.zone)
-    except (ZoneInfoNotFoundError, ValueError):
+        zone = zone_named(how.zone)
+    except (LookupError, ValueError):
         raise IncorrectInput("--zone is the name of a time zone, as Europe/Berlin") from None
     clock = Clock(zone, how.start.replace(tzinfo=zone) if how.start else None)
     sources, problems = find(paths, tables=True), Report(report)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from clinical import icd_10_cm
-from clinical.codes import ICD_10_CM, LOINC, SNOMED_CT, Coding
+from clinical.codes import ICD_10, ICD_10_CM, LOINC, SNOMED_CT, Coding
 from clinical.errors import IncorrectInput
 
 Json = Mapping[str, Any]
@@ -28,7 +28,7 @@ SHORT = {
     "SCT": SNOMED_CT,
     "SNOMED": SNOMED_CT,
     "I10C": ICD_10_CM,
-    "I10": "http://hl7.org/fhir/sid/icd-10",
+    "I10": ICD_10,
     "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
 }
 STANDARD = frozenset((*SHORT.values(), "http://www.ama-assn.org/go/cpt", "http://hl7.org/fhir/sid/cvx"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clinical import icd_10_cm
-from clinical.codes import Coding
+from clinical.codes import ICD_10_CM, Coding
 from clinical.identity import PatientKey
 from fhir_adapters.hl7v2 import tables
 from fhir_adapters.hl7v2.message import Segment, Value
@@ -40,7 +40,7 @@ def codings(value: Value, context: Context) -> list[Json]:
         code = coded(value.text(first))
         if code:
             system = context.coding_system(value.text(first + 2))
-            if system == icd_10_cm.SYSTEM:  # many send it without its point
+            if system == ICD_10_CM:  # many send it without its point
                 code = icd_10_cm.normal(code) or code
             _add(found, system, code, value.text(first + 1))
     for one in list(found):

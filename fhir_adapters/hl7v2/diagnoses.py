@@ -7,7 +7,6 @@ from fhir_adapters.hl7v2.errors import REQUIRED_FIELD, MessageError
 from fhir_adapters.hl7v2.message import Message, Segment
 from fhir_adapters.hl7v2.parts import Part, Parts, Way
 from fhir_adapters.hl7v2.site import Context
-from fhir_adapters.resources.labels import uri
 
 Json = dict[str, Any]
 
@@ -45,7 +44,7 @@ def _condition(dg1: Segment, context: Context, subject: Json, visit: Json | None
         "subject": {"reference": subject["reference"]},
     }
     if own is not None:
-        resource["identifier"] = [own | {"system": uri(own["system"])}]
+        resource["identifier"] = [own]
     if certainty != "entered-in-error":  # con-5
         resource["clinicalStatus"] = _one(_CLINICAL, "active")
     if certainty:

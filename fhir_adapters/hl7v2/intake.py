@@ -114,45 +114,23 @@ class Intake:
             lock_writers(conn)
             before = hl7_messages.known(conn, list(first))
             fresh = [one for one in first.values() if not _is_stored(before.get(one.digest))]
-            self._store(conn, fresh, now)
+            self._store(conn, fresh, site, now)
             kept = self._kept(conn, fresh, before, now)
         return [self._answer(one, kept, before) for one in reads]
 
-    def _store(self, conn: Connection, fresh: Sequence[_Read], now: datetime) -> None:
+    def _store(self, conn: Connection, fresh: Sequence[_Read], site: Site, now: datetime) -> None:
         """Write what the messages say; those that ask for what cannot be done get their error."""
         good = [one for one in fresh if one.mapped is not None]
         while good:
             # A merge of charts changes what numbers lead to: what comes after it is looked up anew.
             count = next((at + 1 for at, one in enumerate(good) if one.mapped and one.mapped.retired), len(good))
             now_, good = good[:count], good[count:]
-            made = [("Provenance", self._provenance_id(one)) for one in now_]
+            made = [("Provenance", _provenance_id(one, site)) for one in now_]
             held = Held(conn, [one.mapped for one in now_ if one.mapped is not None], made)
             writer = Writer(conn, held, to_text(now), self.base_url)
             for one in now_:
-                self._apply(writer, one, now)
+                _apply(writer, one, site, now)
             writer.flush()
-
-    def _apply(self, writer: Writer, one: _Read, now: datetime) -> None:
-        site = self.site()
-        if one.mapped is None or one.message is None:
-            return
-        try:
-            one.about = writer.apply(one.mapped, one.incoming.received)
-        except MessageError as error:
-            one.error = error
-            return
-        made = provenance.of(
-            one.message,
-            one.digest,
-            one.about,
-            self._provenance_id(one),
-            sender_of(one.message, site.zone),
-            now,
-        )
-        writer.add("Provenance", made["id"], made)
-
-    def _provenance_id(self, one: _Read) -> str:
-        return self.site().derive("Provenance", one.digest)
 
     def _kept(
         self, conn: Connection, fresh: Sequence[_Read], before: dict[str, Told], now: datetime
@@ -245,6 +223,23 @@ def _map(one: _Read, site: Site) -> None:
         one.mapped = map_message(one.message, site)
     except MessageError as error:
         one.error = error
+
+
+def _apply(writer: Writer, one: _Read, site: Site, now: datetime) -> None:
+    if one.mapped is None or one.message is None:
+        return
+    try:
+        one.about = writer.apply(one.mapped, one.incoming.received)
+    except MessageError as error:
+        one.error = error
+        return
+    sender = sender_of(one.message, site.zone)
+    made = provenance.of(one.message, one.digest, one.about, _provenance_id(one, site), sender, now)
+    writer.add("Provenance", made["id"], made)
+
+
+def _provenance_id(one: _Read, site: Site) -> str:
+    return site.derive("Provenance", one.digest)
 
 
 def _is_stored(told: Told | None) -> bool:

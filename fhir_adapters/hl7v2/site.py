@@ -6,7 +6,7 @@ from datetime import UTC, tzinfo
 from functools import lru_cache
 from urllib.parse import quote
 
-from clinical.codes import LOINC, SNOMED_CT, UCUM, Coding
+from clinical.codes import DICOM_DCM, ICD_10, ICD_10_CM, LOINC, SNOMED_CT, UCUM, Coding
 from clinical.identity import UNMAPPED_ISSUER, PatientKey
 
 LOCAL = "urn:consilium:hl7v2:"
@@ -17,15 +17,15 @@ CODING_SYSTEMS: Mapping[str, str] = {
     "LN": LOINC,
     "SCT": SNOMED_CT,
     "UCUM": UCUM,
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
+    "I10": ICD_10,
+    "I10C": ICD_10_CM,
     "I10P": "http://www.cms.gov/Medicare/Coding/ICD10",
     "I9C": "http://hl7.org/fhir/sid/icd-9-cm",
     "C4": "http://www.ama-assn.org/go/cpt",
     "CVX": "http://hl7.org/fhir/sid/cvx",
     "NDC": "http://hl7.org/fhir/sid/ndc",
     "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "DCM": DICOM_DCM,
     "ISO639": "urn:ietf:bcp:47",
 }
 

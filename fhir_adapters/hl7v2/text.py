@@ -91,11 +91,6 @@ def _meant(inside: str, named: Mapping[str, str]) -> str | None:
     return "" if inside[:1] in ("Z", "C", "M") and inside[1:].isalnum() else None
 
 
-def clean(text: str) -> str:
-    """Return a text as FHIR string holds it: something that is seen, or ""."""
-    return text.strip()
-
-
 def coded(text: str) -> str:
     """Return a text as FHIR code: no blanks at its ends or twice within (R4 2.24.0.1)."""
     return " ".join(text.split())

@@ -163,7 +163,6 @@ _READERS: Mapping[str, Callable[[Value, Segment, Context], Json]] = {
     "CX": _text,
     "MO": _text,
 }
-VALUE_TYPES = frozenset((*_READERS, "ST", "TX", "FT", "VR", "ED"))
 
 
 def _absent(code: str) -> Json:

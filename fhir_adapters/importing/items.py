@@ -152,9 +152,7 @@ def resource_of(entry_text: str) -> bytes:
 
 def _itself(resource: object, full_url: str, digest: str, number: int) -> Named:
     kind, own = _type_and_id(resource)
-    uuid = _UUID.fullmatch(full_url)
-    new = own or (uuid[1].lower() if uuid else _digest_id(f"{digest} {number}"))
-    return Named(Rule.UPDATE, kind, new, full_url)
+    return Named(Rule.UPDATE, kind, own or _made_id(full_url, digest, number), full_url)
 
 
 def _type_and_id(resource: object) -> tuple[str, str]:

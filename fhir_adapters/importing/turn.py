@@ -146,13 +146,19 @@ def items(way: Way, file: Surveyed) -> Iterator[Item | Problem]:
         elif file.kind:
             yield from (_entry(way, file, piece) for piece in Document(opened))
         else:
-            text = opened.read(MAX_BYTES + 1).decode("utf-8-sig")
-            yield _alone(Place(source.path), Piece(0, text, json.loads(text) if len(text) <= MAX_BYTES else None))
+            yield _whole(Place(source.path), opened.read(MAX_BYTES + 1))
 
 
 def _line(source: Source, piece: Piece | Unreadable) -> Item | Problem:
     place = Place(source.path, line=piece.number)
     return Problem(place, piece.reason) if isinstance(piece, Unreadable) else _alone(place, piece)
+
+
+def _whole(place: Place, data: bytes) -> Item | Problem:
+    if len(data) > MAX_BYTES:
+        return Problem(place, f"a resource may have {MAX_BYTES} bytes")
+    text = data.decode("utf-8-sig")
+    return _alone(place, Piece(0, text, json.loads(text)))
 
 
 def _alone(place: Place, piece: Piece) -> Item | Problem:

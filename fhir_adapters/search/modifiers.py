@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from clinical import icd_10_cm
+from clinical.codes import ICD_10_CM
 from clinical.errors import IncorrectInput
 from fhir_adapters.definitions.structure import value_set
 from fhir_adapters.search import values
@@ -177,14 +178,12 @@ def _not_in(parameter: SearchParameter, found: list[str]) -> Criterion:
 
 
 def _codes_below(parameter: SearchParameter, found: list[str]) -> Criterion:
-    return TokenBelow(
-        parameter.index_name, icd_10_cm.SYSTEM, tuple(_in_hierarchy(parameter, each) for each in found)
-    )
+    return TokenBelow(parameter.index_name, ICD_10_CM, tuple(_in_hierarchy(parameter, each) for each in found))
 
 
 def _codes_above(parameter: SearchParameter, found: list[str]) -> Criterion:
     codes = [code for each in found for code in _with_ancestors(_in_hierarchy(parameter, each))]
-    return TokenIn(parameter.index_name, tuple((icd_10_cm.SYSTEM, code) for code in codes))
+    return TokenIn(parameter.index_name, tuple((ICD_10_CM, code) for code in codes))
 
 
 def _with_ancestors(code: str) -> list[str]:
@@ -194,9 +193,9 @@ def _with_ancestors(code: str) -> list[str]:
 def _in_hierarchy(parameter: SearchParameter, text: str) -> str:
     """Return the code of the one system whose hierarchy is known here: codes begin as those above them do."""
     system, code = values.token(parameter.name, text)
-    if system != icd_10_cm.SYSTEM or code is None or not icd_10_cm.is_code(code):
+    if system != ICD_10_CM or code is None or not icd_10_cm.is_code(code):
         raise IncorrectInput(
-            f"{parameter.name}: this server knows the hierarchy of {icd_10_cm.SYSTEM}|code alone",
+            f"{parameter.name}: this server knows the hierarchy of {ICD_10_CM}|code alone",
             expression=[parameter.name],
         )
     return code

@@ -74,8 +74,15 @@ LAYOUTS = (
 
 
 def readings_of(lines: Iterable[str], source: str, clock: Clock) -> Iterator[Reading | Unread]:
-    """Yield what a file holds. Raises IncorrectInput for a header that no layout has."""
+    """Yield what a file holds. Raises IncorrectInput for a header that no layout has, and for what is no CSV."""
     rows = csv.DictReader(lines)
+    try:
+        yield from _rows(rows, source, clock)
+    except csv.Error:
+        raise IncorrectInput(f"line {rows.reader.line_num}: expected CSV (a quote that is not closed?)") from None
+
+
+def _rows(rows: "csv.DictReader[str]", source: str, clock: Clock) -> Iterator[Reading | Unread]:
     header = frozenset(rows.fieldnames or ())
     layout = next((one for one in LAYOUTS if one.columns <= header), None)
     if layout is None:

@@ -13,6 +13,7 @@ from fhir_adapters.importing.pieces import Document
 from fhir_adapters.importing.run import Import
 from fhir_adapters.importing.sources import find
 from fhir_adapters.importing.writing import Store
+from fhir_adapters.strict_json import MAX_BYTES
 from tests.fhir_adapters.conftest import make_fhir
 from tests.fhir_adapters.synthea import NPI, Synthea, bundle, written
 
@@ -314,7 +315,10 @@ def test_puts_and_deletes_of_a_bundle_are_done_and_reads_are_passed_over(bring, 
         (b"[]", "not one JSON object"),
         (b"", "not one JSON object"),
         (b'{"a":1}', "no FHIR resource"),
+        # Cut at the bound it would end within a letter, and then be no JSON.
+        (b'{"resourceType":"Binary","data":"' + "\u00e9".encode() * MAX_BYTES + b'"}', "may have"),
     ],
+    ids=range(8),
 )
 def test_a_file_that_cannot_be_read_is_told_and_the_next_one_goes_on(sqlite_db, now, tmp_path, content, reason):
     (tmp_path / "a.json").write_bytes(content)

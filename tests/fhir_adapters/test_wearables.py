@@ -128,6 +128,11 @@ def test_lines_that_cannot_be_read_are_told_and_the_others_go_on(keep):
         list(fitbit("a,b\n1,2\n"))
 
 
+def test_a_table_that_is_no_csv_is_told_by_its_line():
+    with pytest.raises(IncorrectInput, match="line 3: expected CSV"):
+        list(fitbit(FITBIT.splitlines()[0] + "\na,2016-04-12 00:00:00,97,0\n" + '"' + "9" * 200_000))
+
+
 def test_the_hour_that_a_clock_repeats_is_told_and_not_overwritten(keep):
     rows = ["wearer,minute,hr", *(f"w1,2016-10-30 02:30:00,{value}" for value in (60, 70))]
     done, told = keep(fitbit("\n".join(rows), BERLIN), BERLIN)

@@ -67,6 +67,13 @@ def test_what_arrives_together_is_answered_in_its_order_and_stored_whole(taking)
     assert len(bodies(taking.db, "Patient")) == 1
 
 
+def test_the_site_is_asked_once_for_a_batch(lite, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lite, "intake", replace(lite.intake, site=lambda: asked.append(1) or lite.site))
+    lite.take(raw(ADMISSION), raw(ADMISSION, control="A2"))
+    assert asked == [1]
+
+
 def test_one_bad_message_does_not_take_the_others_with_it(taking):
     bad = raw(RESULT.replace("|HM|F|", "|HM|Q|"), control="B1")
     answers = taking.take(raw(ADMISSION), bad, raw(RESULT))
