@@ -54,11 +54,6 @@ def ancestors(code: str) -> list[str]:
     return found
 
 
-def is_below(code: str, above: str) -> bool:
-    """Tell whether a code is another or stands below it. Every code begins as those above it do."""
-    return is_code(code) and is_code(above) and code.startswith(above)
-
-
 def release() -> str:
     """Return the release, as "2026-04"."""
     return _read()[0].split()[0]

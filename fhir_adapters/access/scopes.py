@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote
 
 ORDER = "cruds"  # create, read, update, delete, search: letters stand in this order
-CONTEXTS = ("patient", "user", "system")
 MAX_SCOPE = 512  # characters of one
 MAX_SCOPES = 100  # in one request or registration
 MAX_PARAMETERS = 8
