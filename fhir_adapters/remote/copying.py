@@ -9,6 +9,7 @@ from typing import Any
 
 from fhir_adapters.remote.problem import RemoteProblem
 from fhir_adapters.remote.server import RemoteServer
+from fhir_adapters.search.escapes import escaped
 from fhir_adapters.search.index import target_of
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.verbatim import dumps
@@ -99,7 +100,5 @@ def _references(value: object) -> Iterator[tuple[Json, str]]:
 
 
 def _escaped(text: str) -> str:
-    """Return text as a search parameter's value has it (R4 3.1.1.4.1.1)."""
-    return (
-        "".join(f"\\{mark}" if mark in "\\,$|" else mark for mark in text).replace("&", "%26").replace("+", "%2B")
-    )
+    """Return text as a search parameter's value has it, in a query string."""
+    return escaped(text).replace("&", "%26").replace("+", "%2B")

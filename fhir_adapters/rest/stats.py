@@ -5,7 +5,6 @@ GET or POST [base]/Observation/$stats. Single values and SampledData are counted
 (a period in a query string), and `window`, in minutes: with it a statistic is a SampledData, one number a window.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from clinical.windows import Floats, Windowed, Windows
 from fhir_adapters.features.values import Values, in_unit, values_in
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed
 from fhir_adapters.rest.stats_request import STATISTICS, Asked, asked_of, parameters
+from fhir_adapters.search.escapes import escaped
 from fhir_adapters.search.parse import parse
 from record_store.resource_search import Criterion, SearchQuery, SortBy, SortKey, search
 
@@ -50,7 +50,7 @@ def answer(fhir: Fhir) -> Response:
 def _observations(
     fhir: Fhir, conn: Connection, asked: Asked, system: str | None, code: str, narrowed: Criterion | None
 ) -> Iterator[dict[str, Any]]:
-    token = _escaped(code) if system is None else f"{_escaped(system)}|{_escaped(code)}"
+    token = escaped(code) if system is None else f"{escaped(system)}|{escaped(code)}"
     pairs = [("patient", asked.patient), ("combo-code", token)]
     begun = asked.start - BEFORE
     pairs += [("date", f"ge{begun.isoformat()}"), ("date", f"lt{asked.end.isoformat()}")]
@@ -67,11 +67,6 @@ def _observations(
         if len(page) < _PAGE:
             return
         after = page[-1].place
-
-
-def _escaped(text: str) -> str:
-    """Return text as a search parameter's value has it (R4 3.1.1.4.1.1)."""
-    return re.sub(r"([\\$,|])", r"\\\1", text)
 
 
 def _made(

@@ -12,6 +12,8 @@ from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import body_response
 from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, require_type
 from fhir_adapters.rest.negotiate import read_json_body
+from fhir_adapters.search.escapes import escaped
+from fhir_adapters.search.parse import parse
 from fhir_adapters.standardise import Match, from_concept_maps
 from fhir_adapters.strict_json import load_object
 from record_store.resource_search import SearchQuery, search
@@ -29,7 +31,7 @@ def answer(fhir: Fhir) -> Response:
     asked = _of_body() if request.method == "POST" else {name: request.args.get(name, "") for name in _ASKED}
     if not asked.get("code") or not asked.get("system"):
         raise IncorrectInput("a translation needs code and system, or a coding", expression=["code"])
-    maps = _maps(fhir, asked.get("url", ""))
+    maps = _maps(fhir, asked.get("url", ""), asked["code"])
     found = from_concept_maps(maps).translate(asked["system"], asked["code"], asked.get("targetsystem") or None)
     good = any(one.equivalence not in _NO_MATCH for one in found)
     parameters = [{"name": "result", "valueBoolean": good}, *map(_match, found)]
@@ -55,17 +57,19 @@ def _of_body() -> dict[str, str]:
     return said
 
 
-def _maps(fhir: Fhir, url: str) -> list[Json]:
+def _maps(fhir: Fhir, url: str, code: str) -> list[Json]:
+    """Return the maps of a url, without one those that have something to say of a code."""
     restriction = allowed("ConceptMap", "s")
-    criteria = () if restriction is None else (restriction,)
+    pair = ("url", escaped(url)) if url else ("source-code", escaped(code))
+    criteria = parse("ConceptMap", [pair], base_url=fhir.base_url).criteria
+    criteria += () if restriction is None else (restriction,)
     with fhir.db.read() as conn:
-        found = search(conn, SearchQuery("ConceptMap", criteria, limit=MOST_MAPS))
-    maps = [orjson.loads(one.resource.body) for one in found]
-    if url:
-        maps = [one for one in maps if one.get("url") == url]
-        if not maps:
-            raise NotFound("no ConceptMap has this url")
-    return maps
+        found = search(conn, SearchQuery("ConceptMap", criteria, limit=MOST_MAPS + 1))
+    if len(found) > MOST_MAPS:
+        raise IncorrectInput("too many ConceptMaps have this code: name one of them", expression=["url"])
+    if url and not found:
+        raise NotFound("no ConceptMap has this url")
+    return [orjson.loads(one.resource.body) for one in found]
 
 
 def _match(one: Match) -> Json:

@@ -28,6 +28,11 @@ def alternatives(name: str, value: str) -> list[str]:
     return values
 
 
+def escaped(text: str) -> str:
+    """Return text as a search parameter's value has it."""
+    return re.sub(r"([\\$,|])", r"\\\1", text)
+
+
 def unescaped(text: str) -> str:
     """Return the value itself."""
     return _ESCAPE.sub(r"\1", text)

@@ -253,6 +253,24 @@ def test_a_recall_takes_back_what_was_proposed_with_the_result(house):
     assert recall(fhir, what, Who("operator"), after="", most=100, dry_run=False).retracted == 0
 
 
+def test_a_recall_takes_back_proposals_however_many_have_decided_on_the_result(house, monkeypatch):
+    monkeypatch.setattr("fhir_adapters.rest.ai.recall._PAGE", 1)
+    house.has_chart()
+    house.asks("heart-rate")
+    (risk,) = house.stored("RiskAssessment")
+    said = {
+        "resourceType": "Provenance",
+        "target": [{"reference": f"RiskAssessment/{risk['id']}"}],
+        "recorded": "2026-11-22T09:00:00Z",
+        "agent": [{"who": {"display": "somebody"}}],
+    }
+    with house.db.write() as conn:
+        publish(conn, [said | {"id": f"0000{number}"} for number in range(2)], NOW)
+    fhir = Fhir(db=house.db, now=lambda: NOW, new_id=lambda: "x", page_key=b"", base_url=OURS)
+    what = Recalled("heart-rate-trend", "0.1.0", "", "wrong")
+    assert recall(fhir, what, Who("operator"), after="", most=100, dry_run=False).retracted == 5
+
+
 def test_the_same_question_again_is_the_same_result(on_both):
     on_both.has_chart()
     on_both.asks("diabetes-risk")

@@ -4,6 +4,7 @@ import pytest
 
 from clinical.codes import LOINC
 from clinical.errors import IncorrectInput
+from fhir_adapters.rest import translate
 from fhir_adapters.standardise import EMPTY, from_concept_maps, from_csv, joined
 
 HEAD = "system,code,target_system,target_code,target_display\n"
@@ -98,6 +99,20 @@ def test_translate_asks_the_maps_that_are_stored(client):
     assert client.post("/fhir/ConceptMap/$translate", json=body).json == asked
     none = client.get(f"/fhir/ConceptMap/$translate?system={LAB}&code=NONE").json
     assert none["parameter"][0]["valueBoolean"] is False
+
+
+def test_a_map_is_found_however_many_others_there_are(client, monkeypatch):
+    monkeypatch.setattr(translate, "MOST_MAPS", 1)
+    others = [{**MAP, "url": f"http://example.org/{number}", "id": f"a{number}"} for number in range(2)]
+    for one in others:
+        one["group"] = [{**MAP["group"][0], "element": [{**MAP["group"][0]["element"][0], "code": "A,B"}]}]
+        assert client.put(f"/fhir/ConceptMap/{one['id']}", json=one).status_code == 201
+    assert client.put("/fhir/ConceptMap/z", json={**MAP, "id": "z"}).status_code == 201
+    query = f"/fhir/ConceptMap/$translate?system={LAB}"
+    for asked in ("&code=WBC", f"&code=WBC&url={MAP['url']}", "&code=A,B&url=http://example.org/1"):
+        assert client.get(query + asked).json["parameter"][0]["valueBoolean"] is True
+    # What is not looked at is not told as "no map".
+    assert client.get(f"{query}&code=A,B").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from record_store.resource_search import ReferenceIn, SearchQuery, TokenIn, sear
 from record_store.resources import NewResource, StoredResource, lock_writers, put_all, read
 
 BATCH = 100
+_PAGE = 200  # of Provenances
 INACTIVE = "inactive"
 PROPOSALS = frozenset(("CarePlan", "Flag", "Goal"))
 Json = Mapping[str, Any]
@@ -216,11 +217,9 @@ def _proposals(conn: Connection, meant: Sequence[StoredResource]) -> list[Stored
     risks = tuple((one.type, one.id) for one in meant if one.type == "RiskAssessment")
     if not risks:
         return []
-    made = search(conn, SearchQuery("Provenance", (ReferenceIn("target", risks),), limit=2 * BATCH))
-    bodies = [orjson.loads(match.resource.body) for match in made]
     targets = [
         str(target.get("reference", "")).partition("/_history/")[0]
-        for body in bodies
+        for body in _provenances(conn, risks)
         if AI_PROVENANCE_PROFILE in body.get("meta", {}).get("profile", ())
         for target in body["target"]
     ]
@@ -231,6 +230,17 @@ def _proposals(conn: Connection, meant: Sequence[StoredResource]) -> list[Stored
         if stored is not None and f'"{ENTERED_IN_ERROR}"'.encode() not in stored.body:
             found.append(stored)
     return found
+
+
+def _provenances(conn: Connection, targets: tuple[tuple[str, str], ...]) -> Iterator[Json]:
+    """Yield all that name one of these: whoever decided on a result has left one too."""
+    after = None
+    while True:
+        page = search(conn, SearchQuery("Provenance", (ReferenceIn("target", targets),), after=after, limit=_PAGE))
+        yield from (orjson.loads(match.resource.body) for match in page)
+        if len(page) < _PAGE:
+            return
+        after = page[-1].place
 
 
 def _withdraw(fhir: Fhir, conn: Connection, what: Recalled) -> None:
