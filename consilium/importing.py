@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fhir_adapters.importing.target import Target
     from fhir_adapters.rest import Fhir
 
+_WRITTEN = ("created", "updated", "removed", "patients")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -127,6 +129,33 @@ def watched(report: Report, console: Console) -> Iterator[Bar]:
             report.close()
 
 
+@contextmanager
+def noted(
+    house: House, action: str, files: int, counts: Callable[[], dict[str, int]], *, missed: str
+) -> Iterator[None]:
+    """Write into the audit what an import did; one that ends early too, when it may have written something.
+
+    counts: by what became of it; missed: the count of what did not come in.
+    """
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = "incomplete" if counts()[missed] else "done"
+    finally:
+        done = counts()
+        if outcome != "interrupted" or any(done.get(name) for name in _WRITTEN):
+            with house.db.write() as conn:
+                audit.append(
+                    conn,
+                    at=house.now(),
+                    action=action,
+                    outcome=outcome,
+                    actor="operator",
+                    subject="files",
+                    detail={"files": files, **done},
+                )
+
+
 def import_files(
     house: House,
     target_of: "Callable[[Callable[[Problem], None]], Target]",
@@ -150,19 +179,11 @@ def import_files(
     target = target_of(problems.add)
     with watched(problems, console) as bar:
         work = Import(target, bar, again=again, trust_ids=trust_ids, each=each)
-        work.run(sources)
-    counts = asdict(work.tally)
-    if not target.rehearsal:
-        with house.db.write() as conn:
-            audit.append(
-                conn,
-                at=house.now(),
-                action="fhir-import",
-                outcome="incomplete" if counts["refused"] else "done",
-                actor="operator",
-                subject="files",
-                detail={"files": len(sources), **counts},
-            )
-        house.db.count_rows()
+        if target.rehearsal:
+            work.run(sources)
+        else:
+            with noted(house, "fhir-import", len(sources), lambda: asdict(work.tally), missed="refused"):
+                work.run(sources)
+            house.db.count_rows()
     said = str(report) if problems.count else None
-    return Outcome(files=len(sources), skipped=work.skipped, report=said, **counts)
+    return Outcome(files=len(sources), skipped=work.skipped, report=said, **asdict(work.tally))

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from clinical.errors import IncorrectInput
-from consilium.importing import Bar, Report, fhir_of, watched
+from consilium.importing import Bar, Report, fhir_of, noted, watched
 from consilium.setting_values import zone_named
 from consilium.wiring import House
-from record_store import audit
 
 if TYPE_CHECKING:
     from fhir_adapters.importing.sources import Source
@@ -54,7 +53,10 @@ def import_wearables(
     clock = Clock(zone, how.start.replace(tzinfo=zone) if how.start else None)
     sources, problems = find(paths, tables=True), Report(report)
     keeper = Keeper(fhir_of(house), zone, hour_of if how.hourly else day_of, how.make_patients)
-    with watched(problems, console) as bar:
+    with (
+        watched(problems, console) as bar,
+        noted(house, "wearables-import", len(sources), lambda: asdict(keeper.done), missed="unread"),
+    ):
         bar.stage("importing", sum(one.size for one in sources))
         for source in sources:
 
@@ -66,18 +68,6 @@ def import_wearables(
                     keeper.take(readings, unread)
             except UnicodeDecodeError:
                 raise IncorrectInput("a table is read as UTF-8") from None
-    with house.db.write() as conn:
-        detail = {"files": len(sources), **asdict(keeper.done)}
-        outcome = "incomplete" if keeper.done.unread else "done"
-        audit.append(
-            conn,
-            at=house.now(),
-            action="wearables-import",
-            outcome=outcome,
-            actor="operator",
-            subject="files",
-            detail=detail,
-        )
     return keeper.done
 
 

@@ -88,5 +88,12 @@ def test_wearables_come_in_and_what_was_not_read_is_reported(run, tmp_path):
     assert (code, told["values"], told["created"], told["patients"], told["unread"]) == (1, 1, 1, 1, 1)
     report = json.loads((tmp_path / "wearables-import-problems.ndjson").read_text())
     assert (report["line"], report["reason"]) == (3, "hr is no number")
+    (tmp_path / "x.csv").write_text("of,no,layout\n")
+    (tmp_path / "w.csv").write_text("wearer,minute,hr\nw1,2026-01-02 08:00:00,61\n")
+    assert run("import", "w.csv", "x.csv", "--source", "urn:w", group="wearables")[0] == 1
+    with open_database(run.database).read() as conn:
+        noted = [(one.action, one.outcome) for one in conn.execute(audit.select())]
+    # Nothing was written by the first one; by the last one the file before the wrong one was.
+    assert noted == [("wearables-import", "incomplete"), ("wearables-import", "interrupted")]
     code, _, err = run("import", "w.csv", "--source", "urn:w", "--zone", "Nowhere/City", group="wearables")
     assert (code, "--zone is the name of a time zone" in err) == (1, True)
