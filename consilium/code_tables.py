@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import func, select
 
 from clinical.codes import Coding
-from clinical.errors import ClinicalError
+from clinical.errors import ClinicalError, IncorrectInput
 from fhir_adapters.standardise import EMPTY, CodeTable, from_concept_maps, from_csv, joined
 from record_store.database import Database
 from record_store.tables import resource
@@ -28,8 +28,9 @@ class CodeTables:
         self._db, self._file, self._monotonic = db, file, monotonic
         self._lock = threading.Lock()
         self._looked_at = float("-inf")
-        self._seen: tuple[object, object] = (None, None)
-        self._of_file, self._of_store, self._table = EMPTY, EMPTY, EMPTY
+        self._of_file = _Part(self._state_of_file, self._file_table)
+        self._of_store = _Part(self._state_of_store, self._store_table)
+        self._table = EMPTY
 
     def codes(self, system: str, code: str) -> tuple[Coding, ...]:
         """Return the standard codes that mean the same, of the table as it was last looked at."""
@@ -44,21 +45,10 @@ class CodeTables:
             return self._table
 
     def _look(self) -> None:
-        before, seen = self._seen, list(self._seen)
-        try:
-            seen[0] = self._state_of_file()
-            if seen[0] != before[0] and self._file is not None:
-                self._of_file = from_csv(self._file.read_text(encoding="utf-8-sig"))
-            seen[1] = self._state_of_store()
-            if seen[1] != before[1]:
-                self._of_store = from_concept_maps(self._maps())
-        except (OSError, UnicodeDecodeError) as error:
-            log.error("the table of codes cannot be read; the old one counts on", problem=type(error).__name__)  # noqa: TRY400
-        except ClinicalError as error:
-            log.error("the table of codes cannot be used; the old one counts on", problem=error.message)  # noqa: TRY400
-        self._seen = (seen[0], seen[1])
-        if self._seen != before:
-            self._table = joined((self._of_file, self._of_store))
+        parts = (self._of_file, self._of_store)
+        new = [part.look() for part in parts]  # each of them: one that cannot be read does not hide the other
+        if any(new):
+            self._table = joined([part.table for part in parts])
             log.info("table of codes read", codes=len(self._table))
 
     def _state_of_file(self) -> object:
@@ -67,14 +57,49 @@ class CodeTables:
         about = self._file.stat()
         return about.st_ino, about.st_mtime_ns, about.st_size
 
+    def _file_table(self) -> CodeTable:
+        return EMPTY if self._file is None else from_csv(self._file.read_text(encoding="utf-8-sig"))
+
     def _state_of_store(self) -> object:
         table = resource.c
         with self._db.read() as conn:
             query = select(func.count(), func.max(table.updated)).where(table.type == "ConceptMap")
             return tuple(conn.execute(query).one())
 
-    def _maps(self) -> list[dict[str, object]]:
+    def _store_table(self) -> CodeTable:
         table = resource.c
         query = select(table.body).where(table.type == "ConceptMap", table.deleted == 0).order_by(table.id)
         with self._db.read() as conn:
-            return [orjson.loads(row[0]) for row in conn.execute(query.limit(MOST_MAPS))]
+            rows = conn.execute(query.limit(MOST_MAPS + 1)).all()
+        if len(rows) > MOST_MAPS:
+            log.warning("there are more ConceptMaps than are read; the rest counts for nothing", count=MOST_MAPS)
+        return from_concept_maps([orjson.loads(row[0]) for row in rows[:MOST_MAPS]])
+
+
+class _Part:
+    """The file, or the store: its table as it was last read. state: tells whether it has changed since."""
+
+    def __init__(self, state: Callable[[], object], read: Callable[[], CodeTable]) -> None:
+        self._state, self._read = state, read
+        self._seen: object = None
+        self.table = EMPTY
+
+    def look(self) -> bool:
+        """Read it when it has changed; False when there is nothing new, or it cannot be read."""
+        state = self._seen
+        try:
+            state = self._state()
+            if state == self._seen:
+                return False
+            self.table = self._read()
+        except (UnicodeDecodeError, IncorrectInput) as error:  # what it says: told once
+            problem = error.message if isinstance(error, IncorrectInput) else type(error).__name__
+            log.error("the table of codes cannot be used; the old one counts on", problem=problem)  # noqa: TRY400
+            self._seen = state
+            return False
+        except (OSError, ClinicalError) as error:  # it is away: the next look may find it
+            problem = error.message if isinstance(error, ClinicalError) else type(error).__name__
+            log.error("the table of codes cannot be read; the old one counts on", problem=problem)  # noqa: TRY400
+            return False
+        self._seen = state
+        return True

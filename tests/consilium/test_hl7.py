@@ -6,6 +6,7 @@ import orjson
 import pytest
 from sqlalchemy import select
 
+from clinical.errors import Busy
 from clinical.identity import IssuerTable
 from consilium import cli
 from consilium.code_tables import CodeTables
@@ -203,7 +204,7 @@ def test_local_codes_are_listed_until_a_table_knows_them(house, port, run, tmp_p
         load_settings()
 
 
-def test_a_table_that_is_edited_counts_from_the_next_message_on(house, tmp_path):
+def test_a_table_that_is_edited_counts_from_the_next_message_on(house, tmp_path, monkeypatch):
     file, clock = tmp_path / "codes.csv", iter(range(0, 1000, 10))
     head = "system,code,target_system,target_code,target_display\n"
     file.write_text(head)
@@ -228,3 +229,18 @@ def test_a_table_that_is_edited_counts_from_the_next_message_on(house, tmp_path)
         publish(conn, [concept_map], house.now())
     tables.table()
     assert [one.code for one in tables.codes(LOCAL, "CRP")] == ["1988-5"]
+    # The file being away keeps no ConceptMap from counting, and what could not be read is looked for again.
+    file.unlink()
+    element["target"][0]["code"] = "30522-7"
+    with house.db.write() as conn:
+        publish(conn, [concept_map], house.now())
+    with monkeypatch.context() as broken:
+        broken.setattr("consilium.code_tables.from_concept_maps", busy)
+        tables.table()
+        assert [one.code for one in tables.codes(LOCAL, "CRP")] == ["1988-5"]
+    tables.table()
+    assert [one.code for one in tables.codes(LOCAL, "CRP")] == ["30522-7"]
+
+
+def busy(_maps):
+    raise Busy("not now")
