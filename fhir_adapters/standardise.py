@@ -14,6 +14,7 @@ from typing import Any
 from clinical import icd_10_cm
 from clinical.codes import ICD_10, ICD_10_CM, LOINC, SNOMED_CT, Coding
 from clinical.errors import IncorrectInput
+from clinical.snomed_ct import is_sctid
 
 Json = Mapping[str, Any]
 Code = tuple[str, str]  # system, code
@@ -120,7 +121,7 @@ def _target(system: str, code: str, display: str, number: int) -> Coding:
         return Coding(system, known, display or icd_10_cm.title(known) or "")
     if system == LOINC and not _is_loinc(code):
         raise IncorrectInput(f"line {number}: expected a LOINC code with its check digit")
-    if system == SNOMED_CT and not _is_sctid(code):
+    if system == SNOMED_CT and not is_sctid(code):
         raise IncorrectInput(f"line {number}: expected a SNOMED CT code with its check digit")
     return Coding(system, code, display)
 
@@ -134,32 +135,6 @@ def _is_loinc(code: str) -> bool:
     rest = number[-2::-2]
     total = sum(map(int, doubled)) + sum(map(int, rest))
     return (10 - total % 10) % 10 == int(digit)
-
-
-def _is_sctid(code: str) -> bool:
-    """Check digit of SNOMED CT identifiers: Verhoeff (Release File Specifications, 6.3)."""
-    if not (code.isascii() and code.isdigit() and 6 <= len(code) <= 18):
-        return False
-    check = 0
-    for place, digit in enumerate(reversed(code)):
-        check = _product(check, _permuted(place % 8, int(digit)))
-    return check == 0
-
-
-def _product(left: int, right: int) -> int:
-    """Multiply in the dihedral group of ten elements."""
-    if left < 5:
-        return (left + right) % 5 if right < 5 else (left + right) % 5 + 5
-    return (left - right) % 5 + 5 if right < 5 else (left - right) % 5
-
-
-_PERMUTED = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
-
-
-def _permuted(times: int, digit: int) -> int:
-    for _ in range(times):
-        digit = _PERMUTED[digit]
-    return digit
 
 
 def from_concept_maps(resources: Sequence[Json]) -> CodeTable:

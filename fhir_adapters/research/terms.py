@@ -10,17 +10,17 @@ from functools import cache
 from types import ModuleType
 
 from clinical import breast_codes, codes, imaging_codes, override_codes, ucum
-from clinical.codes import Coding
+from clinical.codes import SNOMED_CT, Coding
+from clinical.snomed_ct import is_sctid
 from fhir_adapters.definitions.structure import code_system
 
 Form = re.Pattern[str]
 
-SNOMED = "http://snomed.info/sct"
 _NUMBER = re.compile("[0-9]{1,8}")
-# Form of the codes; SNOMED's check digit is looked at besides.
+# Form of the codes; the check digit of SNOMED CT is looked at besides.
 _FORMS: Mapping[str, Form] = {
     "http://loinc.org": re.compile("[0-9]{1,7}-[0-9]|L[AGP][0-9]{1,7}-[0-9]"),
-    SNOMED: re.compile("[1-9][0-9]{5,17}"),
+    SNOMED_CT: re.compile("[1-9][0-9]{5,17}"),
     "http://hl7.org/fhir/sid/icd-10": re.compile(r"[A-Z][0-9][0-9A-Z](\.[0-9]{1,2})?"),
     "http://hl7.org/fhir/sid/icd-10-cm": re.compile(r"[A-Z][0-9][0-9A-Z](\.[0-9A-Z]{1,4})?"),
     "http://www.cms.gov/Medicare/Coding/ICD10": re.compile("[0-9A-HJ-NP-Z]{7}"),
@@ -53,7 +53,7 @@ def kept_code(system: object, code: object, more: frozenset[str]) -> str | None:
     if (system, code) in own_displays():
         return code
     form = _FORMS.get(system) or (_OTHER_FORM if system in more else None)
-    if form is not None and form.fullmatch(code) and (system != SNOMED or _checks(code)):
+    if form is not None and form.fullmatch(code) and (system != SNOMED_CT or is_sctid(code)):
         return code
     defined = code_system(system)
     return code if defined is not None and code in defined else None
@@ -81,29 +81,3 @@ def own_displays() -> Mapping[tuple[str, str], str]:
 
 def _codings(module: ModuleType) -> list[Coding]:
     return [one for one in vars(module).values() if isinstance(one, Coding)]
-
-
-_TIMES = (
-    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
-    (1, 2, 3, 4, 0, 6, 7, 8, 9, 5),
-    (2, 3, 4, 0, 1, 7, 8, 9, 5, 6),
-    (3, 4, 0, 1, 2, 8, 9, 5, 6, 7),
-    (4, 0, 1, 2, 3, 9, 5, 6, 7, 8),
-    (5, 9, 8, 7, 6, 0, 4, 3, 2, 1),
-    (6, 5, 9, 8, 7, 1, 0, 4, 3, 2),
-    (7, 6, 5, 9, 8, 2, 1, 0, 4, 3),
-    (8, 7, 6, 5, 9, 3, 2, 1, 0, 4),
-    (9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-)
-_TURNED = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
-
-
-def _checks(code: str) -> bool:
-    """Tell whether the last digit is the check digit of SNOMED CT (Verhoeff's): one number in ten has it."""
-    total = 0
-    for place, digit in enumerate(reversed(code)):
-        turned = int(digit)
-        for _ in range(place % 8):
-            turned = _TURNED[turned]
-        total = _TIMES[total][turned]
-    return total == 0

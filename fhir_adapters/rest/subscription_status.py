@@ -24,7 +24,6 @@ from record_store.subscriptions import Held
 from record_store.times import from_text
 
 TYPE = "Subscription"
-MOST = 500
 
 
 def answer(fhir: Fhir, resource_id: str) -> Response:
@@ -42,8 +41,9 @@ def answer_type(fhir: Fhir) -> Response:
         raise IncorrectInput("id takes the id of a Subscription", expression=["id"])
     statuses = {value for name, value in given if name == "status"}
     with fhir.db.read() as conn:
-        readable = _readable(conn, ids)
-        found = [one for one in subscriptions.every(conn) if one.id in readable]
+        named = [one for one in subscriptions.every(conn) if not ids or one.id in ids]
+        readable = _readable(conn, [one.id for one in named])
+        found = [one for one in named if one.id in readable]
         return _bundle(fhir, conn, [one for one in found if not statuses or _status(one) in statuses])
 
 
@@ -70,8 +70,8 @@ def parameters(known: Sequence[str]) -> Pairs:
 
 def _readable(conn: Connection, ids: Sequence[str]) -> set[str]:
     within = allowed(TYPE, "r")
-    criteria = (*([IdIn(tuple(ids))] if ids else []), *([within] if within is not None else []))
-    return {match.resource.id for match in search(conn, SearchQuery(TYPE, criteria, limit=MOST))}
+    criteria = (IdIn(tuple(ids)), *([within] if within is not None else []))
+    return {match.resource.id for match in search(conn, SearchQuery(TYPE, criteria, limit=len(ids)))}
 
 
 def _bundle(fhir: Fhir, conn: Connection, held: Sequence[Held]) -> Response:

@@ -246,6 +246,20 @@ def test_the_status_says_what_waits_and_why(rig):
     assert rig.client.get("/fhir/Subscription/$status?nonsense=1").status_code == 400
 
 
+def test_the_status_tells_of_all_however_many_there_are(rig):
+    entries = [
+        {
+            "resource": subscription(rig.receiver.url, f"s{number}"),
+            "request": {"method": "PUT", "url": f"Subscription/s{number}"},
+        }
+        for number in range(501)
+    ]
+    reply = rig.send("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    assert reply.status_code == 200
+    assert status_of(rig, "/$status")["total"] == 501
+    assert status_of(rig, "/$status?id=s500&id=nobody")["total"] == 1
+
+
 def test_the_status_of_one_that_no_worker_has_seen_yet_is_requested(rig):
     rig.send("PUT", "Subscription/s1", subscription(rig.receiver.url, **of_topic()))
     simple, _ = parts(status_of(rig, "/$status"))
