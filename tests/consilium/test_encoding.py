@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import get_args
 
-import numpy as np
 import pytest
 from pydicom import dcmread
 from sqlalchemy import select
@@ -14,31 +13,20 @@ from clinical.errors import Unsupported
 from consilium.explain.stages import explain
 from consilium.setting_values import ResultKind
 from dicom_node.results import ENCODERS
-from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.readings import readings_of_job, readings_of_patient, result_objects
 from record_store.study_history import history_of
 from record_store.tables import delivery
+from tests.consilium.nodule import one_nodule, radiograph
 
 pytestmark = pytest.mark.slow
 
 EVERY_KIND = tuple(one.kind for one in ENCODERS)
 
 
-def one_nodule(inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
 def engine_of(version):
     manifest = manifest_of(segmentation_document(version=version))
     return CannedEngine({"lung-nodule": one_nodule}, {"lung-nodule": manifest})
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +17,7 @@ from consilium.selection import Selecting
 from consilium.settings import load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
-from dicom_node.testing import CANARY_ID, CANARY_NAME, dx_dataset, radiograph_phantom
+from dicom_node.testing import CANARY_ID, CANARY_NAME
 from model_runtime.testing import CannedEngine, lesion_document, manifest_of, segmentation_document
 from record_store.announcements import Announced
 from record_store.audit import append, digest
@@ -26,6 +25,7 @@ from record_store.evidence import Evidence
 from record_store.instances import InstanceRow, ReceivedInstance, StudyRow, record_instance
 from record_store.readings import DONE, FAILED, QUEUED, JobRow
 from record_store.study_history import Act, Made, Sent, StudyHistory, find_study
+from tests.consilium.nodule import one_nodule, radiograph
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 STUDY = StudyRow("1.2.3", PatientKey("urn:h", "1"), "closed", 1, 1, NOW)
@@ -152,17 +152,6 @@ def test_a_job_that_failed_waits_or_read_nothing_is_told_apart(state, reason, sh
     told = stage("inferred", jobs=(replace(JOB, state=state, reason=reason),))
     assert told.state is shown
     assert reason is None or reason in told.words
-
-
-def one_nodule(inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.mark.slow

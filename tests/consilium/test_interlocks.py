@@ -12,11 +12,11 @@ from consilium.rules.completion import Waits
 from consilium.selection import Selecting
 from consilium.worker import ImageModels
 from dicom_node.header import Header
-from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.audit import append, digest
 from record_store.instances import release_study, study_row
 from record_store.readings import queued_jobs
+from tests.consilium.nodule import radiograph
 
 ON = Interlocks()
 
@@ -104,11 +104,6 @@ def test_what_a_person_has_seen_is_not_asked_again_but_a_new_image_is() -> None:
     assert why_held(ON, [chest(), chest("1.2", patient_name="Doe^John")], seen) == TWO_IDENTITIES
     both = frozenset(("1.1", "1.2"))
     assert why_held(ON, [chest(), chest("1.2", patient_name="Doe^John")], both) is None
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 class Enqueued(list):

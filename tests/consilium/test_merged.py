@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -17,12 +16,13 @@ from consilium.settings import load_settings
 from consilium.wiring import House
 from consilium.withholding import Withholding
 from dicom_node.header import Header
-from dicom_node.testing import CANARY_ID, dx_dataset, radiograph_phantom
+from dicom_node.testing import CANARY_ID
 from fhir_adapters.charts import charts_of, surviving
 from fhir_adapters.publish import find_or_add_patient, publish
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.instances import close_study, hold_study, study_row
 from record_store.tables import delivery, resource
+from tests.consilium.nodule import one_nodule, radiograph
 
 KEY = PatientKey("urn:h", "1")
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -105,17 +105,6 @@ def test_results_go_to_the_chart_in_use_or_to_none(store) -> None:
 def test_an_image_contradicts_a_chart_only_by_what_both_say(birth_date, sex, births, genders, contradicts) -> None:
     images = [Header(birth_date=birth_date, sex=sex)]
     assert contradicts_chart(images, births, genders) is contradicts
-
-
-def one_nodule(inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from consilium.selection import Selecting
 from consilium.settings import load_settings
 from consilium.wiring import House
 from dicom_node.header import Header
-from dicom_node.testing import CANARY_ID, dx_dataset, radiograph_phantom
+from dicom_node.testing import CANARY_ID
 from fhir_adapters.orders import ordered_side
 from fhir_adapters.publish import publish
 from model_runtime.testing import CannedEngine
 from record_store.instances import hold_study
+from tests.consilium.nodule import radiograph
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 KEY = PatientKey("urn:h", CANARY_ID)
@@ -73,11 +74,6 @@ def test_an_order_is_found_by_patient_and_accession_number(store, resources, sid
         publish(conn, resources, NOW)
         assert ordered_side(conn, KEY, "A77") == side
         assert ordered_side(conn, KEY, "") == ""
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from flask import Flask
 
@@ -17,7 +16,7 @@ from consilium.explain.stages import explain
 from consilium.pages import views
 from consilium.pages.views import PagesContext
 from consilium.recalling import RecallDesk
-from dicom_node.testing import CANARY_ID, dx_dataset, radiograph_phantom
+from dicom_node.testing import CANARY_ID
 from fhir_adapters.rest.ai.changes import Who, changed, with_status
 from fhir_adapters.rest.ai.recall import Recalled
 from fhir_adapters.rest.ai_recall import recall, told
@@ -29,22 +28,12 @@ from record_store.readings import readings_of_patient
 from record_store.resource_search import SearchQuery, search
 from record_store.resources import put_all
 from record_store.study_history import history_of
+from tests.consilium.nodule import one_nodule, radiograph
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 WHAT = Recalled("lung-nodule", "0.1.0", "", "marks ribs")
-
-
-def one_nodule(_inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from fhir_adapters.publish import publish
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.tables import ai_result, instance, reading
 from record_store.testing import database
+from tests.consilium.nodule import one_nodule, radiograph
 from tests.consilium.test_filing import KINDS, House, engine, prefetch_of  # noqa: F401 - a fixture
-from tests.consilium.test_recalling import one_nodule, radiograph
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 RESULTS = ("RiskAssessment", "Observation", "DiagnosticReport")

@@ -2,7 +2,6 @@
 
 import fnmatch
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +12,11 @@ from consilium.rules.clauses import FIELDS, Clauses, ImageFacts, matches
 from consilium.rules.entries import KINDS
 from consilium.selection import Selecting
 from consilium.settings import SettingsError, load_settings
-from dicom_node.testing import CANARY_ID, CANARY_NAME, dx_dataset, radiograph_phantom
+from dicom_node.testing import CANARY_ID, CANARY_NAME
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.audit import digest
 from record_store.study_history import history_of
+from tests.consilium.nodule import one_nodule, radiograph
 
 MODELS, DESTINATIONS = ("lung-nodule", "breast-lesion"), ("pacs", "teaching")
 CHEST = ImageFacts("DX", "CHEST", "PA", "XRAY1", "Thorax p.a.")
@@ -201,17 +201,6 @@ def test_a_bad_rules_file_stops_start_up(tmp_path, no_settings) -> None:
     assert wrong.value.lines == [
         "CONSILIUM_RULES_FILE: line 4, read.1.models: expected names of models in the models folder, or * for all"
     ]
-
-
-def one_nodule(inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.mark.slow

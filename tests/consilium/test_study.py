@@ -3,33 +3,21 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from clinical.errors import Fault, PreconditionMissing
 from clinical.identity import IssuerTable
-from dicom_node.testing import dx_dataset, radiograph_phantom
 from model_runtime.outputs import Outputs
 from model_runtime.session import Device
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.instances import hold_study, release_study
 from record_store.readings import DONE, FAILED
+from tests.consilium.nodule import one_nodule, radiograph
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
-
-
-def one_nodule(inputs):
-    probability = np.zeros((1, 16, 16, 1), np.float32)
-    probability[0, 4:8, 5:9, 0] = 0.9
-    return {"probability": probability}
-
-
-def radiograph(seed, **attributes):
-    pixels, _ = radiograph_phantom(1, rows=64, columns=64)
-    return dx_dataset(pixels, seed=seed, **attributes)
 
 
 @pytest.fixture

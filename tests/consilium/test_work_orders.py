@@ -13,7 +13,7 @@ from dicom_node.testing import CANARY_ID
 from fhir_adapters.publish import publish
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.readings import queued_jobs
-from tests.consilium.test_recalling import one_nodule, radiograph
+from tests.consilium.nodule import one_nodule, radiograph
 from tests.fhir_adapters.ai_transparency import faults_of
 from tests.fhir_adapters.r4 import check_r4
 

@@ -13,7 +13,7 @@ from fhirclient.models.imagingstudy import ImagingStudy
 from fhirclient.models.observation import Observation
 from fhirclient.models.patient import Patient
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from clinical.identity import PatientKey
 from fhir_adapters.publish import find_or_add_patient, publish
@@ -23,14 +23,10 @@ from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.resources.reading import result_ids, results_of
 from fhir_adapters.rest import Fhir, blueprint
+from tests.fhir_adapters.live import Quiet
 
 pytestmark = pytest.mark.slow
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-
-
-class Quiet(WSGIRequestHandler):
-    def log_request(self, *_):
-        """Addresses hold patient identifiers."""
 
 
 @pytest.fixture

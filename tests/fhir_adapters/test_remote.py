@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -279,8 +280,9 @@ def test_while_one_thread_renews_the_others_use_the_token_that_is_still_good(dou
     clock.at += 250
     with ThreadPoolExecutor(2) as pool:
         renewing = pool.submit(remote.read, "Patient/p")
-        while len(there.of("POST")) < 2:
-            pass
+        until = time.monotonic() + 5
+        while len(there.of("POST")) < 2 and time.monotonic() < until:
+            time.sleep(0.001)
         assert remote.read("Patient/p") == {"id": "p"}
         gate.set()
         renewing.result()
