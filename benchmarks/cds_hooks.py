@@ -145,6 +145,11 @@ def ours(folder, workers, log, issuers=None):
     }
     if issuers is not None:
         settings |= {"CDS_ISSUERS_FILE": str(issuers), "PUBLIC_BASE_URL": BASE}
+    return web(port, settings, log)
+
+
+def web(port, settings, log):
+    """Return the context of `consilium web` with these settings alone, at their port."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIUM_")}
     environ |= {f"CONSILIUM_{name}": value for name, value in settings.items()}
     return server([sys.executable, "-m", "consilium", "web"], environ, "/livez", port, log)

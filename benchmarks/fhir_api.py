@@ -11,7 +11,6 @@ core (16 cores), Medplum answers 347 authenticated reads a second and vCPU (60 v
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benchmarks.cds_hooks import PIDS, cpu_s, free_port, server
+from benchmarks import cds_hooks
+from benchmarks.cds_hooks import PIDS, cpu_s, free_port
 from benchmarks.hook_driver import Target, measure
 from benchmarks.timing import machine
 from record_store.database import open_database
@@ -164,9 +164,7 @@ def web(folder, workers, log, database):
     settings = {"DATA_DIR": str(folder), "HTTP_PORT": str(port), "WEB_WORKERS": str(workers), "LOW_WATER_MB": "0"}
     if database:
         settings["DATABASE_URL"] = database
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIUM_")}
-    environ |= {f"CONSILIUM_{name}": value for name, value in settings.items()}
-    return server([sys.executable, "-m", "consilium", "web"], environ, "/livez", port, log)
+    return cds_hooks.web(port, settings, log)
 
 
 def measured(port, case, seconds):

@@ -20,6 +20,7 @@ import time
 
 from sqlalchemy import func, select
 
+from benchmarks.cds_hooks import cpu_s
 from fhir_adapters.hl7v2.client import sender
 from fhir_adapters.hl7v2.testing import ADMISSION, ORDER, RESULT, raw
 from record_store.database import open_database
@@ -63,13 +64,6 @@ def listening(folder, database):
         process.wait(20)
 
 
-def processor_s(process):
-    """Return the processor time that a process has used (Linux)."""
-    with open(f"/proc/{process.pid}/stat") as file:  # noqa: PTH123
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(process, port, messages, peers):
     """Send the messages over so many connections; return figures and the control ids that were accepted."""
     took, accepted = [], []
@@ -84,12 +78,12 @@ def measure(process, port, messages, peers):
                     accepted.append(answer.control_id)
 
     threads = [threading.Thread(target=send, args=(messages[at::peers],)) for at in range(peers)]
-    began, used = time.perf_counter(), processor_s(process)
+    began, used = time.perf_counter(), cpu_s(process.pid)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds, used = time.perf_counter() - began, processor_s(process) - used
+    seconds, used = time.perf_counter() - began, cpu_s(process.pid) - used
     took.sort()
     figures = {
         "peers": peers,

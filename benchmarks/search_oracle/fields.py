@@ -125,7 +125,7 @@ REFERENCES = {
     "RiskAssessment": {"patient": (("subject",), ["Patient"]), "subject": (("subject",), ["Patient", "Group"])},
     "Provenance": {"target": (("target",), ["Observation"]), "agent": (("agent", "who"), ["Practitioner"])},
 }
-# parameter -> elements that it joins over, its halves as (kind, where)
+# parameter -> paths of the elements that it joins over
 COMPOSITES = {
     "code-value-quantity": ((),),
     "component-code-value-quantity": (("component",),),

@@ -9,13 +9,13 @@ have: "targets" of references, "binding" when it is required, "same" for a conte
 Quantity without comparator (SimpleQuantity).
 """
 
-import gzip
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.value_sets import expansions
 
 OUTPUT = Path(__file__).with_name("r4.json.gz")
@@ -51,8 +51,7 @@ def compile_definitions(folder: Path) -> bytes:
         "value_sets": value_sets,
         "code_systems": code_systems,
     }
-    text = json.dumps(tables, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return packed(tables)
 
 
 def resources_of(path: Path, kind: str | None = None) -> Iterator[Json]:

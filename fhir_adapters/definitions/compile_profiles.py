@@ -4,13 +4,12 @@ PACKAGE_FOLDER: as of `compile`. Kept are R4's own profiles of resources (vital 
 element what `profile` reads, and the required value sets that only they name.
 """
 
-import gzip
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from fhir_adapters.definitions.compile import TERMINOLOGY, resources_of
+from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.value_sets import expansions
 
 OUTPUT = Path(__file__).with_name("profiles.json.gz")
@@ -36,8 +35,7 @@ def compile_profiles(folder: Path) -> bytes:
     }
     terminology = [one for name in TERMINOLOGY for one in resources_of(published / name)]
     tables = {"profiles": profiles, "value_sets": expansions(terminology, bound)[0]}
-    text = json.dumps(tables, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return packed(tables)
 
 
 def _small(definition: Json) -> Json:

@@ -13,14 +13,15 @@ a parameter: "targets" of references; "on" and "parts" of a composite, the eleme
 resource) and its component parameters.
 """
 
-import gzip
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fhir_adapters.definitions.compile import resources_of
 from fhir_adapters.definitions.expressions import NotCompiled, Place, places_of
+from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.structure import resource_types
 
 OUTPUT = Path(__file__).with_name("search.json.gz")
@@ -35,9 +36,7 @@ Json = dict[str, Any]
 def compile_search(folder: Path) -> bytes:
     """Return the tables of the package in `folder`, as a gzip file."""
     published = folder / "dist" / "fhir" / "r4"
-    definitions = [
-        entry["resource"] for name in SOURCES for entry in json.loads((published / name).read_bytes())["entry"]
-    ]
+    definitions = [one for name in SOURCES for one in resources_of(published / name)]
     codes = {definition["url"]: definition["code"] for definition in definitions}
     types: dict[str, dict[str, list[Any]]] = {}
     left_out: dict[str, str] = {}
@@ -55,8 +54,7 @@ def compile_search(folder: Path) -> bytes:
         "left_out": left_out,
         "patient_compartment": dict(_compartment(published / "compartmentdefinition-patient.json")),
     }
-    text = json.dumps(tables, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return packed(tables)
 
 
 def _row(definition: Json, resource_type: str, codes: dict[str, str]) -> list[Any]:

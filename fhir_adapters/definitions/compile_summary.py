@@ -4,11 +4,12 @@ PACKAGE_FOLDER: as in `compile`. By the path of a resource or of a part of one: 
 (isSummary, R4 3.1.1.5.8), names that change the meaning of the others (isModifier), which no answer leaves out].
 """
 
-import gzip
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from fhir_adapters.definitions.compile import resources_of
+from fhir_adapters.definitions.packed import packed
 
 OUTPUT = Path(__file__).with_name("summary.json.gz")
 
@@ -17,13 +18,11 @@ def compile_summary(folder: Path) -> bytes:
     """Return the table of the package in `folder`, as a gzip file."""
     published = folder / "dist" / "fhir" / "r4" / "profiles-resources.json"
     table: dict[str, list[list[str]]] = {}
-    for entry in json.loads(published.read_bytes())["entry"]:
-        definition = entry["resource"]
-        if definition["resourceType"] == "StructureDefinition" and definition["kind"] == "resource":
+    for definition in resources_of(published, "StructureDefinition"):
+        if definition["kind"] == "resource":
             for element in definition["snapshot"]["element"]:
                 _add(table, element)
-    text = json.dumps(table, separators=(",", ":"), sort_keys=True)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+    return packed(table)
 
 
 def _add(table: dict[str, list[list[str]]], element: dict[str, Any]) -> None:

@@ -77,12 +77,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile. root: the node of the resource itself. rules: every key of an invariant that it adds."""
+    """One profile. root: the node of the resource itself."""
 
     url: str
     type: str
     root: Node
-    rules: frozenset[str] = frozenset()
 
 
 ValueSets = Callable[[str], Codes | None]
@@ -100,14 +99,7 @@ def profile_of(definition: Json, value_set: ValueSets, type_of: Mapping[str, str
     if not rows:
         raise IncorrectInput("a profile needs its snapshot: publish it with one (StructureDefinition.snapshot)")
     reader = _Reader(rows, value_set, type_of)
-    root = reader.node(rows[0]["id"])
-    return Profile(definition["url"], definition["type"], root, frozenset(_rules_within(root)))
-
-
-def _rules_within(node: Node) -> Iterable[str]:
-    yield from node.rules
-    for inner in (*node.children, *node.slices):
-        yield from _rules_within(inner)
+    return Profile(definition["url"], definition["type"], reader.node(rows[0]["id"]))
 
 
 class _Reader:

@@ -1,10 +1,9 @@
 """The search parameters of R4 as `compile_search` made them: rows, by type and name."""
 
-import gzip
-import json
 from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from fhir_adapters.definitions.packed import unpacked
 
 EVERYWHERE = "Resource"
 
@@ -29,6 +28,5 @@ def left_out() -> dict[str, str]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    packed = files(__package__).joinpath("search.json.gz").read_bytes()
-    tables: dict[str, Any] = json.loads(gzip.decompress(packed))
+    tables: dict[str, Any] = unpacked("search.json.gz")
     return tables

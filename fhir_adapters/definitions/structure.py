@@ -4,13 +4,12 @@ The names of a choice element are written out (`valueQuantity`, `valueString`); 
 by its path (`Observation.component`).
 """
 
-import gzip
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from fhir_adapters.definitions.packed import unpacked
 
 PRIMITIVES = frozenset(
     (
@@ -146,6 +145,5 @@ def _forms(place: str, said: str, row: list[Any]) -> list[Element]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    packed = files(__package__).joinpath("r4.json.gz").read_bytes()
-    tables: dict[str, Any] = json.loads(gzip.decompress(packed))
+    tables: dict[str, Any] = unpacked("r4.json.gz")
     return tables

@@ -5,13 +5,12 @@ elements and those that change the meaning of others always stay, and `meta.tag`
 takes a part for the whole and writes it back.
 """
 
-import gzip
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
-from importlib.resources import files
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.definitions.packed import unpacked
 from fhir_adapters.definitions.structure import Structure, structure_of
 from fhir_adapters.rest import splice
 
@@ -155,6 +154,5 @@ def _flags(place: str) -> tuple[list[str], list[str]]:
 
 @cache
 def _table() -> dict[str, tuple[list[str], list[str]]]:
-    packed = files("fhir_adapters.definitions").joinpath("summary.json.gz").read_bytes()
-    table: dict[str, tuple[list[str], list[str]]] = json.loads(gzip.decompress(packed))
+    table: dict[str, tuple[list[str], list[str]]] = unpacked("summary.json.gz")
     return table

@@ -8,6 +8,7 @@ narrative: `narrative`; ele-1 (no empty element): the walk itself.
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
+from clinical.codes import UCUM
 from fhir_adapters.validation.invariants_of_types import OF_TYPES
 from fhir_adapters.validation.rules import (
     Json,
@@ -23,7 +24,6 @@ from fhir_adapters.validation.rules import (
     together,
 )
 
-UCUM = "http://unitsofmeasure.org"
 _CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 _VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"

@@ -8,17 +8,16 @@ R4's own profiles are shipped; a site's (US Core and others) are read from a fol
 snapshots, ValueSets and CodeSystems. A claim of a profile that is not here is left alone, as R4 allows.
 """
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from clinical.codes import LOINC
 from clinical.errors import IncorrectInput
 from fhir_adapters.definitions import structure
+from fhir_adapters.definitions.packed import unpacked
 from fhir_adapters.definitions.profile import CORE, Node, Profile, profile_of
 from fhir_adapters.definitions.structure import Codes
 from fhir_adapters.definitions.value_sets import expansions
@@ -173,6 +172,5 @@ def _codes_of(root: Node) -> list[str]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    packed = files("fhir_adapters.definitions").joinpath("profiles.json.gz").read_bytes()
-    tables: dict[str, Any] = json.loads(gzip.decompress(packed))
+    tables: dict[str, Any] = unpacked("profiles.json.gz")
     return tables
