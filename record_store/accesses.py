@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from clinical.errors import Busy
 from record_store.database import Database
 from record_store.exchanges import Outcome
+from record_store.sql import placed
 from record_store.tables import audit
 from record_store.times import to_text
 
@@ -24,6 +25,7 @@ WAIT_S = 0.05
 MAX_TEXT = 4096  # of a query, in characters
 
 _COLUMNS = ("at", "action", "outcome", "actor", "subject", "detail")
+_INSERT = f"INSERT INTO audit ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 AuditRow = Mapping[str, Any]
 
@@ -89,10 +91,7 @@ def row_of(
 
 def add_all(conn: Connection, rows: Sequence[AuditRow]) -> None:
     """Add rows in the caller's transaction. Plain tuples through the driver: compiling costs more than writing."""
-    mark = "?" if conn.dialect.name == "sqlite" else "%s"
-    names, marks = ", ".join(_COLUMNS), ", ".join([mark] * len(_COLUMNS))
-    statement = f"INSERT INTO audit ({names}) VALUES ({marks})"  # noqa: S608 - names of ours only
-    conn.exec_driver_sql(statement, [tuple(row[name] for name in _COLUMNS) for row in rows])
+    conn.exec_driver_sql(placed(conn, _INSERT), [tuple(row[name] for name in _COLUMNS) for row in rows])
 
 
 class AccessLog:

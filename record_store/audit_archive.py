@@ -21,6 +21,7 @@ from clinical.errors import Busy, IncorrectInput, PreconditionMissing
 from record_store import audit as audit_rows
 from record_store.audit_chain import ARCHIVED, COLUMNS, FIRST, AuditRow, rows_between, seal_of, verify
 from record_store.database import Database
+from record_store.flush import flush
 from record_store.tables import audit, audit_seal
 
 _FORMAT = "consilium-audit-archive-1"
@@ -138,11 +139,7 @@ def _write(path: Path, lines: Iterator[bytes]) -> None:
                 file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush(path.parent)
     except FileExistsError:
         raise IncorrectInput("there is a file of that name already") from None
     except OSError as exc:

@@ -18,9 +18,10 @@ from sqlalchemy import Connection, Integer, Table, func, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from clinical.errors import Fault, PreconditionMissing
-from record_store.backup_files import BackupFolder, Kept, folder_is_durable, pieces_of
+from record_store.backup_files import BackupFolder, Kept, pieces_of
 from record_store.database import Database, open_database
 from record_store.dbos_port import jobs_url
+from record_store.flush import flush
 from record_store.migrate import migrate
 from record_store.tables import audit, instance, metadata, reading, resource, result_object
 
@@ -83,7 +84,7 @@ def copy_in(db: Database, folder: BackupFolder, copied: Copied, progress: Progre
         if JOBS in copied.files:
             place.with_name(f"{JOBS}.part").replace(place.with_name(JOBS))
         part.replace(place)
-        folder_is_durable(place.parent)
+        flush(place.parent)
     finally:
         for rest in place.parent.glob("*.db.part*"):
             rest.unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clinical.errors import Fault, PreconditionMissing
+from record_store.flush import flush
 from record_store.os_errors import os_errors
 
 CHUNK = 1 << 20
@@ -77,19 +78,10 @@ class BackupFolder:
     def settle(self) -> None:
         """Make the names durable."""
         for folder in {file.parent for file in self.path.rglob("*")} | {self.path}:
-            folder_is_durable(folder)
+            flush(folder)
 
     def _file(self, name: str) -> Path:
         return self.path / (name if self.key is None else f"{name}.enc")
-
-
-def folder_is_durable(folder: Path) -> None:
-    """Have the names in a folder outlive the power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def key_of(file: Path) -> bytes:

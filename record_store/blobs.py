@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
+from record_store.flush import flush
 from record_store.os_errors import absent, os_errors
 from record_store.parts import PartFile
 
@@ -185,9 +186,9 @@ class LocalBlobs:
         with os_errors():
             for name in dict.fromkeys(names):
                 with suppress(FileNotFoundError):
-                    _sync(self._file(name))
+                    flush(self._file(name))
             for folder in dict.fromkeys(self._folder_of(name) for name in names):
-                _sync(folder)
+                flush(folder)
 
     def _flush_folders(self, parts: Sequence[PartFile], errors: dict[PartFile, ClinicalError]) -> None:
         folders: dict[str, list[PartFile]] = {}
@@ -196,7 +197,7 @@ class LocalBlobs:
         for folder, inside in folders.items():
             try:
                 with os_errors():
-                    _sync(folder)
+                    flush(folder)
             except ClinicalError as error:
                 errors.update(dict.fromkeys(inside, error))
 
@@ -271,8 +272,8 @@ class LocalBlobs:
         # whoever made it has flushed it already, so every process does so before it relies on it.
         for number in range(256):
             (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
-        _sync(self._folder)
-        _sync(self._folder.parent)
+        flush(self._folder)
+        flush(self._folder.parent)
         self._folders_are_durable = True
 
     def _path(self, sha256: str) -> Path:
@@ -431,15 +432,6 @@ def _away(exc: Exception) -> ClinicalError:
     if type(exc).__name__ in {"PermissionDeniedError", "UnauthenticatedError", "UnknownConfigurationKeyError"}:
         return Fault(f"the object store refuses us ({type(exc).__name__})")
     return Busy("the object store does not answer")
-
-
-def _sync(path: str | Path) -> None:
-    """Flush a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sweep(staging: Path, older_than_s: float) -> int:

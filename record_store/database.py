@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from clinical.errors import Busy, IncorrectInput
 from record_store.driver_errors import translated
+from record_store.flush import flush
 from record_store.sql import Run, insert_once, run_on
 from record_store.sqlite_rows import AddRows, SqliteRows
 
@@ -140,11 +141,7 @@ class Database:
             # What is not in the log any more was flushed into the database before it was taken out of it.
             with suppress(FileNotFoundError):
                 for path in (log, log.parent):
-                    descriptor = os.open(path, os.O_RDONLY)
-                    try:
-                        os.fsync(descriptor)
-                    finally:
-                        os.close(descriptor)
+                    flush(path)
         except OSError:
             raise Busy("the database's log cannot be flushed") from None
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from record_store.index_rows import fit
 from record_store.resource_history import Version
 from record_store.resources import StoredResource
+from record_store.sql import placed
 
 Key = tuple[str, str, str]  # type, identifier system, identifier value
 
@@ -60,7 +61,7 @@ def linked(conn: Connection, ids: Collection[str]) -> set[str]:
 
 def _asked(conn: Connection, question: str, values: Mapping[str, set[str]]) -> Iterator[Any]:
     """Yield the answers to a question of each type and its values, asked at once."""
-    mark = "%s" if conn.dialect.name == "postgresql" else "?"
+    mark = placed(conn, "?")
     parts: list[str] = []
     given: list[str] = []
     for kind, wanted in values.items():

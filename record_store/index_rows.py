@@ -6,12 +6,12 @@ What a row means (which element is a `date`, what a token matches) is decided in
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from record_store.sql import placed
 from record_store.tables import sp_date, sp_quantity, sp_reference, sp_string, sp_token, sp_uri
 
 # A b-tree entry of PostgreSQL holds 2,704 bytes, and the columns 512 characters.
@@ -118,7 +118,7 @@ def insert_rows(conn: Connection, owners: Iterable[tuple[str, str, IndexRows]]) 
         if len(rows) >= _COPIED and conn.dialect.name == "postgresql":
             _copy(conn, table.name, rows)
         elif rows:
-            conn.exec_driver_sql(_insert(table.name, conn.dialect.name), rows)
+            conn.exec_driver_sql(placed(conn, _INSERT[table.name]), rows)
 
 
 def _copy(conn: Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -140,11 +140,6 @@ def delete_rows(conn: Connection, owners: Sequence[tuple[str, str]]) -> None:
     for table in INDEX_TABLES:
         statement = f"DELETE FROM {table.name} WHERE type = ? AND id = ?"  # noqa: S608 - a name of ours
         conn.exec_driver_sql(placed(conn, statement), list(owners))
-
-
-def placed(conn: Connection, statement: str) -> str:
-    """Return a statement of ours with the driver's mark for a value in place of "?"."""
-    return statement if conn.dialect.name == "sqlite" else statement.replace("?", "%s")
 
 
 def _kinds(index: IndexRows) -> tuple[Sequence[tuple[Any, ...]], ...]:
@@ -194,10 +189,7 @@ def _uri(row: UriRow) -> tuple[Any, ...]:
 _STORED: tuple[Callable[[Any], tuple[Any, ...]], ...] = (_token, _string, tuple, _reference, _quantity, _uri)
 _FIELDS = tuple(row._fields for row in (TokenRow, StringRow, DateRow, ReferenceRow, QuantityRow, UriRow))
 _COLUMNS = {table.name: ("type", "id", *fields) for table, fields in zip(INDEX_TABLES, _FIELDS, strict=True)}
-
-
-@cache
-def _insert(table: str, dialect: str) -> str:
-    columns = _COLUMNS[table]
-    places = ", ".join(["?" if dialect == "sqlite" else "%s"] * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - names of ours only
+_INSERT = {
+    table: f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - ours
+    for table, names in _COLUMNS.items()
+}

@@ -25,8 +25,9 @@ from record_store.criteria import (
     StringStarts,
     TokenIn,
 )
-from record_store.index_rows import IndexRows, delete_rows, insert_rows, placed
+from record_store.index_rows import IndexRows, delete_rows, insert_rows
 from record_store.resources import INDEX_VERSION, StoredResource
+from record_store.sql import placed
 from record_store.tables import resource
 
 RETRY_S = 30

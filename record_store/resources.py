@@ -12,7 +12,8 @@ from sqlalchemy import Connection, insert, select, text
 
 from clinical.errors import Busy
 from record_store import outbox, subscriptions
-from record_store.index_rows import IndexRows, delete_rows, insert_rows, placed
+from record_store.index_rows import IndexRows, delete_rows, insert_rows
+from record_store.sql import placed
 from record_store.tables import resource
 
 MAX_HOT_CODE_BYTES = 256

@@ -21,6 +21,11 @@ def run_on(conn: Connection) -> Run:
     return run
 
 
+def placed(conn: Connection, statement: str) -> str:
+    """Return a statement of ours with the driver's mark for a value in place of "?"."""
+    return statement if conn.dialect.name == "sqlite" else statement.replace("?", "%s")
+
+
 def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: Sequence[str]) -> bool:
     """Insert a row unless one with the same `key` columns exists; return True when it was inserted.
 
