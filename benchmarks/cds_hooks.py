@@ -23,10 +23,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from socket import create_server
 
 from benchmarks.hook_driver import Figure, Target, measure, request
 from benchmarks.timing import machine
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "healthchain, 1 process"
@@ -98,12 +98,6 @@ def cases():
 # Servers
 
 
-def free_port():
-    """Return a port that nobody listens on."""
-    with create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def server(command, environ, path, port, log):
     """Start a server and wait until it answers; end it afterwards."""
@@ -124,7 +118,8 @@ def _await(process, url):
             raise SystemExit(f"the server ended with {process.returncode} before it answered")
         try:
             urllib.request.urlopen(url, timeout=2).close()
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as refused:
+            refused.close()
             return
         except OSError:
             time.sleep(0.1)
@@ -133,8 +128,8 @@ def _await(process, url):
     raise SystemExit("the server did not start in time")
 
 
-def ours(folder, workers, log, issuers=None):
-    """Return the context of `consilium web`, as it is shipped."""
+def ours(folder, workers, log, issuers=None, **more):
+    """Return the context of `consilium web`, as it is shipped but for `more` settings, without their prefix."""
     port = free_port()
     settings = {
         "DATA_DIR": str(folder),
@@ -145,7 +140,7 @@ def ours(folder, workers, log, issuers=None):
     }
     if issuers is not None:
         settings |= {"CDS_ISSUERS_FILE": str(issuers), "PUBLIC_BASE_URL": BASE}
-    return web(port, settings, log)
+    return web(port, settings | more, log)
 
 
 def web(port, settings, log):

@@ -2,7 +2,8 @@
 
     python -m benchmarks.dicom_abuse --json
 
-One receiving process with its default settings, everything from one address, one kind of abuse after the other.
+One receiving process with its default settings, one kind of abuse after the other, each from one address unless it
+says otherwise.
 While it lasts somebody verifies ten times a second over associations of its own. "At rest" is two seconds in which
 nobody does: the silent and idle connections are still open then, the floods are over.
 """
@@ -36,6 +37,9 @@ from benchmarks.timing import machine
 
 CT = {1: ("1.2.840.10008.5.1.4.1.1.2", (EXPLICIT,)), 3: (VERIFICATION, (IMPLICIT,))}
 REST_S = 2.0
+# Not where the verifications come from: the 28,000 ports of one address are used up in five seconds.
+FLOODING = "127.0.0.7"
+MANY = tuple(f"127.0.0.{number}" for number in range(2, 7))  # addresses of loopback, by Linux
 Abuse = Callable[[int], Iterator[None]]
 
 
@@ -67,20 +71,47 @@ def idle_associations(port: int, count: int = 300) -> Iterator[None]:
         yield
 
 
-def association_flood(port: int, senders: int = 4) -> Iterator[None]:
+def association_flood(port: int, senders: int = 4, source: str = FLOODING) -> Iterator[None]:
     """Negotiate and abort as fast as it goes."""
 
     def one() -> None:
-        with RawPeer(port) as peer:
+        with RawPeer(port, source=source) as peer:
             peer.associate(CT, calling="FLOOD")
             peer.send(pdu(7, bytes(4)))
 
     yield from _again_and_again(one, senders)
 
 
-def connection_flood(port: int, senders: int = 4) -> Iterator[None]:
+def connection_flood(port: int, senders: int = 4, source: str = FLOODING) -> Iterator[None]:
     """Connect and close as fast as it goes, as checks of load balancers do."""
-    yield from _again_and_again(lambda: socket.create_connection(("127.0.0.1", port), timeout=30).close(), senders)
+
+    def one() -> None:
+        with RawPeer(port, source=source, answer_within_s=2):
+            pass
+
+    yield from _again_and_again(one, senders)
+
+
+def floods_of_many(port: int) -> Iterator[None]:
+    """Hold 1,500 connections of five addresses, 300 of them associations, while two more flood with both kinds."""
+    with ExitStack() as held:
+        for address in MANY:
+            for _ in range(240):
+                held.enter_context(RawPeer(port, source=address))
+            for _ in range(60):
+                held.enter_context(RawPeer(port, source=address)).associate(CT, calling="IDLE")
+        for flood, source in ((association_flood, "127.0.0.12"), (connection_flood, "127.0.0.13")):
+            held.enter_context(contextmanager(flood)(port, 2, source))
+        yield
+
+
+def overfull(port: int) -> Iterator[None]:
+    """Open 2,400 silent connections of five addresses, which is more than the node holds."""
+    with ExitStack() as open_:
+        for address in MANY:
+            for _ in range(480):
+                open_.enter_context(RawPeer(port, source=address))
+        yield
 
 
 def trickles(port: int, count: int = 100) -> Iterator[None]:
@@ -130,10 +161,12 @@ ABUSES: Mapping[str, Abuse] = {
     "100 requests of a byte in 10 s": trickles,
     "association flood": association_flood,
     "connection flood": connection_flood,
+    "floods beyond 1,024 descriptors": floods_of_many,
+    "2,400 silent sockets of five addresses": overfull,
     "4 GiB PDUs before an association": huge_requests,
     "4 GiB PDUs on an association": huge_data,
 }
-FLOODS = (association_flood, connection_flood)
+FLOODS = (association_flood, connection_flood, floods_of_many)
 
 
 def cost_of(abuse: Abuse, port: int, pid: int, *, seconds: float, rest: bool = True) -> Cost:

@@ -3,8 +3,8 @@
     python -m benchmarks.dicom_ingest --json           five rounds of everything (some minutes)
     python -m benchmarks.dicom_ingest --quick --json   one round of few objects
 
-One interleaved run: in each round every receiver starts with an empty folder and takes the same objects; before
-that the disk is asked how many such files a second it can flush. Ours and Orthanc answer after flushing; storescp
+One interleaved run: in each round every receiver starts with a new folder and takes the same objects; before that
+the disk is asked how many such files a second it can flush. Ours and Orthanc answer after flushing; storescp
 and `ours_unflushed` do not. Ratios are of bytes a second, above 1 where ours is faster: medians of the rounds'.
 """
 
@@ -29,25 +29,29 @@ Rounds = dict[str, list[dict[str, float]]]  # receiver -> what was measured in e
 
 
 def flushes_per_s(folder: Path, size: int, count: int) -> float:
-    """Return how many files of this many bytes can be made and flushed in a second, one after another."""
-    data, files = os.urandom(size), [folder / f"flush-{number}" for number in range(count)]
+    """Return how many files of this many bytes can be made in a new folder and flushed in a second, one by one."""
+    folder.mkdir()
+    data, files = os.urandom(size), [folder / f"{number}" for number in range(count)]
     began = time.perf_counter()
     for path in files:
         with path.open("wb", buffering=0) as file:
             file.write(data)
             os.fdatasync(file.fileno())
-    seconds = time.perf_counter() - began
-    for path in files:
-        path.unlink()
-    return count / seconds
+    return count / (time.perf_counter() - began)
 
 
-def send(sender: str, receiver: Receiver, port: int, objects: Path, associations: int) -> float:
-    """Send a folder's objects; return the seconds. SystemExit unless every one was answered with Success."""
+def send(
+    sender: str, receiver: Receiver, port: int, objects: Path, associations: int, tls: Path | None = None
+) -> float:
+    """Send a folder's objects; return the seconds. SystemExit unless every one was answered with Success.
+
+    tls: a certificate and its key, with which the replaying sender speaks TLS.
+    """
     if sender == "dcmsend":
         return _dcmsend(receiver, port, objects, associations)
     command = [sys.executable, "-m", "benchmarks.dicom_sender", "--port", str(port), "--called", receiver.ae_title]
     command += ["--folder", str(objects), "--associations", str(associations)]
+    command += ["--tls", str(tls)] if tls else []
     said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     if said["refused"]:
         raise SystemExit(f"{receiver.name} refused {len(said['refused'])} objects: {said['refused'][0]}")
@@ -79,8 +83,9 @@ def _dcmsend(receiver: Receiver, port: int, objects: Path, associations: int) ->
 def measure(
     receiver: Receiver, folder: Path, objects: Path, total: int, associations: int, sender: str
 ) -> dict[str, float]:
-    """Start the receiver, send once, and return its rate and what it used."""
-    with running(receiver, folder / receiver.name) as (port, pid):
+    """Start the receiver in a new folder, send once, and return its rate and what it used."""
+    with running(receiver, folder) as (port, pid):
+        time.sleep(SETTLE_S)  # what it prepares once it answers is not receiving
         forget_peak(pid)
         before = used(pid)
         seconds = send(sender, receiver, port, objects, associations)
@@ -90,7 +95,7 @@ def measure(
         "mb_s": total / 1e6 / seconds,
         "instances_s": len(list(objects.glob("*.dcm"))) / seconds,
         "cpu_s_per_gb": (after.cpu_s - before.cpu_s) / (total / 1e9),
-        "rss_mb": after.peak_mb,
+        "rss_mb": before.own_mb + after.peak_mb - before.now_mb,
         "rss_growth_mb": after.peak_mb - before.now_mb,
     }
 
@@ -160,9 +165,14 @@ def main() -> None:
                 rounds: Rounds = defaultdict(list)
                 flushes = []
                 for number in range(1 if given.quick else given.rounds):
-                    flushes.append(flushes_per_s(folder, total // count, min(count, 40)))
+                    flushes.append(
+                        flushes_per_s(
+                            folder / f"{kind}-{associations}-{number}-flushes", total // count, min(count, 40)
+                        )
+                    )
                     for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
-                        one = measure(peer, folder, folder / kind, total, associations, given.sender)
+                        place = folder / f"{kind}-{associations}-{number}-{peer.name}"
+                        one = measure(peer, place, folder / kind, total, associations, given.sender)
                         rounds[peer.name].append(one)
                 found[kind][str(associations)] = case = summary(rounds, flushes)
                 print(f"{kind}, {associations} associations: {json.dumps(case)}", flush=True)

@@ -29,12 +29,15 @@ class SentObject:
     offset: int
 
 
-def make_objects(folder: Path, kind: str, count: int) -> int:
-    """Write `count` objects of a kind, all of one study, and their index; return the bytes of their data sets."""
+def make_objects(folder: Path, kind: str, count: int, first: int = 0) -> int:
+    """Write `count` objects of a kind, all of one study, and their index; return the bytes of their data sets.
+
+    first: the number of the first one; objects of other numbers are others.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(7).integers(0, 4096, (KINDS[kind][1],) * 2, dtype=np.uint16)
     index, total = [], 0
-    for number in range(count):
+    for number in range(first, first + count):
         pixels[0, :2] = number >> 8, number & 255
         path = write_dicom(_data_set(kind, number, pixels), folder / f"{number:04d}.dcm")
         entry = _entry(path)

@@ -7,16 +7,16 @@ programs that are linked with dcmtk get TCP_NODELAY=1, without which they answer
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.raw_peer import ConnectionEnded, echo
+from tests.ports import free_port
 
 READY_WITHIN_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,11 +43,16 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a receiver's processes have used: seconds of processor time; most and present resident memory."""
+    """What a receiver's processes have used, all together.
+
+    cpu_s: processor time. peak_mb, now_mb: resident, the most and at present, what they share counted in each.
+    own_mb: resident, what they share counted once (proc(5), Pss).
+    """
 
     cpu_s: float
     peak_mb: float
     now_mb: float
+    own_mb: float
 
 
 def ours(name: str, settings: Mapping[str, str]) -> Receiver:
@@ -81,8 +86,11 @@ STORESCP = Receiver("storescp", "STORESCP", _storescp, "storescp", {"TCP_NODELAY
 
 @contextmanager
 def running(receiver: Receiver, folder: Path) -> Iterator[tuple[int, int]]:
-    """Start a receiver in an empty folder; yield (DICOM port, process ID) when it answers a C-ECHO."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Start a receiver in a new folder; yield (DICOM port, process ID) when it answers a C-ECHO.
+
+    The folder stays, for the caller to remove when everything is measured: before ext4 makes a file it looks at
+    each one that was removed in the last half minute, for up to 2 ms, and whoever comes next would pay for it.
+    """
     folder.mkdir(parents=True)
     os.sync()  # what the one before has left in the page cache is not this one's to write
     port = free_port()
@@ -97,35 +105,36 @@ def running(receiver: Receiver, folder: Path) -> Iterator[tuple[int, int]]:
     finally:
         process.terminate()
         process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def used(pid: int) -> Used:
     """Return what a process and its descendants, the ended ones included, have used."""
-    ticks, peak, now = 0, 0.0, 0.0
-    for one in _tree(pid):
+    ticks, peak, now, own = 0, 0.0, 0.0, 0.0
+    for one in processes_of(pid):
         try:
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            status = dict(line.split(":", 1) for line in Path(f"/proc/{one}/status").read_text().splitlines())
-        except FileNotFoundError:
+            status = _fields(Path(f"/proc/{one}/status"))
+            own += _megabytes(_fields(Path(f"/proc/{one}/smaps_rollup")), "Pss")
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
         ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime (proc(5))
-        peak += int(status.get("VmHWM", "0").split()[0]) / 1024  # an ended process that nobody waited for has none
-        now += int(status.get("VmRSS", "0").split()[0]) / 1024
-    return Used(ticks / _TICKS, peak, now)
+        peak += _megabytes(status, "VmHWM")  # an ended process that nobody waited for has none
+        now += _megabytes(status, "VmRSS")
+    return Used(ticks / _TICKS, peak, now, own)
+
+
+def _fields(path: Path) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+
+
+def _megabytes(fields: Mapping[str, str], name: str) -> float:
+    return int(fields.get(name, "0").split()[0]) / 1024
 
 
 def forget_peak(pid: int) -> None:
     """Let the peak of resident memory begin anew (proc(5), clear_refs)."""
-    for one in _tree(pid):
+    for one in processes_of(pid):
         Path(f"/proc/{one}/clear_refs").write_text("5")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _path(program: str) -> str | None:
@@ -144,9 +153,11 @@ def _wait_until_it_answers(receiver: Receiver, port: int, process: subprocess.Po
     raise SystemExit(f"{receiver.name} does not answer; see {receiver.name}.log")
 
 
-def _tree(pid: int) -> list[int]:
+def processes_of(pid: int) -> list[int]:
+    """Return a process and its descendants."""
     found = [pid]
     for one in found:
         for children in Path(f"/proc/{one}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+                found += map(int, children.read_text().split())
     return found

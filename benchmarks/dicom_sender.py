@@ -7,6 +7,7 @@ Every response is read and must be Success for the message that it answers. Prin
 
 import argparse
 import json
+import ssl
 import struct
 import threading
 import time
@@ -21,12 +22,19 @@ LONGEST_PDU = 128 * 1024  # what dcmtk's senders use at most; an acceptor withou
 class Association(threading.Thread):
     """One association and the objects that go over it, one after another. refused: what was not stored."""
 
-    def __init__(self, port: int, called: str, objects: list[tuple[SentObject, bytes]], start: threading.Barrier):
+    def __init__(
+        self,
+        port: int,
+        called: str,
+        objects: list[tuple[SentObject, bytes]],
+        start: threading.Barrier,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         super().__init__()
         self._start_together = start
         self.refused: list[str] = []
         contexts = {1: (objects[0][0].sop_class, (objects[0][0].transfer_syntax,))}
-        self._peer = RawPeer(port)
+        self._peer = RawPeer(port, tls=tls)
         self._peer.associate(contexts, called=called, calling="BENCHMARK")
         if self._peer.accepted.get(1) != objects[0][0].transfer_syntax:
             raise SystemExit("the receiver does not take these objects")
@@ -55,11 +63,24 @@ class Association(threading.Thread):
             self.refused.append(f"message {number}: status 0x{status:04X} for message {answered}")
 
 
-def send(port: int, called: str, folder: Path, associations: int) -> dict[str, object]:
+def caller(pem: Path) -> ssl.SSLContext:
+    """Return the context of a caller that has this certificate and believes in it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(pem)
+    context.load_cert_chain(pem)
+    return context
+
+
+def send(
+    port: int, called: str, folder: Path, associations: int, tls: ssl.SSLContext | None = None
+) -> dict[str, object]:
     """Send a folder's objects over so many associations at once; return seconds, objects and what was refused."""
     objects = read_objects(folder)
     start = threading.Barrier(associations + 1)
-    senders = [Association(port, called, objects[first::associations], start) for first in range(associations)]
+    senders = [
+        Association(port, called, objects[first::associations], start, tls) for first in range(associations)
+    ]
     for one in senders:
         one.start()
     start.wait()
@@ -81,8 +102,10 @@ def main() -> None:
     parser.add_argument("--called", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--associations", type=int, default=1)
+    parser.add_argument("--tls", type=Path, metavar="PEM", help="certificate and key, shown and believed")
     given = parser.parse_args()
-    print(json.dumps(send(given.port, given.called, given.folder, given.associations)))
+    tls = caller(given.tls) if given.tls else None
+    print(json.dumps(send(given.port, given.called, given.folder, given.associations, tls)))
 
 
 if __name__ == "__main__":

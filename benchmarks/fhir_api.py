@@ -22,10 +22,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks import cds_hooks
-from benchmarks.cds_hooks import PIDS, cpu_s, free_port
+from benchmarks.cds_hooks import PIDS, cpu_s
 from benchmarks.hook_driver import Target, measure
 from benchmarks.timing import machine
 from record_store.database import open_database
+from tests.ports import free_port
 
 PATIENTS, BUNDLE = 400, 100
 START = datetime(2024, 1, 1, tzinfo=UTC)

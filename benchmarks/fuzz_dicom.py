@@ -74,7 +74,7 @@ def _events(data: bytes, step: Callable[[], int]) -> list[object]:
     try:
         while True:
             while (event := stream.next()) is not None:
-                held += stream.run()
+                held += b"".join(stream.run())
                 found.append((event, held) if isinstance(event, DataSetEnd) else event)
                 if isinstance(event, DataSetEnd):
                     held = b""
@@ -84,7 +84,7 @@ def _events(data: bytes, step: Callable[[], int]) -> list[object]:
             if not data:
                 return found
             if stream.is_full:
-                held += stream.run()
+                held += b"".join(stream.run())
             room = stream.room()
             count = min(len(room), step(), len(data))
             room[:count], data = data[:count], data[count:]

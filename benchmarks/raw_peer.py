@@ -5,6 +5,7 @@ measure. Everything here has a correct default and can be replaced by something 
 """
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -147,11 +148,25 @@ def elements_of(command: bytes) -> dict[int, bytes]:
 
 
 class RawPeer:
-    """A connection to an acceptor. Times are in seconds; no answer in time is TimeoutError."""
+    """A connection to an acceptor. Times are in seconds; no answer in time is TimeoutError.
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", answer_within_s: float = ANSWER_WITHIN_S) -> None:
-        self.socket = socket.create_connection((host, port), timeout=answer_within_s)
+    source: the address that it comes from: on Linux any of 127.0.0.0/8. tls: speaks TLS, by this context.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        source: str = "",
+        answer_within_s: float = ANSWER_WITHIN_S,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        bound = (source, 0) if source else None  # a port bound beforehand may wait for its last connection's end
+        self.socket = socket.create_connection((host, port), timeout=answer_within_s, source_address=bound)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.maximum_length = 16384
         self.accepted: dict[int, str] = {}
 

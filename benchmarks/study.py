@@ -103,8 +103,8 @@ def run(studies: int) -> dict[str, object]:
     less = [one - other for one, other in zip(acknowledged, model, strict=True)]
     return {
         "start_to_ready_ms": ready_ms,
-        "seg_acknowledged_ms": _figures(acknowledged),
-        "seg_acknowledged_less_model_ms": _figures(less),
+        "seg_acknowledged_ms": figures(acknowledged),
+        "seg_acknowledged_less_model_ms": figures(less),
         "step_ms_mean": others,
         "decided_after_quiet_time_ms": decided,
     }
@@ -122,10 +122,11 @@ def _decisions(path: Path) -> dict[str, object]:
     finally:
         db.dispose()
     at = {subject: from_text(when) for subject, when in closed}
-    return _figures([(at[digest(uid)] - from_text(last)).total_seconds() - QUIET_S for uid, last in received])
+    return figures([(at[digest(uid)] - from_text(last)).total_seconds() - QUIET_S for uid, last in received])
 
 
-def _figures(seconds: list[float]) -> dict[str, object]:
+def figures(seconds: list[float]) -> dict[str, object]:
+    """Return milliseconds: of the first one, and median and 95th percentile of the others."""
     millis = [round(1000 * value) for value in seconds]
     warm = sorted(millis[1:] or millis)
     p95 = warm[min(len(warm) - 1, -(-95 * len(warm) // 100) - 1)]

@@ -104,6 +104,7 @@ def _detail(images: Sequence[StoredReading], study: Sequence[StoredReading], con
         more,
         about_size(images),
         _assessed(images),
+        _compared(images),
         block(_explanation(images, study, manifest, context)),
         next((stored.reading.caveat for stored in images if stored.reading.degraded), ""),
         f"*{NOTE}*",
@@ -140,6 +141,16 @@ def _manifest(model: ModelRef, context: CdsContext) -> Manifest | None:
     except ClinicalError:
         return None
     return manifest if manifest.digest == model.digest else None
+
+
+def _compared(images: Sequence[StoredReading]) -> str:
+    """Say what earlier images showed, of those that were compared with one."""
+    said = [
+        f"Image {number}: {escape(stored.reading.comparison.in_words)}"
+        for number, stored in enumerate(images, start=1)
+        if stored.reading.comparison is not None
+    ]
+    return " ".join(said[:MAX_ROWS])
 
 
 def _assessed(images: Sequence[StoredReading]) -> str:

@@ -36,6 +36,10 @@ SHORT_AXIS = Coding(SNOMED_CT, "103340004", "Short axis")
 AREA = Coding(SNOMED_CT, "42798000", "Area")
 CERTAINTY_OF_FINDING = Coding(DICOM_DCM, "111012", "Certainty of Finding")
 PROBABILITY_OF_CANCER = Coding(DICOM_DCM, "111047", "Probability of cancer")
+NUMBER_OF_LESIONS = Coding(SNOMED_CT, "246206008", "Number of lesions")
+INTERVAL = Coding(SNOMED_CT, "385673002", "Interval")
+MAXIMUM_OF = Coding(SNOMED_CT, "56851009", "Maximum")  # PS3.16 CID 7464
+COMPARISON_STUDY = Coding(LOINC, "18834-2", "Radiology Comparison study (observation)")
 PRESENT = Coding(SNOMED_CT, "52101004", "Present")  # PS3.16 CID 240
 ABSENT = Coding(SNOMED_CT, "272519000", "Absent")
 
@@ -64,6 +68,13 @@ PATIENT_REFERRAL = Coding(SNOMED_CT, "3457005", "Patient referral")
 # What FHIR puts on resources
 IMAGING = Coding(OBSERVATION_CATEGORY, "imaging", "Imaging")
 MEASUREMENT_GROUP = Coding(DICOM_DCM, "125007", "Measurement Group")
+COMPUTER_AIDED_DETECTION = Coding(DICOM_DCM, "110004", "Computer Aided Detection")  # PS3.16 CID 9231
+# Why a procedure step was not carried out (PS3.16 CID 9300).
+EQUIPMENT_FAILURE = Coding(DICOM_DCM, "110501", "Equipment failure")
+DISCONTINUED = Coding(DICOM_DCM, "110513", "Discontinued for unspecified reason")
+INCORRECT_WORKLIST_ENTRY = Coding(DICOM_DCM, "110514", "Incorrect worklist entry selected")
+OBJECT_TYPES_NOT_SUPPORTED = Coding(DICOM_DCM, "110522", "Object Types not supported")
+OBJECT_SET_INCOMPLETE = Coding(DICOM_DCM, "110523", "Object Set incomplete")
 AI_ASSERTED = Coding(V3_OBSERVATION_VALUE, "AIAST", "Artificial Intelligence asserted")
 
 MALIGNANT_NEOPLASM_OF_BREAST = Coding(SNOMED_CT, "372137005", "Primary malignant neoplasm of breast")

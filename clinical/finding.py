@@ -4,6 +4,7 @@ Numbers are rounded here, once, so that every encoding shows the same digits (DE
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,12 @@ from clinical.codes import AREA, CERTAINTY_OF_FINDING, PROBABILITY_OF_CANCER, Co
 from clinical.image import PixelSpacing
 from clinical.lesion import LesionAssessment
 
+if TYPE_CHECKING:
+    from clinical.comparison import Comparison
+
 MILLIMETRE = "mm"  # UCUM
+DAY = "d"  # UCUM
+NO_UNIT = "1"  # UCUM: a count
 SQUARE_MILLIMETRE = "mm2"  # UCUM
 PIXEL = "{pixel}"  # UCUM annotation: a size that must not be read as a distance
 PROBABILITY_DECIMALS = 3
@@ -126,7 +132,7 @@ class Reading:
     findings: numbered from 1, most probable first; empty when the model looked and saw nothing.
     threshold: the probability from which something is a finding. lesions: what more is said of findings, by
     models that assess them. degraded: the CPU computed it because the GPU was away: the same file, but the last
-    digits are not those of other readings.
+    digits are not those of other readings. comparison: with an earlier image, where there was one to compare with.
     """
 
     image: ImageRef
@@ -136,6 +142,7 @@ class Reading:
     findings: tuple[Finding, ...]
     lesions: tuple[LesionAssessment, ...] = ()
     degraded: bool = False
+    comparison: "Comparison | None" = None
 
     @property
     def caveat(self) -> str:

@@ -2,6 +2,9 @@
 
 import hashlib
 import uuid
+from functools import lru_cache
+
+DIGEST_LENGTH = 12
 
 
 def derived_uid(*parts: str) -> str:
@@ -25,3 +28,13 @@ def random_uid() -> str:
 def tracking_uid(reading_id: str, number: int) -> str:
     """Return the Tracking UID of a finding: the same in SEG, SR, Observation and card."""
     return derived_uid("tracking", reading_id, str(number))
+
+
+@lru_cache(maxsize=256)  # an object's is asked for more than once, its study's with each of its objects
+def uid_digest(uid: str) -> str:
+    """Return the short name of a UID that came with a patient's object, for audit rows and logs.
+
+    The first digits of its sha256: enough to follow one object through a log; it does not lead back to the patient
+    without the archive.
+    """
+    return hashlib.sha256(uid.encode()).hexdigest()[:DIGEST_LENGTH]

@@ -157,7 +157,7 @@ def _is_there(house: House, name: str) -> bool:
 
 def _secret_in(settings: Settings, secret: bytes) -> None:
     """Put the server's secret where it was: seals of the audit and ids of patients are made with it."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.data_dir / SECRET
     if path.exists() and path.read_bytes() == secret:
         return

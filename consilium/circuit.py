@@ -15,6 +15,7 @@ class ArchiveCircuits:
     clock: Callable[[], float] = time.monotonic
     _failures: dict[str, int] = field(default_factory=dict)
     _open_until: dict[str, float] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def may_ask(self, archive: str) -> bool:
@@ -27,9 +28,15 @@ class ArchiveCircuits:
         with self._lock:
             self._failures.pop(archive, None)
 
-    def failed(self, archive: str) -> None:
-        """Count a failure; the first one after a pause begins the next."""
+    def problem(self, archive: str) -> str:
+        """Return why it did not answer last, "" when nobody has said."""
         with self._lock:
+            return self._problems.get(archive, "")
+
+    def failed(self, archive: str, problem: str = "") -> None:
+        """Count a failure; the first one after a pause begins the next. problem: why it did not answer."""
+        with self._lock:
+            self._problems[archive] = problem
             self._failures[archive] = self._failures.get(archive, 0) + 1
             if self._failures[archive] >= FAILURES:
                 self._open_until[archive] = self.clock() + PAUSE_S

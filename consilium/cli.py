@@ -22,14 +22,22 @@ from consilium.commands import backup as backup_commands
 from consilium.commands import cds as cds_commands
 from consilium.commands import codes as codes_commands
 from consilium.commands import dicom as dicom_commands
-from consilium.commands import dicom_query, fhir_clients, fhir_reindex
+from consilium.commands import (
+    dicom_quarantine,
+    dicom_query,
+    fhir_clients,
+    fhir_imaging_study,
+    fhir_reindex,
+    study_shadow,
+)
 from consilium.commands import fhir as fhir_commands
 from consilium.commands import hl7 as hl7_commands
 from consilium.commands import research as research_commands
 from consilium.commands import study as study_commands
 from consilium.commands import subscriptions as subscription_commands
 from consilium.commands import wearables as wearable_commands
-from consilium.settings import Settings, SettingsError, load_settings
+from consilium.settings import Settings, SettingsError
+from consilium.starting import UNUSABLE_SETTINGS, usable_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,16 +51,20 @@ backup_commands.add_to(app)
 app.add_typer(cds_commands.app, name="cds")
 app.add_typer(codes_commands.app, name="codes")
 dicom_query.add_to(dicom_commands.app)
+dicom_commands.app.add_typer(dicom_quarantine.app, name="quarantine")
 app.add_typer(dicom_commands.app, name="dicom")
+fhir_imaging_study.add_to(fhir_commands.app)
 fhir_reindex.add_to(fhir_commands.app)
 fhir_commands.app.add_typer(fhir_clients.app, name="clients")
 app.add_typer(fhir_commands.app, name="fhir")
 app.add_typer(research_commands.app, name="research")
 app.add_typer(hl7_commands.app, name="hl7")
+study_shadow.add_to(study_commands.app)
 app.add_typer(study_commands.app, name="study")
 app.add_typer(wearable_commands.app, name="wearables")
 app.add_typer(subscription_commands.app, name="subscriptions")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+PIPED_WIDTH = 1000  # a script that greps must not find a line broken at column 80
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
 HttpPort = Annotated[int | None, typer.Option(help="HTTP port, 0 to choose a free one (CONSILIUM_HTTP_PORT).")]
@@ -70,24 +82,12 @@ class DeliveryState(StrEnum):
 
 def settings_of(**overrides: object) -> Settings:
     try:
-        settings = load_settings(**overrides)
-        _make_folder(settings.data_dir)
+        return usable_settings(**overrides)
     except SettingsError as exc:
         errors.print("[bold red]The settings are not usable:[/]")
         for line in exc.lines:
             errors.print(f"  {line}", markup=False)
-        raise typer.Exit(78) from None  # EX_CONFIG of sysexits.h
-    return settings
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        problem = None if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written"
-    except OSError as exc:
-        problem = str(exc.strerror)
-    if problem:
-        raise SettingsError([f"CONSILIUM_DATA_DIR: expected a folder that can be made and written ({problem})"])
+        raise typer.Exit(UNUSABLE_SETTINGS) from None
 
 
 def settings_of_a_store(data_dir: Path | None) -> Settings:
@@ -106,15 +106,9 @@ def settings_of_a_store(data_dir: Path | None) -> Settings:
 @app.command()
 def serve(data_dir: DataDir = None, http_port: HttpPort = None, dicom_port: DicomPort = None) -> None:
     """Run web, dicom and worker under one parent; print one JSON line with the ports when ready."""
-    from consilium.supervise import Supervisor  # noqa: PLC0415
+    from consilium.supervise import serve as run_all  # noqa: PLC0415
 
-    settings = settings_of(data_dir=data_dir, http_port=http_port, dicom_port=dicom_port)
-    environ = dict(os.environ) | {
-        "CONSILIUM_DATA_DIR": str(settings.data_dir),
-        "CONSILIUM_HTTP_PORT": str(settings.http_port),
-        "CONSILIUM_DICOM_PORT": str(settings.dicom_port),
-    }
-    raise typer.Exit(Supervisor(settings, environ, sys.stdout).run())
+    raise typer.Exit(run_all(settings_of(data_dir=data_dir, http_port=http_port, dicom_port=dicom_port)))
 
 
 @app.command()
@@ -161,7 +155,7 @@ def doctor(
         sys.stdout.write(json.dumps({name: one.as_text() for name, one in findings.items()}) + "\n")
     else:
         for name, one in findings.items():
-            errors.print(f"{'[red]no[/] ' if one.wrong else '[green]ok[/] '} {name:<12} ", end="")
+            errors.print(f"{'[red]no[/] ' if one.wrong else '[green]ok[/] '} {name:<13} ", end="")
             errors.print(one.text, markup=False)
     raise typer.Exit(1 if any(one.wrong for one in findings.values()) else 0)
 
@@ -231,22 +225,6 @@ def exports(
 
 
 @app.command()
-def quarantine(
-    data_dir: DataDir = None,
-    release: Annotated[str | None, typer.Option(help="Let the image of this digest be tried again.")] = None,
-) -> None:
-    """Show the images that ended their decoder three times and are set aside, or let one be tried again."""
-    from consilium.operator import list_quarantined, release_quarantined  # noqa: PLC0415
-
-    settings = settings_of_a_store(data_dir)
-    if release is None:
-        show_table(list_quarantined(settings))
-    else:
-        release_quarantined(settings, release)
-        errors.print("The image may be tried again; 'consilium jobs --retry' queues its study.")
-
-
-@app.command()
 def demo(
     image: Annotated[Path | None, typer.Option(help="A PNG or DICOM file; a phantom without it.")] = None,
     breast: Annotated[
@@ -265,14 +243,31 @@ def demo(
 def show_table(rows: list[dict[str, Any]]) -> None:
     """Print rows as a table, or that there are none."""
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     if not rows:
         errors.print("Nothing there.")
         return
-    table = Table(*rows[0])
+    table = Table()
+    for at, name in enumerate(rows[0]):
+        # The first column is what other commands are given, by copy and paste: it is never cut or folded.
+        table.add_column(
+            name, no_wrap=at == 0, min_width=_widest(rows, name) if at == 0 else None, overflow="fold"
+        )
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    console.print(table)
+
+
+def _widest(rows: list[dict[str, Any]], name: str) -> int:
+    return max(len(_cell(row[name])) for row in rows)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Closes complete studies, adds their jobs in the same transaction, and then enqueues them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 from clinical.clock import Clock
 from clinical.errors import Fault
 from consilium import work_orders
-from consilium.completing import Completing, Due
+from consilium.completing import SAID_COMPLETE, Completing, Due, nothing_open, said_by_operators
 from consilium.rules.completion import Then
 from consilium.worker import ImageModels
 from model_runtime.manifest import Manifest
@@ -19,11 +20,13 @@ from record_store.audit import digest
 from record_store.database import Database
 from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of, set_revision
 from record_store.jobs import JobClient
-from record_store.priors import is_prior
+from record_store.priors import only_fetched
+from record_store.workitems import asks_for, comes
 
 PRIOR = "it was fetched as a prior, which no model reads"
 NO_PATIENT = "its images name no patient, so no result could be filed"
 INCOMPLETE = "it is incomplete"
+FETCHED_WITHIN = timedelta(hours=2)  # a study that comes for a step is not complete when nothing came for a while
 log = structlog.get_logger()
 
 
@@ -32,6 +35,7 @@ class Closing:
     """Which models read a study that is complete. models: raises while all studies must stay open.
 
     hold: why a study must wait for a person, given its UID and the modalities that models read; None when not.
+    archives: the AE titles of those that priors come from, by name.
     """
 
     db: Database
@@ -40,26 +44,47 @@ class Closing:
     completing: Completing
     now: Clock
     hold: Callable[[str, Collection[str]], str | None] = lambda _study_uid, _modalities: None
+    archives: Mapping[str, str] = field(default_factory=dict)
 
     def once(self) -> int:
         """Close what is complete and return how many studies were.
 
-        Raises Fault when studies stay open because a model of their modality is broken, after closing the others.
+        Raises what went wrong with one of them, and Fault when studies stay open because a model of their modality
+        is broken, after closing the others.
         """
-        with self.db.read() as conn:
-            due = [(one, modalities_of(conn, one.study_uid)) for one in self.completing.due(conn, self.now())]
+        due = self._due()
         models = self.models() if due else ImageModels((), {})
         waiting: set[str] = set()
+        failed: list[Exception] = []
         for study, modalities in due:
             problems = {models.broken[modality] for modality in modalities & models.broken.keys()}
             if problems:
                 waiting |= problems
                 continue
             read = {one for manifest in models.ready for one in manifest.modalities} & modalities
-            self._close(study, models.ready, read)
+            try:
+                self._close(study, models.ready, read)
+            except Exception as problem:  # noqa: BLE001 - raised below: it is one study's, others are due behind it
+                failed.append(problem)
+        if failed:
+            raise failed[0]
         if waiting:
             raise Fault("; ".join(sorted(waiting)))
         return len(due)
+
+    def _due(self) -> list[tuple[Due, set[str]]]:
+        """Return the studies to close, each with its modalities."""
+        with self.db.read() as conn:
+            return [
+                (one, modalities_of(conn, one.study_uid))
+                for one in self.completing.due(conn, self.now())
+                if one.forced or not comes(conn, one.study_uid, self.now() - FETCHED_WITHIN)
+            ]
+
+    def rests(self) -> bool:
+        """Tell whether no study is open, so that none can become complete with time."""
+        with self.db.read() as conn:
+            return nothing_open(conn)
 
     def reconcile(self) -> int:
         """Enqueue jobs whose row was committed and whose enqueueing a crash prevented; repeats are no-ops."""
@@ -82,7 +107,7 @@ class Closing:
                 return
             if closed.patient is None:
                 self._hold(conn, closed, NO_PATIENT, "no-patient")
-            elif is_prior(conn, closed.study_uid):
+            elif self._is_prior(conn, closed):
                 keys, failed = self._add_jobs(conn, closed, (), PRIOR)
             elif held is not None:
                 self._hold(conn, closed, held, "interlock")
@@ -98,6 +123,14 @@ class Closing:
                 job = readings.job(conn, key)
                 if readings.requeue_job(conn, key) and job is not None:
                     work_orders.requested(conn, job, self.now())
+
+    def _is_prior(self, conn: Connection, closed: ClosedStudy) -> bool:
+        """Tell whether nobody wants a study read: it was fetched for a model of another study to look at."""
+        uid = closed.study_uid
+        if not only_fetched(conn, uid, self.archives) or asks_for(conn, uid):
+            return False
+        # Asked anew: an operator who said it since this study was due has been told that it will be read.
+        return said_by_operators(conn, self.now()).get((digest(uid), closed.revision)) != SAID_COMPLETE
 
     def _hold(self, conn: Connection, closed: ClosedStudy, reason: str, outcome: str) -> None:
         hold_study(conn, closed.study_uid, reason)

@@ -28,8 +28,8 @@ class CodeTables:
         self._db, self._file, self._monotonic = db, file, monotonic
         self._lock = threading.Lock()
         self._looked_at = float("-inf")
-        self._of_file = _Part(self._state_of_file, self._file_table)
-        self._of_store = _Part(self._state_of_store, self._store_table)
+        self._of_file = _Part(self._state_of_file, lambda: _of_file(file))
+        self._of_store = _Part(self._state_of_store, lambda: _of_store(db)[0])
         self._table = EMPTY
 
     def codes(self, system: str, code: str) -> tuple[Coding, ...]:
@@ -57,23 +57,46 @@ class CodeTables:
         about = self._file.stat()
         return about.st_ino, about.st_mtime_ns, about.st_size
 
-    def _file_table(self) -> CodeTable:
-        return EMPTY if self._file is None else from_csv(self._file.read_text(encoding="utf-8-sig"))
-
     def _state_of_store(self) -> object:
         table = resource.c
         with self._db.read() as conn:
-            query = select(func.count(), func.max(table.updated)).where(table.type == "ConceptMap")
+            # Not the newest time: who began first and ends last is older than what was seen already.
+            query = select(func.count(), func.sum(table.version)).where(table.type == "ConceptMap")
             return tuple(conn.execute(query).one())
 
-    def _store_table(self) -> CodeTable:
-        table = resource.c
-        query = select(table.body).where(table.type == "ConceptMap", table.deleted == 0).order_by(table.id)
-        with self._db.read() as conn:
-            rows = conn.execute(query.limit(MOST_MAPS + 1)).all()
-        if len(rows) > MOST_MAPS:
-            log.warning("there are more ConceptMaps than are read; the rest counts for nothing", count=MOST_MAPS)
-        return from_concept_maps([orjson.loads(row[0]) for row in rows[:MOST_MAPS]])
+
+def table_now(db: Database, file: Path | None) -> CodeTable:
+    """Return the table of both as it is now, or nothing: for who must not go on with half of it.
+
+    Raises IncorrectInput for a file that is no table, and for more ConceptMaps than are read; Busy.
+    """
+    try:
+        of_file = _of_file(file)
+    except UnicodeDecodeError:
+        raise IncorrectInput("CONSILIUM_CODES_FILE: expected a file in UTF-8") from None
+    except OSError as error:
+        raise IncorrectInput(f"CONSILIUM_CODES_FILE: {error.strerror}") from None
+    except IncorrectInput as error:
+        raise IncorrectInput(f"CONSILIUM_CODES_FILE: {error.message}") from None
+    of_store, whole = _of_store(db)
+    if not whole:
+        raise IncorrectInput(f"expected at most {MOST_MAPS} ConceptMaps; delete those that are not meant")
+    return joined([of_file, of_store])
+
+
+def _of_file(file: Path | None) -> CodeTable:
+    return EMPTY if file is None else from_csv(file.read_text(encoding="utf-8-sig"))
+
+
+def _of_store(db: Database) -> tuple[CodeTable, bool]:
+    """Return the table of the ConceptMaps, and whether all of them were read."""
+    table = resource.c
+    query = select(table.body).where(table.type == "ConceptMap", table.deleted == 0).order_by(table.id)
+    with db.read() as conn:
+        rows = conn.execute(query.limit(MOST_MAPS + 1)).all()
+    if len(rows) > MOST_MAPS:
+        log.warning("there are more ConceptMaps than are read; the rest counts for nothing", count=MOST_MAPS)
+    return from_concept_maps([orjson.loads(row[0]) for row in rows[:MOST_MAPS]]), len(rows) <= MOST_MAPS
 
 
 class _Part:

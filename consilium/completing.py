@@ -19,20 +19,25 @@ from record_store.times import from_text, to_text
 FORCE_LASTS = timedelta(days=1)
 INSTANT = timedelta(microseconds=1)
 # What an operator does that ends the waiting, and how the closing says it.
+SAID_COMPLETE = "study-forced"
 _ENDS_WAITING = {
-    "study-forced": "an operator said that it is complete",
+    SAID_COMPLETE: "an operator said that it is complete",
     "study-released": "an operator released it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A study to close. received_before: it stays open when an object came at that time or later."""
+    """A study to close. received_before: it stays open when an object came at that time or later.
+
+    forced: what an operator did, who wants no more waiting for whatever reason; "" for nothing.
+    """
 
     study_uid: str
     received_before: datetime
     why: str
     then: Then = Then.READ
+    forced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,9 @@ class Completing:
 
     def due(self, conn: Connection, now: datetime) -> list[Due]:
         """Return the complete studies, longest quiet first."""
-        if conn.execute(select(study.c.study_uid).where(study.c.state == OPEN).limit(1)).first() is None:
-            return []  # as it mostly is: one look at an index
-        forced = _forced(conn, now)
+        if nothing_open(conn):
+            return []
+        forced = said_by_operators(conn, now)
         if not (self.rules or self.counted or forced or _announced(conn)):
             # Nothing but time decides: the index over it finds them without a look at the others.
             before = now - timedelta(seconds=self.waits.quiet_s)
@@ -66,12 +71,12 @@ class Completing:
         due = []
         for row in rows:
             uid = row.study_uid
-            operator = forced.get((digest(uid), row.revision))
+            operator = forced.get((digest(uid), row.revision), "")
             arrived = self._arrived(conn, row, now, known.get(uid, NONE), said.get(uid, ()), operator)
             complete = completeness(arrived, self.rules, self.waits)
             if complete is not None:
                 received = from_text(row.last_received_at)
-                due.append(Due(uid, received + INSTANT, complete.why, complete.then))
+                due.append(Due(uid, received + INSTANT, complete.why, complete.then, operator))
         return due
 
     def _arrived(
@@ -81,7 +86,7 @@ class Completing:
         now: datetime,
         known: Evidence,
         said: tuple[Announced, ...],
-        forced: str | None,
+        forced: str,
     ) -> Arrived:
         uid, received = row.study_uid, from_text(row.last_received_at)
         released = known.released_at if known.released_at and known.released_at >= received else None
@@ -92,13 +97,18 @@ class Completing:
             (now - received).total_seconds(),
             modalities,
             senders,
-            forced=forced,
+            forced=_ENDS_WAITING.get(forced),
             released_s=None if released is None else (now - released).total_seconds(),
             broken=bool(_broken(known, received)),
             announced=said,
             count=_count(known, released) if self.counted else Count(),
             late=any(one.ignore_late for one in self.rules) and _was_read(conn, uid, row.revision),
         )
+
+
+def nothing_open(conn: Connection) -> bool:
+    """Tell whether no study is open, as it mostly is: one look at an index."""
+    return conn.execute(select(study.c.study_uid).where(study.c.state == OPEN).limit(1)).first() is None
 
 
 def _of_objects(conn: Connection, uid: str) -> tuple[int, frozenset[str], frozenset[str]]:
@@ -130,12 +140,12 @@ def _announced(conn: Connection) -> bool:
     return conn.execute(query).first() is not None
 
 
-def _forced(conn: Connection, now: datetime) -> Mapping[tuple[str, int], str]:
+def said_by_operators(conn: Connection, now: datetime) -> Mapping[tuple[str, int], str]:
     """Return (digest of study, revision) -> what an operator did to it. The audit is the record of it."""
     query = select(audit.c.action, audit.c.subject, audit.c.detail).where(
         audit.c.action.in_(_ENDS_WAITING), audit.c.at > to_text(now - FORCE_LASTS)
     )
     return {
-        (subject, int(orjson.loads(detail).get("revision", 0))): _ENDS_WAITING[action]
+        (subject, int(orjson.loads(detail).get("revision", 0))): action
         for action, subject, detail in conn.execute(query.order_by(audit.c.row))
     }

@@ -32,6 +32,7 @@ LARGER = MappingProxyType(
 STAY_MS = 2  # of silence, after which a thread leaves a client to the main loop
 
 
+HELD_BYTES = 64 << 10  # of an answer, which goes out at once
 MAX_UNSENT = 16 << 20  # of a long answer; beyond it the thread waits for the client
 WAIT_S = 30.0  # within which the client must have read half of that
 
@@ -47,6 +48,7 @@ class Outgoing:
         self._sock = sock
         self.recv = sock.recv
         self.unsent = bytearray()
+        self._held: bytearray | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the socket has
         return getattr(self._sock, name)
@@ -54,8 +56,28 @@ class Outgoing:
     def setblocking(self, flag: bool) -> None:
         """Change nothing: the socket never blocks, and gunicorn's four turns a request would be system calls."""
 
+    def hold(self) -> None:
+        """Hold what is written until `release`, or until it is much: gunicorn writes head and body one by one.
+
+        Each would be a system call, a packet, and a turn of another thread before this one goes on.
+        """
+        self._held = bytearray()
+
+    def release(self) -> None:
+        """Send what was held. Raises OSError when the client is gone."""
+        held, self._held = self._held, None
+        if held:
+            self.sendall(bytes(held))
+
     def sendall(self, data: bytes) -> None:
         """Send what the client takes now, keep the rest. Raises OSError when the client is gone."""
+        if self._held is not None:
+            if len(self._held) + len(data) <= HELD_BYTES:
+                self._held += data
+                return
+            if self._held:
+                data = bytes(self._held) + data
+                self._held.clear()
         sent = 0 if self.unsent else self._sent(data)
         self.unsent += memoryview(data)[sent:]
         if len(self.unsent) > MAX_UNSENT:

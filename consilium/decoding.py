@@ -15,7 +15,9 @@ from record_store import quarantine
 from record_store.audit import digest
 from record_store.database import Database
 
-SET_ASIDE = f"the image ended its decoder {quarantine.MOST_TRIES} times and is set aside (consilium quarantine)"
+SET_ASIDE = (
+    f"the image ended its decoder {quarantine.MOST_TRIES} times and is set aside (consilium dicom quarantine)"
+)
 log = structlog.get_logger()
 
 

@@ -113,7 +113,8 @@ class Delivering:
         with self.db.write() as conn:
             problem, state = self._written(conn, delivery, outcome)
         self.observe(delivery.destination, state)
-        log.info(
+        say = log.warning if state == deliveries.DEAD else log.info
+        say(
             "result delivery",
             destination=delivery.destination,
             result=state,

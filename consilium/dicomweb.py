@@ -1,7 +1,7 @@
 """DICOMweb in the web process: its address, how much a request may bring, and its door, opened when first used.
 
-What answers there imports pydicom, a third of what the whole process imports. So the door is built by the first
-request below its address, or by the worker once it serves (`warm`), and not before.
+The door is built by the first request below its address, or by the worker once it serves (`warm`), and not
+before: a start has no use for what answers there. pydicom is here by then (`consilium.roles.run_web` says why).
 """
 
 import threading

@@ -1,6 +1,5 @@
 """`consilium doctor`: what is wrong, in words, without a running server."""
 
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +8,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clinical.errors import ClinicalError
 from consilium import health, logs
+from consilium.processes import lives
 from consilium.securing import listener_tls
 from consilium.settings import Settings
 from consilium.supervise import children_state
 from consilium.wiring import House
 from model_runtime.distribution import single_onnxruntime
 from model_runtime.engine import LocalEngine, State
+from model_runtime.library import Library
+from model_runtime.signature import public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,12 @@ def examine(settings: Settings) -> dict[str, Finding]:
     house = House(settings)
     checks: dict[str, Callable[[], Finding]] = {
         "settings": lambda: _settings(settings),
-        "database": lambda: _wrong(health.database_check(house.db)()),
+        "database": lambda: _database(house),
         "migrations": lambda: _wrong(health.migrations_check(house.db)()),
         "blobs": lambda: _wrong(health.blob_space_check(house.blobs, house.low_water_bytes)()),
         "onnxruntime": _onnxruntime,
         "models": lambda: _models(house),
+        "shadow models": lambda: _shadow_models(house),
         "http port": lambda: _port(settings, "web", settings.http_host, settings.http_port),
         "dicom port": lambda: (
             _port(settings, "dicom", settings.dicom_host, settings.dicom_port)
@@ -51,6 +54,7 @@ def examine(settings: Settings) -> dict[str, Finding]:
         ),
         "dicom tls": lambda: _tls(house),
         "hl7 port": lambda: _hl7(settings),
+        "quarantine": lambda: _quarantine(house),
     }
     try:
         return {name: _outcome(check) for name, check in checks.items()}
@@ -69,6 +73,13 @@ def _outcome(check: Callable[[], Finding]) -> Finding:
 
 def _wrong(problem: str | None) -> Finding:
     return OK if problem is None else Finding(problem)
+
+
+def _database(house: House) -> Finding:
+    health.database_check(house.db)()  # raises, and says what to set where a pooler has no transactions
+    if house.db.pooled() is None:
+        return OK
+    return Finding("a pooler such as PgBouncer stands before it: no statement is prepared", wrong=False)
 
 
 def _settings(settings: Settings) -> Finding:
@@ -100,6 +111,14 @@ def _hl7(settings: Settings) -> Finding:
     return _port(settings, "hl7", settings.hl7_host, settings.hl7_port)
 
 
+def _quarantine(house: House) -> Finding:
+    count, size = house.quarantine.totals()
+    if not count:
+        return OK
+    said = f"{count} objects were refused as malformed and are kept ({size >> 20} MiB)"
+    return Finding(f"{said}; 'consilium dicom quarantine list' says whose and why", wrong=False)
+
+
 def _onnxruntime() -> Finding:
     # Raises, with the way to mend it, when there are two.
     found = single_onnxruntime()
@@ -115,6 +134,16 @@ def _models(house: House) -> Finding:
     if problem or not makeshift:
         return _wrong(problem)
     return Finding(f"CUDA does not start: {', '.join(makeshift)} would run on the CPU", wrong=False)
+
+
+def _shadow_models(house: House) -> Finding:
+    folder = house.settings.shadow_models
+    if folder is None:
+        return OK
+    library = Library(folder, [public_key(key) for key in house.settings.model_keys], by_version=True)
+    states = [LocalEngine(library).warm(name) for name in library.names()]
+    problems = [one.problem or f"model {one.name} is broken" for one in states if one.state is State.BROKEN]
+    return _wrong("; ".join(problems) or None)
 
 
 def _port(settings: Settings, role: str, host: str, port: int) -> Finding:
@@ -134,10 +163,4 @@ def _port(settings: Settings, role: str, host: str, port: int) -> Finding:
 
 def _serves(settings: Settings, role: str) -> bool:
     pid = (children_state(settings.data_dir) or {}).get(role, {}).get("pid")
-    try:
-        os.kill(int(str(pid)), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # somebody else's, but alive
-        return True
-    return True
+    return isinstance(pid, int) and lives(pid)

@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 
 from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import Category, Denied, IncorrectInput, Unsupported
+from clinical.uids import uid_digest
 from dicom_node.confidentiality.actions import Options
 from dicom_node.confidentiality.files import disguise, write
 from dicom_node.confidentiality.reidentify import reidentify, uids_in
@@ -27,7 +28,6 @@ from dicom_node.incoming import DECODER_ERRORS
 from dicom_node.intake import Sender
 from dicom_node.scu import SendOutcome
 from dicom_node.status import DIMSE_STATUS
-from dicom_node.uids import uid_digest
 from record_store import pseudonyms
 from record_store.blobs import Blobs
 from record_store.database import Database

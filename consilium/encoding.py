@@ -62,7 +62,7 @@ class Encoding:
         not lost with it. Raises what SEG and SR raise.
         """
         reading = from_json(item["reading"].encode())
-        mask = _unpacked(self.blobs.get(item["mask"]))
+        mask = unpacked(self.blobs.get(item["mask"]))
         with self.blobs.local_path(item["image"]) as path:
             source = dcmread(path, stop_before_pixels=True)
         # highdicom takes most of a second to import: the worker is ready before that, see `warm`.
@@ -151,7 +151,8 @@ def _why(problem: Exception) -> str:
     return f"it cannot be written for this image ({type(problem).__name__})"
 
 
-def _unpacked(data: bytes) -> ReadingMask:
+def unpacked(data: bytes) -> ReadingMask:
+    """Return the mask that `consilium.study.packed` wrote."""
     return ReadingMask(np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False))
 
 

@@ -1,11 +1,14 @@
-"""The FHIR API and its token endpoint, built from the settings."""
+"""The FHIR API and its token endpoint, built from the settings.
+
+A worker asks here who may see what, and has no API: what answers requests is imported by who builds it.
+"""
 
 import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from consilium import metrics
 from consilium.keys import derived_key
-from consilium.recalling import RecallDesk
 from consilium.wiring import House
 from fhir_adapters.access.access_token import Mint
 from fhir_adapters.access.assertion import Doorkeeping
@@ -16,16 +19,17 @@ from fhir_adapters.access.refusals import ACTION
 from fhir_adapters.access.smart_configuration import smart_configuration
 from fhir_adapters.access.token_endpoint import Endpoint
 from fhir_adapters.bulk.offer import Bulk
-from fhir_adapters.rest import Fhir
 from fhir_adapters.trust.key_fetch import KeyFetcher
 from fhir_adapters.trust.keys import KeyRing
 from fhir_adapters.trust.refusal_log import RefusalLog
-from fhir_adapters.validation.profiles import profiles_in, shipped
 from model_runtime.engine import Engine
 from record_store import audit
 from record_store.accesses import AccessLog
 from record_store.revoked_tokens import RevokedTokens
 from record_store.seen_tokens import SeenTokens
+
+if TYPE_CHECKING:
+    from fhir_adapters.rest import Fhir
 
 ACCESS_TOKEN_KEY = "access-token"  # noqa: S105 - the purpose of the key that signs them
 
@@ -34,7 +38,7 @@ ACCESS_TOKEN_KEY = "access-token"  # noqa: S105 - the purpose of the key that si
 class FhirParts:
     """endpoint: None where no client can have a token. access: who lets callers of the FHIR API in."""
 
-    fhir: Fhir
+    fhir: "Fhir"
     access: Access
     endpoint: Endpoint | None
 
@@ -56,6 +60,10 @@ def fhir_parts(house: House, bearer_token: str | None, engine: Engine) -> FhirPa
 
     bearer_token: the operator's; None leaves it open (development). engine: runs models again for `$ai-replay`.
     """
+    from consilium.recalling import RecallDesk  # noqa: PLC0415
+    from fhir_adapters.rest import Fhir  # noqa: PLC0415
+    from fhir_adapters.validation.profiles import profiles_in, shipped  # noqa: PLC0415
+
     access = access_of(house, bearer_token)
     fhir = Fhir(
         db=house.db,

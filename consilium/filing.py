@@ -10,7 +10,7 @@ from clinical.errors import ClinicalError
 from clinical.identity import PatientKey
 from clinical.said import Said
 from fhir_adapters.charts import surviving
-from fhir_adapters.publish import ACTIVE, publish, status_of, versions_of
+from fhir_adapters.publish import is_recalled, publish, status_of, versions_of
 from fhir_adapters.resources.model_card import AiModel, ai_model_of
 from fhir_adapters.resources.said import said_ids, said_provenance, said_results
 from model_runtime.engine import Engine
@@ -58,7 +58,7 @@ class Filing:
         ids = said_ids(one.said, chart)
         if latest(conn, "Provenance", ids.provenance) is not None:
             return KNOWN
-        if status_of(conn, "Device", ids.device) not in (None, ACTIVE):
+        if is_recalled(conn, one.said.model):
             return RECALLED
         publish(conn, said_results(one.said, ids=ids, patient_id=chart, about=about), self.now())
         versions = versions_of(conn, [*ids.results, ("DocumentReference", about.card_id)])

@@ -13,14 +13,16 @@ from clinical.codes import AI_ASSERTED
 from fhir_adapters.remote.copying import condition_of, copy_of, links_of, patient_of, patient_there
 from fhir_adapters.remote.problem import ChangedThere, RemoteProblem
 from fhir_adapters.remote.server import RemoteServer, Stored
+from fhir_adapters.verbatim import dumps
 from record_store import fhir_deliveries
 from record_store.audit import append as append_audit
+from record_store.criteria import IdIn, TokenIn
 from record_store.database import Database
 from record_store.deliveries import RetryPolicy
 from record_store.fhir_deliveries import FhirDelivery, Outcome
 from record_store.outbox import Written
 from record_store.resource_history import latest
-from record_store.resource_search import IdIn, SearchQuery, TokenIn, search
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import read
 
 # What a model says, in types that have an identifier by which a copy is found again.
@@ -28,6 +30,9 @@ RESULTS = ("Observation", "RiskAssessment", "DiagnosticReport")
 LEASE_S = 180.0
 GONE = "it was deleted here"
 CHANGED = "it was changed there since, and is left as it is"
+ENTERED_IN_ERROR = "entered-in-error"
+_NOT_THERE = (404, 410)
+KEPT = timedelta(days=90)  # rows of what is over: deleted here, or never taken there
 UNCONFIGURED = "this destination is no longer configured for results"
 _LABEL = TokenIn("_security", ((AI_ASSERTED.system, AI_ASSERTED.code),))
 log = structlog.get_logger()
@@ -137,10 +142,13 @@ class Forwarding:
         """Send the current version; None when there is none. Raises RemoteProblem."""
         with self.db.read() as conn:
             current = latest(conn, claimed.type, claimed.id)
-            if current is None or current.deleted:
-                return None
-            body = current.stored.body
-            resource = orjson.loads(body)
+        if current is None:
+            return None
+        if current.deleted:
+            return self._withdrawn(remote, claimed)
+        body = current.stored.body
+        resource = orjson.loads(body)
+        with self.db.read() as conn:
             own = patient_of(resource, self.base_url)
             patient = read(conn, "Patient", own) if own is not None else None
             there = fhir_deliveries.sent(conn, claimed.destination, set(links_of(resource, self.base_url)))
@@ -157,6 +165,31 @@ class Forwarding:
         # An earlier try had arrived, perhaps with an earlier version.
         return self._updated(remote, claimed, body, there, made.id, made.etag)
 
+    def _withdrawn(self, remote: RemoteServer, claimed: FhirDelivery) -> Stored | None:
+        """Say of what was deleted here that it was entered in error; None when nothing of it is there.
+
+        What is there changes and our memory of it does not: its bytes are kept, but for the status. It is not
+        deleted there: others may have built on it, and a result that vanishes tells them nothing (R4 3.1.0.7).
+        """
+        own, etag = claimed.remote_id, claimed.remote_etag
+        if own is None:  # an earlier try may have arrived, and its answer been lost
+            condition = condition_of(claimed.type, claimed.id, self.base_url)
+            found = next(remote.search(f"{claimed.type}?{condition}"), None)
+            if found is None:
+                return None
+            own = str(found.get("id", ""))
+        try:
+            there = remote.read(f"{claimed.type}/{own}", decimals=True)
+        except RemoteProblem as problem:
+            if problem.status in _NOT_THERE:
+                return None
+            raise
+        version = (there.get("meta") or {}).get("versionId")
+        known = f'W/"{version}"' if version else None
+        if there.get("status") == ENTERED_IN_ERROR:
+            return Stored(own, known, created=False)
+        return remote.update(claimed.type, own, dumps(there | {"status": ENTERED_IN_ERROR}), etag or known)
+
     def _updated(
         self,
         remote: RemoteServer,
@@ -167,3 +200,8 @@ class Forwarding:
         etag: str | None,
     ) -> Stored:
         return remote.update(claimed.type, remote_id, copy_of(body, self.base_url, there, remote_id), etag)
+
+
+def purge_deliveries(db: Database, now: Clock) -> int:
+    """Forget what has been over for KEPT; return how many rows. What a living result became there is kept."""
+    return fhir_deliveries.purge(db, now() - KEPT)

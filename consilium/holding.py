@@ -12,6 +12,7 @@ from consilium.interlocks import (
     OTHER_PERSON,
     OTHER_SIDE,
     OTHERS_ORDER,
+    SEVERAL_ORDERED,
     Interlocks,
     contradicts_chart,
     contradicts_order,
@@ -20,7 +21,7 @@ from consilium.interlocks import (
 from consilium.selection import Selecting
 from dicom_node.header import Header
 from fhir_adapters.charts import charts_of
-from fhir_adapters.orders import ordered_side
+from fhir_adapters.orders import ordered_for_another, ordered_side, orders_of
 from record_store.audit import digest
 from record_store.database import Database
 from record_store.instances import InstanceRow, instances_of, study_row
@@ -31,11 +32,15 @@ from record_store.times import from_text
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Reads the headers of a study's images and says why it must be held."""
+    """Reads the headers of a study's images and says why it must be held.
+
+    accession_system: FHIR identifier system of accession numbers whose issuer nobody states, "" for none.
+    """
 
     db: Database
     selecting: Selecting
     interlocks: Interlocks
+    accession_system: str = ""
 
     def reason(self, study_uid: str, modalities: Collection[str]) -> str | None:
         """Return why the study must be held, or None. modalities: of the images that models read."""
@@ -49,6 +54,7 @@ class Holding:
             doubt = merged(conn, study_uid) or self._other_person(conn, study_uid, new)
             if self.interlocks.order:
                 doubt = doubt or against_the_order(order_of(conn, study_uid), new)
+                doubt = doubt or self._others_order(conn, study_uid, new)
                 doubt = doubt or self._other_side(conn, study_uid, new)
         return doubt or why_held(self.interlocks, headers, frozenset(seen))
 
@@ -58,6 +64,18 @@ class Holding:
             return None
         charts = charts_of(conn, study.patient)
         return OTHER_PERSON if contradicts_chart(headers, charts.birth_dates, charts.genders) else None
+
+    def _others_order(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
+        """Compare with the orders that our FHIR store has with the study's numbers, whoever put them there."""
+        study = study_row(conn, study_uid)
+        if study is None or study.patient is None:
+            return None
+        found = order_of(conn, study_uid)
+        system = (found.accession_system if found else "") or self.accession_system
+        for number in sorted({header.accession_number for header in headers} - {""}):
+            if ordered_for_another(conn, study.patient, number, system):
+                return SEVERAL_ORDERED if orders_of(conn, study.patient, number) else OTHERS_ORDER
+        return None
 
     def _other_side(self, conn: Connection, study_uid: str, headers: Sequence[Header]) -> str | None:
         """Compare with the orders that our FHIR store has: by patient and accession number."""
@@ -81,8 +99,8 @@ def against_the_order(order: StudyOrder | None, headers: Sequence[Header]) -> st
     """Return what a study contradicts of its order, None when there is none. headers: that nobody has released."""
     if order is None or not headers:
         return None
-    if order.stranger:
-        return OTHERS_ORDER
+    if order.stranger or order.several:
+        return OTHERS_ORDER if order.stranger else SEVERAL_ORDERED
     return OTHER_SIDE if contradicts_order(headers, order.side) else None
 
 

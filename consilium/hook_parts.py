@@ -22,7 +22,7 @@ from cds.trust import issuers, parts
 from cds.trust.cors import Cors
 from cds.trust.issuer import TrustFile
 from cds.trust.readers import Readers
-from consilium import metrics
+from consilium import drift_metrics, metrics
 from consilium.feedback_parts import feedback_parts
 from consilium.keys import RECORDING_KEY, derived_key
 from consilium.settings import is_loopback
@@ -47,7 +47,7 @@ def hook_context(house: House, engine: Engine, links: LinkSigner) -> CdsContext:
         budget=Budgets(settings.hook_budget_ms, settings.hook_budgets).seconds,
         observe=lambda service, status, seconds: metrics.HOOK_SECONDS.labels(service, status).observe(seconds),
         observe_prefetch=lambda *labels: metrics.PREFETCH.labels(*labels).inc(),
-        drift=metrics.drift_observer(),
+        drift=drift_metrics.drift_observer(),
         door=_door(house, trust),
         cors=Cors(settings.cors_origins),
         bulkhead=Bulkhead(settings.web_threads, callers=len(trust.issuers) if trust else 1),

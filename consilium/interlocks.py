@@ -18,6 +18,7 @@ TWO_SIDES = "an image names two different sides"
 MERGED = "its patient's chart has been merged into another, or is no longer in use"
 OTHER_PERSON = "its images and its patient's chart give different birth dates or sexes"
 OTHERS_ORDER = "the order with its accession number is for another patient"
+SEVERAL_ORDERED = "orders with its accession number are for different patients"
 OTHER_SIDE = "an image shows another side than was ordered"
 
 # Words by themselves: nobody is held for being called Testa, nor a study for a stress test.

@@ -18,7 +18,9 @@ import structlog
 ALLOWED_FIELDS = frozenset(
     {
         "ae_title",
+        "again_in_s",
         "association",
+        "associations",
         "attempt",
         "attempts",
         "bytes",
@@ -53,6 +55,7 @@ ALLOWED_FIELDS = frozenset(
         "hook",
         "hook_instance",
         "host",
+        "how",
         "http_status",
         "instance",
         "instances",
@@ -71,6 +74,7 @@ ALLOWED_FIELDS = frozenset(
         "ours",
         "outcome",
         "passing",
+        "not_taken",
         "path_template",
         "pid",
         "port",
@@ -96,8 +100,10 @@ ALLOWED_FIELDS = frozenset(
         "statement",
         "status",
         "step",
+        "studies",
         "study",
         "subscription",
+        "taken",
         "timestamp",
         "tls",
         "took_ms",
@@ -109,6 +115,7 @@ ALLOWED_FIELDS = frozenset(
         "where",
         "why",
         "workers",
+        "workitem",
     }
 )
 

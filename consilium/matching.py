@@ -61,14 +61,15 @@ class Matching:
 
     def expire(self) -> int:
         """Turn off what has reached its end (R4 Subscription.end), or is given up; return how many."""
-        now, given_up = to_text(self.now()), to_text(self.now() - GIVEN_UP_AFTER)
+        now = self.now()
+        given_up = now - GIVEN_UP_AFTER
         with self.db.read() as conn:
-            over = [one.id for one in subscriptions.recorded(conn) if _over(one, now, given_up)]
+            over = subscriptions.over(conn, now, given_up)
         for own in over:
             with self.db.write() as conn:
                 hold(conn, own)
                 held = subscriptions.get(conn, own)
-                if held is not None and _over(held, now, given_up):
+                if held is not None and _over(held, to_text(now), to_text(given_up)):
                     tell(conn, own, subscriptions.OFF, held.problem, now=self.now, base_url=self.base_url)
         return len(over)
 

@@ -1,19 +1,10 @@
-"""Counters and histograms, in prometheus_client's multi-process mode, and what they say of drift.
+"""Counters and histograms, in prometheus_client's multi-process mode. What they say of drift: drift_metrics.py.
 
 PROMETHEUS_MULTIPROC_DIR must be set before prometheus_client is imported, so this module is imported by
 the roles and not by the command line; docs/operations.md lists every metric and a test holds it equal.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from model_runtime.drift import SCORE, Change, Drift, change_of
-from model_runtime.manifest import Manifest
+from prometheus_client import Counter, Gauge, Histogram
 
 HOOK_SECONDS = Histogram(
     "consilium_hook_seconds",
@@ -30,6 +21,12 @@ CARDS_SUPPRESSED = Counter(
 FEEDBACK_REPORTS = Counter("consilium_feedback_total", "Reports on cards that were new", ["service", "outcome"])
 SHADOW_CALLS = Counter(
     "consilium_shadow_calls_total", "Calls of services in shadow mode by how they ended", ["service", "outcome"]
+)
+SHADOW_STUDIES = Gauge(
+    "consilium_shadow_studies",
+    "Studies that a model has taken in shadow or a replay, by state",
+    ["model", "version", "state"],
+    multiprocess_mode="mostrecent",
 )
 PREFETCH = Counter(
     "consilium_prefetch_total",
@@ -65,6 +62,14 @@ ASSOCIATIONS_REFUSED = Counter(
     "consilium_dicom_refused_total", "DICOM connections and associations that were not let in", ["why"]
 )
 INSTANCE_BYTES = Counter("consilium_dicom_bytes_total", "Bytes of DICOM objects received", ["calling_ae"])
+RECEIVERS = Gauge(
+    "consilium_dicom_receivers",
+    "Processes that are ready to receive for the one that listens",
+    multiprocess_mode="mostrecent",
+)
+RECEIVERS_DIED = Counter(
+    "consilium_dicom_receivers_died_total", "Receiving processes that died and were not told to, by how", ["how"]
+)
 STUDY_SECONDS = Histogram(
     "consilium_study_quiet_to_result_seconds",
     "From a study being quiet to its results being visible",
@@ -98,6 +103,17 @@ CODES_UNMAPPED = Counter(
 DELIVERIES = Counter(
     "consilium_deliveries_total", "C-STORE deliveries by destination and result", ["destination", "result"]
 )
+WORKITEMS = Counter(
+    "consilium_workitems_total",
+    "Steps of worklists elsewhere by the state that they came to",
+    ["worklist", "state"],
+)
+WORKITEMS_WAITING = Gauge(
+    "consilium_workitems_waiting",
+    "Steps of worklists elsewhere that are not at their end, or were given up",
+    ["worklist", "state"],
+    multiprocess_mode="mostrecent",
+)
 FHIR_DELIVERIES = Counter(
     "consilium_fhir_deliveries_total", "AI results sent to FHIR servers", ["destination", "result"]
 )
@@ -117,6 +133,14 @@ SUBSCRIPTIONS = Gauge(
 )
 BLOB_FREE_BYTES = Gauge(
     "consilium_blob_free_bytes", "Free space where new objects are written", multiprocess_mode="mostrecent"
+)
+QUARANTINE_OBJECTS = Gauge(
+    "consilium_dicom_quarantine_objects",
+    "Objects in quarantine because they are malformed",
+    multiprocess_mode="mostrecent",
+)
+QUARANTINE_BYTES = Gauge(
+    "consilium_dicom_quarantine_bytes", "Bytes of the objects in quarantine", multiprocess_mode="mostrecent"
 )
 OLDEST_QUEUED_SECONDS = Gauge(
     "consilium_oldest_queued_job_seconds",
@@ -150,104 +174,3 @@ MODEL_DEGRADED = Gauge(
     ["model"],
     multiprocess_mode="mostrecent",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AtScrape:
-    """A gauge that is worked out from the counters of all processes when somebody asks."""
-
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    value: Callable[[Change], float | None]
-
-    def family(self) -> GaugeMetricFamily:
-        """Return it without values."""
-        return GaugeMetricFamily(self.name, self.help, labels=self.labels)
-
-
-OF_A_FEATURE, OF_A_SCORE = ("model", "version", "feature"), ("model", "version")
-INPUT_PSI = AtScrape(
-    "consilium_model_input_psi",
-    "Population stability index of a feature against training, since start; from 200 cases on",
-    OF_A_FEATURE,
-    lambda change: change.psi,
-)
-INPUT_MISSING = AtScrape(
-    "consilium_model_input_missing_ratio",
-    "Share of cases without a value of the feature, since start",
-    OF_A_FEATURE,
-    lambda change: change.missing,
-)
-SCORE_PSI = AtScrape(
-    "consilium_model_score_psi",
-    "Population stability index of the score against training, since start; from 200 cases on",
-    OF_A_SCORE,
-    lambda change: change.psi,
-)
-AT_SCRAPE = (INPUT_PSI, INPUT_MISSING, SCORE_PSI)
-
-
-def drift_observer() -> Drift:
-    """Return who counts cases into MODEL_INPUT, MODEL_SCORE and MODEL_ANSWERS."""
-
-    def count(manifest: Manifest, feature: str, place: str) -> None:
-        if feature == SCORE:
-            MODEL_SCORE.labels(manifest.name, manifest.version, place).inc()
-        else:
-            MODEL_INPUT.labels(manifest.name, manifest.version, feature, place).inc()
-
-    def answered(manifest: Manifest, answer: str) -> None:
-        MODEL_ANSWERS.labels(manifest.name, manifest.version, answer).inc()
-
-    return Drift(count, answered)
-
-
-def exposition(manifests: Iterable[Manifest] = ()) -> bytes:
-    """Return the text format over all processes that share PROMETHEUS_MULTIPROC_DIR.
-
-    manifests: of the models whose drift is told.
-    """
-    registry = CollectorRegistry()
-    registry.register(_Scrape(tuple(manifests)))
-    return generate_latest(registry)
-
-
-class _Scrape(Collector):
-    """All processes' metrics, summed, and the gauges that only the sums can say: no process sees all cases."""
-
-    def __init__(self, manifests: tuple[Manifest, ...]) -> None:
-        self._manifests = manifests
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family."""
-        counts: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
-        summed = multiprocess.MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-        for family in summed.collect():  # type: ignore[no-untyped-call]
-            for sample in family.samples:
-                if sample.name in {"consilium_model_input_total", "consilium_model_score_total"}:
-                    labels = sample.labels
-                    feature = labels.get("feature", SCORE)
-                    counts[labels["model"], labels["version"], feature][labels["bin"]] = sample.value
-            yield family
-        yield from self._drift(counts)
-
-    def _drift(self, counts: dict[tuple[str, str, str], dict[str, float]]) -> Iterator[Metric]:
-        families = {gauge: gauge.family() for gauge in AT_SCRAPE}
-        for manifest in self._manifests:
-            histograms = dict(manifest.reference.features)
-            if manifest.reference.score is not None:
-                histograms[SCORE] = manifest.reference.score
-            for feature, histogram in histograms.items():
-                change = change_of(histogram, counts[manifest.name, manifest.version, feature])
-                if change is not None:
-                    _add(families, [manifest.name, manifest.version], feature, change)
-        yield from families.values()
-
-
-def _add(families: dict[AtScrape, GaugeMetricFamily], model: list[str], feature: str, change: Change) -> None:
-    wanted, labels = (OF_A_SCORE, model) if feature == SCORE else (OF_A_FEATURE, [*model, feature])
-    for gauge, family in families.items():
-        value = gauge.value(change)
-        if gauge.labels == wanted and value is not None:
-            family.add_metric(labels, value)

@@ -1,7 +1,8 @@
 """The FHIR server's collaborators for an operator's commands about AI results: no HTTP, no door."""
 
-import uuid
+from dataclasses import replace
 
+from consilium.importing import fhir_of
 from consilium.recalling import RecallDesk
 from consilium.wiring import House
 from fhir_adapters.rest.fhir import Fhir
@@ -10,11 +11,4 @@ from model_runtime.engine import LocalEngine
 
 def operator_fhir(house: House) -> Fhir:
     """Return what the operations work with."""
-    return Fhir(
-        db=house.db,
-        now=house.now,
-        new_id=lambda: str(uuid.uuid4()),
-        page_key=b"",
-        base_url=f"{house.base_url}/fhir",
-        desk=RecallDesk(LocalEngine(house.library), house.now),
-    )
+    return replace(fhir_of(house), desk=RecallDesk(LocalEngine(house.library), house.now))

@@ -9,11 +9,12 @@ from clinical.errors import IncorrectInput, NotFound, PreconditionMissing
 from consilium.delivery_words import why
 from consilium.settings import Settings
 from consilium.wiring import House
-from record_store import commitment_requests, deliveries, exports, quarantine, readings
+from record_store import commitment_requests, deliveries, exports, readings
 from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.instances import HELD, OPEN, instances_of, release_study, reopen_study, study_row
 from record_store.jobs import JobClient
+from record_store.priors import is_prior
 from record_store.study_history import find_study, late_ignored
 from record_store.tables import study, study_job
 from record_store.times import to_text
@@ -83,24 +84,25 @@ def release_held_study(settings: Settings, named: str, *, by: str, why: str) -> 
 def force_study(settings: Settings, named: str, *, by: str, why: str) -> None:
     """Say that a study is complete as it is: a worker closes it at once. named: its UID or digest.
 
-    It is open, or closed with late objects ignored: then these are read with it. Raises NotFound when it is
-    unknown, PreconditionMissing when there is nothing to wait for, IncorrectInput as release_held_study.
+    It is open, or closed with late objects ignored: then these are read with it. Or a prior, which no model reads
+    else. Raises NotFound when it is unknown, PreconditionMissing when there is nothing to wait for, IncorrectInput
+    as release_held_study.
     """
     house = House(settings)
     with house.db.write() as conn:
         uid = find_study(conn, named)
-        row = None if uid is None else study_row(conn, uid)
+        row = None if uid is None else study_row(conn, uid, to_change=True)
         if uid is None or row is None:
             raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
-        if row.state != OPEN and not (late_ignored(conn, uid) and reopen_study(conn, uid)):
+        unread = late_ignored(conn, uid) or (is_prior(conn, uid) and not readings.jobs_of_study(conn, uid))
+        if row.state != OPEN and not (unread and reopen_study(conn, uid)):
             raise PreconditionMissing(f"the study is {row.state}, so there is nothing to wait for")
         _audit_act(conn, house, uid, "study-forced", by, why)
 
 
 def _audit_act(conn: Connection, house: House, uid: str, action: str, by: str, why: str) -> None:
     """Write down who did what to a study, and why, with the revision that it concerns."""
-    if _WHO.fullmatch(by) is None:
-        raise IncorrectInput("expected who does it: letters, digits and . _ @ -, at most 64")
+    actor = checked_operator(by)
     if not 3 <= len(why.strip()) <= LONGEST_WHY:
         raise IncorrectInput(f"expected why, in 3 to {LONGEST_WHY} characters that do not name the patient")
     row = study_row(conn, uid)
@@ -109,10 +111,17 @@ def _audit_act(conn: Connection, house: House, uid: str, action: str, by: str, w
         at=house.now(),
         action=action,
         outcome="open",
-        actor=f"operator:{by}",
+        actor=actor,
         subject=digest(uid),
         detail={"revision": row.revision if row else 0, "why": why.strip()},
     )
+
+
+def checked_operator(by: str) -> str:
+    """Return a person as actor of the audit. Raises IncorrectInput."""
+    if _WHO.fullmatch(by) is None:
+        raise IncorrectInput("expected who does it: letters, digits and . _ @ -, at most 64")
+    return f"operator:{by}"
 
 
 def send_study(settings: Settings, named: str, destination: str) -> int:
@@ -241,17 +250,3 @@ def list_commitment_requests(settings: Settings) -> list[Row]:
         }
         for one in found
     ]
-
-
-def list_quarantined(settings: Settings) -> list[Row]:
-    """Return the digests of the images that are set aside because they ended their decoder."""
-    with House(settings).db.read() as conn:
-        return [{"image": one} for one in quarantine.quarantined(conn)]
-
-
-def release_quarantined(settings: Settings, image_digest: str) -> None:
-    """Let an image that is set aside be tried again. Raises NotFound when none has this digest."""
-    house = House(settings)
-    with house.db.write() as conn:
-        if not quarantine.release(conn, image_digest, house.now()):
-            raise NotFound("no image that is set aside has this digest; 'consilium quarantine' lists them")

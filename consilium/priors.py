@@ -1,7 +1,7 @@
 """Fetches earlier studies of a patient when a study arrives, as far as a rule lets it (docs/rules.md).
 
 A loop of its own: no study waits for its priors, and an archive that is away costs nobody but its own priors.
-What is fetched is stored and can be seen and queried; no model reads it.
+What is fetched is stored and can be seen and queried; a model reads it only to compare (consilium/comparing.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from clinical.clock import Clock
+from clinical.days import as_written_today
 from consilium.circuit import ArchiveCircuits
 from consilium.rules.priors import Candidate, PriorRule, likely_priors
 from dicom_node.destinations import Destination
@@ -147,7 +148,7 @@ class Priors:
                 conn,
                 at=self.now(),
                 action="prior-fetched",
-                outcome=state,
+                outcome=state or "late",  # another worker has it, or has had it
                 actor="worker",
                 subject=digest(one.prior_uid),
                 detail={"archive": one.archive, "for": digest(one.study_uid), "objects": objects},
@@ -177,11 +178,11 @@ def _candidate(ds: Dataset) -> Candidate:
     counted = text_of(ds, "NumberOfStudyRelatedInstances")
     return Candidate(
         study_uid=text_of(ds, "StudyInstanceUID"),
-        study_date=text_of(ds, "StudyDate"),
+        study_date=as_written_today(text_of(ds, "StudyDate")),
         modalities=frozenset(text_of(ds, "ModalitiesInStudy").split("\\")),
         description=text_of(ds, "StudyDescription"),
         objects=int(counted) if counted.isdecimal() else None,
         patient_id=text_of(ds, "PatientID"),
         issuer_of_patient_id=text_of(ds, "IssuerOfPatientID"),
-        patient_birth_date=text_of(ds, "PatientBirthDate"),
+        patient_birth_date=as_written_today(text_of(ds, "PatientBirthDate")),
     )

@@ -14,9 +14,10 @@ from clinical.identity import PatientKey
 from clinical.uids import derived_uid, tracking_uid
 from consilium import work_orders
 from consilium.rules import NO_RULES, Rules, send_decision
+from dicom_node.decoder_errors import DECODER_ERRORS
 from dicom_node.preflight import CLASSES_OF_KIND
-from fhir_adapters.orders import orders_of
-from fhir_adapters.publish import ACTIVE, PRELIMINARY, find_or_add_patient, publish, status_of, versions_of
+from fhir_adapters.orders import requests_of
+from fhir_adapters.publish import PRELIMINARY, find_or_add_patient, is_recalled, publish, status_of, versions_of
 from fhir_adapters.resources.imaging_study import Instance, StudyFacts, date_time
 from fhir_adapters.resources.labels import dicom_uid, reference
 from fhir_adapters.resources.model_card import AiModel
@@ -33,6 +34,9 @@ from record_store.resources import read
 
 Json = dict[str, Any]
 
+NO_ORDER_STANDS = (
+    "no order of its accession number stands: each was revoked, called an error, or is another issuer's"
+)
 HEADER_TAGS = (
     "PatientName",
     "PatientBirthDate",
@@ -41,6 +45,7 @@ HEADER_TAGS = (
     "StudyTime",
     "StudyDescription",
     "AccessionNumber",
+    "RequestAttributesSequence",
     "TimezoneOffsetFromUTC",
     "SpecificCharacterSet",
 )
@@ -78,13 +83,13 @@ class Publishing:
         for refused in made.get("refused", ()):
             self._audit("result-refused", str(refused["kind"]), {**refused, "model": self.job.model})
         readings.finish_job(self.conn, self.job.job_key, readings.DONE, _unread(made), self.now)
-        accession = next((_accession(one) for one in headers.values()), "")
+        numbers = list(dict.fromkeys(number for one in headers.values() for number in accessions_of(one)))
         work_orders.completed(
-            self.conn, self.job, self.now, work_orders.Done(_outputs(made), _unread(made), accession)
+            self.conn, self.job, self.now, work_orders.Done(_outputs(made), _unread(made), numbers)
         )
-        self._audit(
-            "results-published", "done", {"readings": len(made["readings"]), "objects": len(made["objects"])}
-        )
+        lacks = {"no_order": NO_ORDER_STANDS} if self._lacks_its_order(patient, numbers) else {}
+        detail = {"readings": len(made["readings"]), "objects": len(made["objects"])}
+        self._audit("results-published", "done", detail | lacks | _compared(made))
         return sum(len(from_json(item["reading"].encode()).findings) for item in made["readings"])
 
     def _audit(self, action: str, outcome: str, detail: Json) -> None:
@@ -99,10 +104,16 @@ class Publishing:
         )
 
     def _patient(self) -> PatientKey:
-        row = study_row(self.conn, self.job.study_uid)
+        row = study_row(self.conn, self.job.study_uid, to_change=True)  # who holds it is before or after
         if row is None or row.patient is None or row.state == HELD:
-            raise PreconditionMissing("the study is held: its patient is in doubt")
+            why = row.hold_reason if row is not None and row.hold_reason else "its patient is in doubt"
+            raise PreconditionMissing(f"the study is held: {why}")
         return row.patient
+
+    def _lacks_its_order(self, patient: PatientKey, numbers: Sequence[str]) -> bool:
+        """Tell whether there are requests of the study's numbers, and none of them is an order any more."""
+        asked = any(requests_of(self.conn, patient, number) for number in numbers)
+        return asked and not work_orders.orders_for(self.conn, self.job.study_uid, patient, numbers)
 
     def _reading(self, item: Json, header: Dataset, evidence: list[Instance], patient: PatientKey) -> None:
         reading_id, reading = item["reading_id"], from_json(item["reading"].encode())
@@ -119,12 +130,12 @@ class Publishing:
             self.conn, patient, self.patient_id(patient), self.now, demographics_of(header)
         )
         ids = result_ids(reading, reading_id=reading_id)
-        if status_of(self.conn, "Device", ids.device) not in (None, ACTIVE):
+        if is_recalled(self.conn, reading.model):
             raise PreconditionMissing(f"model {reading.model.label} was recalled")
         known = readings.readings_of_image(self.conn, patient, reading.image.sop_instance_uid, reading.model.name)
         before = known[: [one.reading_id for one in known].index(reading_id)]
         about = replace(self.about, ref=reading.model)
-        orders = orders_of(self.conn, patient, _accession(header))
+        orders = work_orders.orders_for(self.conn, self.job.study_uid, patient, accessions_of(header))
         resources = results_of(
             reading,
             ids=ids,
@@ -136,7 +147,7 @@ class Publishing:
             about=about,
             reading_id=reading_id,
             replaces=self._replaced(before),
-            based_on=[reference("ServiceRequest", order["id"]) for order in orders],
+            based_on=orders,
         )
         publish(self.conn, resources, self.now)
         self._provenance(reading, ids, about, item["image"])
@@ -188,8 +199,28 @@ class Publishing:
             deliveries.enqueue(self.conn, item["sop"], destination, self.now)
 
 
-def _accession(header: Dataset) -> str:
-    return str(header.get("AccessionNumber") or "").strip()
+def _compared(made: Json) -> Json:
+    """Return how many readings were compared with an earlier image, and why others were not."""
+    why = sorted({reason for item in made["readings"] if (reason := item.get("not_compared"))})
+    compared = sum(from_json(item["reading"].encode()).comparison is not None for item in made["readings"])
+    return ({"compared": compared} if compared else {}) | ({"not_compared": why} if why else {})
+
+
+def accessions_of(header: Dataset) -> list[str]:
+    """Return the accession numbers that an image states.
+
+    One that fulfils several requests names them in Request Attributes Sequence (0040,0275) and has no number of
+    its own (PS3.3 C.7.3.1, IHE RAD group case).
+    """
+    own = str(header.get("AccessionNumber") or "").strip()
+    if own:
+        return [own]
+    try:
+        items = [one for one in header.get("RequestAttributesSequence") or () if isinstance(one, Dataset)]
+        said = [str(one.get("AccessionNumber") or "").strip() for one in items]
+    except DECODER_ERRORS:  # the result itself stands without it
+        return []
+    return [number for number in dict.fromkeys(said) if number]
 
 
 def _outputs(made: Json) -> list[tuple[str, Json]]:

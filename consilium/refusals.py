@@ -5,7 +5,8 @@ from http import HTTPStatus
 import orjson
 from gunicorn.http import errors
 
-from fhir_adapters.outcome import HTTP_ISSUE, MEDIA_TYPE, outcome
+from fhir_adapters.media_type import MEDIA_TYPE
+from fhir_adapters.outcome import HTTP_ISSUE, outcome
 
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.LimitRequestLine, 414),

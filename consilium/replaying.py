@@ -111,7 +111,8 @@ class Replaying:
         record = lambda: self._record(stored.reading)  # noqa: E731 - read only when there is a lesion
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, stored.created_at, NoDrift())
         reading, mask = reader.read(look)
-        again = replace(reading, degraded=stored.reading.degraded)
+        was = stored.reading  # an earlier image is no part of what the model read
+        again = replace(reading, degraded=was.degraded, comparison=was.comparison)
         computed = _told(again, stored, ai_model(manifest, ""), origin)
         mine = next((one for one in computed if one["id"] == resource_id), None)
         found = _differences(origin.body, mine)

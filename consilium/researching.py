@@ -11,6 +11,7 @@ from typing import Any
 from clinical.destination_pseudonyms import Pseudonyms
 from clinical.errors import IncorrectInput, PreconditionMissing
 from consilium.keys import derived_key
+from consilium.operator import checked_operator
 from consilium.securing import pseudonym_purpose
 from consilium.settings import Settings
 from consilium.wiring import House
@@ -45,8 +46,9 @@ def export_for_research(
     """
     if settings.pseudonym_key is None:
         raise PreconditionMissing("set CONSILIUM_PSEUDONYM_KEY: pseudonyms are made with it")
-    if not _NAME.fullmatch(name) or not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", by):
-        raise IncorrectInput("expected names of letters, digits and - _ in --for and --by")
+    actor = checked_operator(by)
+    if not _NAME.fullmatch(name):
+        raise IncorrectInput("expected a name of letters, digits and - _ in --for")
     if form != NDJSON:
         demand_parquet()
     key = derived_key(settings.pseudonym_key.get_secret_value().encode(), pseudonym_purpose(name))
@@ -80,7 +82,7 @@ def export_for_research(
             "for": name,
             "files": {one.name: {"sha256": digest_of(one), "bytes": one.stat().st_size} for one in files},
         }
-        _audit(house, manifest, by)
+        _audit(house, manifest, actor)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     finally:
         os.umask(before)
@@ -107,14 +109,14 @@ def _issuers(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _audit(house: House, manifest: dict[str, Any], by: str) -> None:
+def _audit(house: House, manifest: dict[str, Any], actor: str) -> None:
     with house.db.write() as conn:
         append_audit(
             conn,
             at=house.now(),
             action="research-export",
             outcome="written",
-            actor=f"operator:{by}",
+            actor=actor,
             subject=str(manifest["for"]),
             detail={"resources": sum(manifest["resources"].values()), "key": manifest["key"]},
         )

@@ -3,34 +3,52 @@
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from clinical.errors import Busy, Fault, IncorrectInput
 from consilium import logs
+from consilium.metric_files import fold_metrics
 from consilium.settings import Settings
-from consilium.supervise import end_with_parent, report_ready
+from consilium.starting import collect_from_now_on, import_alone
+from consilium.supervise import end_with_parent, folder_lock, is_orphan, report_ready
 from consilium.wiring import STALE_PART_S, House
 from model_runtime.distribution import single_onnxruntime
 from record_store.intents import sweep
 from record_store.migrate import migrate_if_needed
 from record_store.taking import Flush
 
+if TYPE_CHECKING:
+    import subprocess
+
+    from dicom_node.scp import ScpSettings, StorageScp
+    from dicom_node.tls import TlsContexts
+
+FORKS_FD = "CONSILIUM_FORKS_FD"  # for whoever is to fork receivers: its end of a channel
 STOP_WITHIN_S = 7.5  # the parent waits for 8 s
+# Of what pydicom imports: codecs are for the decoder, a process of its own, and its test data for nobody (0.1 s).
+_NO_USE = ("gdcm", "requests")
 log = structlog.get_logger()
 
 
 def _prepare(settings: Settings, role: str) -> House:
     if "CONSILIUM_STATUS_FD" in os.environ:
         end_with_parent()
+        if is_orphan(os.environ):  # nobody tells of a death of before
+            raise Busy("the `consilium serve` that started this process has ended")
     logs.configure(settings.log_level, role=role, for_good=True)
     _metrics_folder(settings.data_dir)
     single_onnxruntime()
     house = House(settings)
     migrate_if_needed(house.db)
+    # A process that is forked with an open SQLite connection believes that it has its locks (docs/decisions/062).
+    house.db.dispose()
     return house
 
 
@@ -39,31 +57,29 @@ def _metrics_folder(data_dir: Path) -> None:
     folder = data_dir.resolve() / "run" / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    fold_metrics()
 
 
 def run_web(settings: Settings) -> int:
     """Serve HTTP with gunicorn until SIGTERM."""
     house = _prepare(settings, "web")
+    # Before there are threads: of a package that imports itself in circles, two that begin with different modules
+    # of it each get a half ("partially initialized module"), and a request is answered with 500.
+    import_alone("pydicom", *_NO_USE)
     from consilium.web import WebServer  # noqa: PLC0415
 
+    collect_from_now_on()
     WebServer(house, os.environ).run()
     return 0
 
 
 def run_dicom(settings: Settings) -> int:
-    """Receive images until SIGTERM."""
+    """Receive images until SIGTERM; or be who forks those that receive, for the process that does."""
+    if forks := os.environ.get(FORKS_FD):
+        return _run_zygote(settings, int(forks))
     parent = os.getppid()
     house = _prepare(settings, "dicom")
-    from consilium import metrics  # noqa: PLC0415
-    from consilium.dicom_metrics import DicomMetrics  # noqa: PLC0415
-    from consilium.node_services import services_of  # noqa: PLC0415
     from consilium.securing import listener_tls  # noqa: PLC0415
-    from consilium.witnessing import Witness  # noqa: PLC0415
-    from dicom_node.bounds import Bounds  # noqa: PLC0415
-    from dicom_node.scp import ScpSettings, StorageScp  # noqa: PLC0415
-
-    def delivered(destination: str, state: str) -> None:
-        metrics.DELIVERIES.labels(destination, state).inc()
 
     _more_descriptors()
     _sweep(house)
@@ -72,36 +88,11 @@ def run_dicom(settings: Settings) -> int:
     except IncorrectInput as error:
         log.error("the DICOM port cannot be secured", problem=error.message)  # noqa: TRY400
         return 1
-    scp = StorageScp(
-        ScpSettings(
-            ae_title=settings.ae_title,
-            host=settings.dicom_host,
-            port=settings.dicom_port if settings.takes_plain_dicom else None,
-            tls_port=settings.dicom_tls_port,
-            calling=settings.calling_aes,
-            closed=settings.profile == "production",
-            storage_classes=settings.storage_classes,
-            low_water_bytes=house.low_water_bytes,
-            bounds=Bounds(
-                associations=settings.max_associations,
-                associations_per_ae=settings.max_associations_per_ae,
-                associations_per_host=settings.max_associations_per_address,
-            ),
-            flush=Flush(settings.dicom_flush),
-        ),
-        db=house.db,
-        blobs=house.blobs,
-        issuers=house.issuers,
-        now=house.now,
-        observe=DicomMetrics(settings.calling_aes),
-        tls=tls,
-        note=house.trail.note,
-        restore=house.homecoming,
-        services=services_of(house, delivered),
-        ended=Witness(house.db, house.now).ended,
-    )
+    scp = _node(house, tls)
+    begin = partial(_begin_zygote, settings)
+    receivers = scp.fork(settings.dicom_receivers, begin) if settings.dicom_receivers else None
     try:
-        port = scp.start()
+        port = scp.start(receivers)
     except OSError as exc:
         log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)  # noqa: TRY400
         return 1
@@ -110,6 +101,79 @@ def run_dicom(settings: Settings) -> int:
     scp.stop()
     house.trail.close()
     house.db.dispose()
+    return 0
+
+
+def _node(house: House, tls: "TlsContexts | None") -> "StorageScp":
+    from consilium import metrics  # noqa: PLC0415
+    from consilium.dicom_metrics import DicomMetrics  # noqa: PLC0415
+    from consilium.node_services import node_offers  # noqa: PLC0415
+    from consilium.witnessing import Witness  # noqa: PLC0415
+    from dicom_node.scp import StorageScp  # noqa: PLC0415
+
+    def delivered(destination: str, state: str) -> None:
+        metrics.DELIVERIES.labels(destination, state).inc()
+
+    scp = StorageScp(
+        _scp_settings(house),
+        db=house.db,
+        blobs=house.blobs,
+        issuers=house.issuers,
+        now=house.now,
+        observe=DicomMetrics(house.settings.calling_aes, fold_metrics),
+        tls=tls,
+        note=house.trail.note,
+        restore=house.homecoming,
+        services=node_offers(house, delivered),
+        ended=Witness(house.db, house.now).ended,
+        set_aside=house.quarantine.keep,
+    )
+    collect_from_now_on()
+    return scp
+
+
+def _scp_settings(house: House) -> "ScpSettings":
+    from dicom_node.bounds import Bounds  # noqa: PLC0415
+    from dicom_node.scp import ScpSettings  # noqa: PLC0415
+
+    settings = house.settings
+    return ScpSettings(
+        ae_title=settings.ae_title,
+        host=settings.dicom_host,
+        port=settings.dicom_port if settings.takes_plain_dicom else None,
+        tls_port=settings.dicom_tls_port,
+        calling=settings.calling_aes,
+        closed=settings.profile == "production",
+        storage_classes=settings.storage_classes,
+        low_water_bytes=house.low_water_bytes,
+        bounds=Bounds(
+            associations=settings.max_associations,
+            associations_per_ae=settings.max_associations_per_ae,
+            associations_per_host=settings.max_associations_per_address,
+        ),
+        flush=Flush(settings.dicom_flush),
+        private_syntaxes=settings.private_encodings,
+    )
+
+
+def _begin_zygote(settings: Settings, descriptor: int) -> "subprocess.Popen[bytes]":
+    """Start an interpreter that comes to where this process forked its receivers (docs/decisions/062)."""
+    import subprocess  # noqa: PLC0415 - once in the life of a server, if ever
+
+    kept = {name: value for name, value in os.environ.items() if name != "CONSILIUM_STATUS_FD"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "consilium", "dicom"],
+        env=kept | {"CONSILIUM_DATA_DIR": str(settings.data_dir), FORKS_FD: str(descriptor)},
+        pass_fds=(descriptor, *folder_lock(os.environ)),
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _run_zygote(settings: Settings, descriptor: int) -> int:
+    from dicom_node.zygote import leave_signals_alone  # noqa: PLC0415
+
+    leave_signals_alone()
+    _node(_prepare(settings, "dicom"), None).fork_for(descriptor)
     return 0
 
 
@@ -123,6 +187,7 @@ def _more_descriptors() -> None:
 def _sweep(house: House) -> None:
     """Remove what killed processes have left: parts, and objects whose rows never came."""
     house.blobs.sweep(STALE_PART_S)
+    house.quarantine.expire()
     try:
         orphans = sweep(house.db, house.blobs.staging, house.blobs.remove)
     except (Busy, Fault) as error:
@@ -136,16 +201,23 @@ def run_worker(settings: Settings) -> int:
     """Read studies until SIGTERM."""
     parent = os.getppid()
     house = _prepare(settings, "worker")
+    from consilium.worker_name import WorkerName  # noqa: PLC0415
+
+    name = WorkerName(settings.data_dir, settings.executor_id)
+    name.await_silence(house.db, settings.executor_silence_s)
+    import_alone("pydicom", *_NO_USE)
     from consilium.worker_role import build_worker  # noqa: PLC0415
 
-    running = build_worker(house)
+    running = build_worker(house, name.beaten)
     environ = dict(os.environ)
     running.start(lambda problem: report_ready(environ, problem=problem))
+    collect_from_now_on()
     report_ready(environ)
     _until_told_to_stop(parent)
     _end_within(STOP_WITHIN_S)
     running.stop()
     house.db.dispose()
+    name.close()
     return 0
 
 
@@ -185,6 +257,7 @@ def run_hl7(settings: Settings) -> int:
     try:
         listener = build_listener(house)
         port = listener.start(settings.hl7_host, settings.hl7_port or 0)
+        collect_from_now_on()
     except IncorrectInput as error:
         log.error("the HL7 v2 port cannot be secured", problem=error.message)  # noqa: TRY400
         return 1

@@ -7,7 +7,7 @@ from dicom_node.tls import Credentials, Profile, TlsContexts
 
 if TYPE_CHECKING:
     from consilium.egress import Disguise
-    from consilium.setting_values import PacsDestination
+    from consilium.setting_values import PacsDestination, UpsWorklist
     from consilium.settings import Settings
     from dicom_node.tls_client import ClientTls
 
@@ -23,8 +23,8 @@ def listener_tls(settings: "Settings") -> TlsContexts | None:
     return TlsContexts(_credentials(settings), server=True, profile=_profile(settings), verify_peer=verify)
 
 
-def destination_tls(settings: "Settings", one: "PacsDestination") -> "ClientTls | None":
-    """Return how an archive is called over TLS, None when it is not.
+def destination_tls(settings: "Settings", one: "PacsDestination | UpsWorklist") -> "ClientTls | None":
+    """Return how an archive or a worklist is called over TLS, None when it is not.
 
     We show the node's own certificate where it has one. Raises IncorrectInput when a file cannot be used.
     """

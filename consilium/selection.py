@@ -15,6 +15,7 @@ from model_runtime.manifest import Manifest
 from record_store.blobs import Blobs
 from record_store.instances import InstanceRow
 
+LATE = "it came late and is ignored by a rule of the site"
 STRANGER = "it names another patient than its study"
 
 

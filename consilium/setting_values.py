@@ -141,6 +141,20 @@ def _matching(pattern: str, expected: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+# A test holds these equal to dicom_node.syntaxes.PRIVATE_ENCODINGS.
+PrivateEncoding = Literal["explicit", "implicit"]
+
+
+def private_syntaxes(value: dict[str, PrivateEncoding]) -> dict[str, PrivateEncoding]:
+    """Check that each is a UID outside DICOM's own root."""
+    from dicom_node.syntaxes import is_private  # noqa: PLC0415 - only who names some pays for it
+    from dicom_node.uids import is_uid  # noqa: PLC0415
+
+    if not all(is_uid(one) and is_private(one) for one in value):
+        raise ValueError("expected UIDs of vendors, none under 1.2.840.10008, each with explicit or implicit")
+    return value
+
+
 DatabaseUrl = Annotated[
     SecretStr,
     _matching(
@@ -281,6 +295,38 @@ class DicomNode(BaseModel):
     ae_title: AeTitle
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
+
+
+class UpsWorklist(BaseModel):
+    """A worklist whose steps we perform: by DIMSE (UPS Pull), or by UPS-RS when it has a url.
+
+    token: sent there as a bearer token. tls: as in PacsDestination. poll_s: how often it is asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    host: str = ""
+    port: int = Field(default=104, ge=1, le=65535)
+    ae_title: AeTitle | None = None
+    tls: bool | TlsPeer = False
+    url: BaseUrl | None = None
+    token: SecretStr | None = Field(default=None, min_length=1)
+    poll_s: float = Field(default=10.0, ge=0.1, le=3600)
+
+    @property
+    def secured(self) -> TlsPeer | None:
+        """What it has to prove; None where it is called without TLS."""
+        return self.tls if isinstance(self.tls, TlsPeer) else TlsPeer() if self.tls else None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        node = bool(self.host) and self.ae_title is not None and "port" in self.model_fields_set
+        if (self.url is None) is not node or (self.url is not None and (self.host or self.ae_title or self.tls)):
+            raise ValueError("expected url, or a DICOM node (host, port, ae_title, tls)")
+        if self.token is not None and not (self.url or "").startswith("https://"):
+            raise ValueError("expected an https address as url where there is a token")
+        return self
 
 
 class QueryCaller(BaseModel):

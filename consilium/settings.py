@@ -4,9 +4,10 @@ A variable is `CONSILIUM_` and the field's name in capitals; `CONSILIUM_X_FILE` 
 the value (for secrets). A bad value stops start-up with the variable and what was expected, never the value.
 """
 
+import difflib
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -35,9 +36,11 @@ from consilium.setting_values import (
     FhirDestination,
     ModelKey,
     PacsDestination,
+    PrivateEncoding,
     QueryCaller,
     ResultKind,
     TlsPeer,
+    UpsWorklist,
     allowed_callers,
     codes_table,
     from_json,
@@ -46,6 +49,7 @@ from consilium.setting_values import (
     known_services,
     legal_origins,
     networks,
+    private_syntaxes,
     time_zone,
 )
 
@@ -134,11 +138,18 @@ class Settings(BaseSettings):
     dicom_tls_client_certificate: Literal["required", "none"] = "required"
     query_aes: Annotated[dict[AeTitle, QueryCaller], BeforeValidator(from_json)] = {}
     storage_classes: Literal["images", "all"] = "images"
+    dicom_private_syntaxes: Annotated[
+        dict[str, PrivateEncoding], BeforeValidator(from_json), AfterValidator(private_syntaxes)
+    ] = {}
     dicom_flush: Literal["journal", "files", "never"] = "journal"
+    dicom_receivers: int = Field(default=4, ge=0, le=64)
     max_associations: int = Field(default=512, ge=1, le=4096)
     max_associations_per_ae: int = Field(default=512, ge=1, le=4096)
     max_associations_per_address: int = Field(default=512, ge=1, le=4096)
     low_water_mb: int = Field(default=512, ge=0)
+    dicom_quarantine_mb: int = Field(default=512, ge=0)
+    dicom_quarantine_objects: int = Field(default=1000, ge=1, le=10_000)
+    dicom_quarantine_days: int = Field(default=30, ge=1, le=3660)
     patient_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
     body_parts: Annotated[tuple[BodyPart, ...], BeforeValidator(from_json)] = ()
     study_quiet_s: float = Field(default=5.0, ge=0.1, le=3600)
@@ -147,6 +158,11 @@ class Settings(BaseSettings):
     rules_file: Path | None = None
 
     worklist: Annotated[DicomNode, BeforeValidator(from_json)] | None = None
+    keep_orders: bool = True
+    compare_priors: bool = True
+    accession_issuers: Annotated[dict[str, str], BeforeValidator(from_json)] = {}
+    ups: Annotated[tuple[UpsWorklist, ...], BeforeValidator(from_json)] = ()
+    ups_aes: Annotated[tuple[AeTitle, ...], BeforeValidator(from_json)] = ()
 
     hl7_host: str = "127.0.0.1"
     hl7_port: int | None = Field(default=None, ge=0, le=65535)
@@ -178,6 +194,8 @@ class Settings(BaseSettings):
     executor_silence_s: float = Field(default=15.0, ge=1, le=600)
     model_provider: Literal["auto", "cpu", "cuda"] = "auto"
     model_cpu_fallback: bool = False
+    shadow_models: Path | None = None
+    shadow_provider: Literal["auto", "cpu", "cuda"] = "cpu"
     model_keys: Annotated[tuple[ModelKey, ...], BeforeValidator(from_json)] = ()
     decode_seconds: float = Field(default=30.0, gt=0, le=600)
     decode_memory_mb: int = Field(default=2048, ge=256)
@@ -243,25 +261,22 @@ class Settings(BaseSettings):
 
     def allowed_at(self, destination: FhirDestination) -> "tuple[AllowedServer, ...]":
         """Return what may be called of a destination; plain http only to loopback, and only in development."""
-        from fhir_adapters.allow_list import AllowedServer, Network  # noqa: PLC0415 - only who has some pays
+        urls = (destination.url, destination.token_url)
+        return tuple(self._allowed(url, destination.network) for url in urls if url is not None)
 
-        development = self.profile == "development"
-        return tuple(
-            AllowedServer(
-                url,
-                Network.LOOPBACK
-                if development and is_loopback(urlsplit(url).hostname or "")
-                else Network(destination.network),
-            )
-            for url in (destination.url, destination.token_url)
-            if url is not None
-        )
+    def _allowed(self, url: str, network: str) -> "AllowedServer":
+        from fhir_adapters.allow_list import AllowedServer, Network  # noqa: PLC0415 - only who calls others pays
+
+        own = self.profile == "development" and is_loopback(urlsplit(url).hostname or "")
+        return AllowedServer(url, Network.LOOPBACK if own else Network(network))
 
     @model_validator(mode="after")
     def _queries_lead_somewhere(self) -> Self:
         nodes = {one.name for one in self.pacs if one.ae_title is not None}
         if any(set(caller.to) - nodes for caller in self.query_aes.values()):
             raise ValueError(f'{PREFIX}QUERY_AES: expected in "to" names of DICOM nodes of {PREFIX}PACS')
+        if self.calling_aes and set(self.ups_aes) - set(self.calling_aes):
+            raise ValueError(f"{PREFIX}UPS_AES: expected AE titles that {PREFIX}CALLING_AES lets in")
         unknown = set(self.query_aes) - set(self.calling_aes)
         if self.calling_aes and unknown:
             raise ValueError(f"{PREFIX}QUERY_AES: expected AE titles that {PREFIX}CALLING_AES lets in")
@@ -271,6 +286,17 @@ class Settings(BaseSettings):
     def _rules_can_be_used(self) -> Self:
         if self.rules_file is not None:
             self.rules()
+        return self
+
+    @model_validator(mode="after")
+    def _steps_have_rules(self) -> Self:
+        names = [one.name for one in self.ups]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{PREFIX}UPS: expected each name once")
+        if self.ups and not self.rules().workitem:
+            raise ValueError(
+                f"{PREFIX}RULES_FILE: expected a [[workitem]] rule where {PREFIX}UPS names a worklist"
+            )
         return self
 
     @model_validator(mode="after")
@@ -371,6 +397,10 @@ class Settings(BaseSettings):
             lines.append(f"{PREFIX}DICOM_TLS_PORT: expected in production, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
         if any(one.stow_url is None and one.secured is None for one in self.pacs):
             lines.append(f"{PREFIX}PACS: expected tls for each DICOM node, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
+        if any(one.url is None and one.secured is None for one in self.ups):
+            lines.append(f"{PREFIX}UPS: expected tls for each DICOM node, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
+        if any(one.url is not None and not one.url.startswith("https://") for one in self.ups):
+            lines.append(f"{PREFIX}UPS: expected https, or {PREFIX}DICOM_PLAIN=1 (unencrypted)")
         return lines
 
     def rules(self) -> "Rules":
@@ -379,24 +409,33 @@ class Settings(BaseSettings):
 
         if self.rules_file is None:
             return NO_RULES
+        from consilium.shadow.names import shadow_names  # noqa: PLC0415
+
+        shadows = shadow_names(self.shadow_models) if self.shadow_models else []
         models = [path.parent.name for path in self.models.glob("*/manifest.json")]
+        models += [one.partition("@")[0] for one in shadows]  # a model that is not live yet may have rules
+        destinations = [one.name for one in self.pacs]
         try:
-            return read_rules(self.rules_file, models=models, destinations=[one.name for one in self.pacs])
+            return read_rules(self.rules_file, models=models, destinations=destinations, shadows=shadows)
         except RulesWrong as exc:
             raise ValueError("\n".join(f"{PREFIX}RULES_FILE: {line}" for line in exc.lines)) from None
 
     @property
+    def private_encodings(self) -> dict[str, str]:
+        """The private transfer syntaxes that are taken: UID -> the standard's syntax that is encoded so."""
+        from dicom_node.syntaxes import PRIVATE_ENCODINGS  # noqa: PLC0415 - the settings know no DICOM
+
+        return {uid: PRIVATE_ENCODINGS[word] for uid, word in self.dicom_private_syntaxes.items()}
+
+    @property
     def endpoints(self) -> "tuple[AllowedServer, ...]":
         """Where notifications of subscriptions may go; plain http only to loopback, and only in development."""
-        from fhir_adapters.allow_list import AllowedServer, Network  # noqa: PLC0415 - only who has endpoints pays
+        return tuple(self._allowed(one, self.subscription_network) for one in self.subscription_endpoints)
 
-        network, development = Network(self.subscription_network), self.profile == "development"
-        return tuple(
-            AllowedServer(
-                one, Network.LOOPBACK if development and is_loopback(urlsplit(one).hostname or "") else network
-            )
-            for one in self.subscription_endpoints
-        )
+    @property
+    def performs_steps(self) -> bool:
+        """Whether steps of worklists are performed here: of others', or of what is pushed to us."""
+        return bool(self.ups or self.ups_aes)
 
     @property
     def takes_plain_dicom(self) -> bool:
@@ -446,6 +485,8 @@ class _Environment(PydanticBaseSettingsSource):
                 direct = Path(from_file).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
                 raise SettingsError([f"{name}_FILE: expected the path of a readable text file"]) from None
+        if direct is not None and not direct.strip():
+            raise SettingsError([f"{name}: is empty; give it a value, or leave it out"])
         return direct, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -463,12 +504,23 @@ def _refuse_unknown(environ: Mapping[str, str], settings_cls: type[BaseSettings]
         if name.startswith(PREFIX) and name not in NOT_SETTINGS and not {name, name.removesuffix("_FILE")} & known
     ]
     if unknown:
-        raise SettingsError([f"{name}: expected a known setting; see docs/configuration.md" for name in unknown])
+        raise SettingsError([f"{name}: expected a known setting{_meant(name, known)}" for name in unknown])
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"; is {near[0]} meant?" if near else "; see docs/configuration.md"
 
 
 # Variables with our prefix that other parts own: the data sets' folder (training and tests) and the pipe on
 # which a child of `consilium serve` reports to its parent.
-NOT_SETTINGS = {"CONSILIUM_DATASETS_DIR", "CONSILIUM_STATUS_FD", "CONSILIUM_HTTP_FD"}
+NOT_SETTINGS = {
+    "CONSILIUM_DATASETS_DIR",
+    "CONSILIUM_STATUS_FD",
+    "CONSILIUM_HTTP_FD",
+    "CONSILIUM_FORKS_FD",
+    "CONSILIUM_LOCK_FD",
+}
 
 
 def is_loopback(host: str) -> bool:
@@ -502,7 +554,7 @@ def _lines(exc: ValidationError) -> list[str]:
             lines.extend(text.splitlines())
             continue
         field, *path = problem["loc"]
-        parts = (PacsDestination, QueryCaller, DicomNode, TlsPeer, Deidentify, BodyPart, AlertHygiene)
+        parts = (PacsDestination, QueryCaller, DicomNode, UpsWorklist, TlsPeer, Deidentify, BodyPart, AlertHygiene)
         known = {name for part in parts for name in part.model_fields}
         # Keys of a mapping are values that somebody typed; positions and our own field names are not.
         shown = [str(part) for part in path if isinstance(part, int) or part in known]
@@ -522,5 +574,9 @@ def _expected(kind: str, limits: Mapping[str, Any]) -> str | None:
             return "expected a number"
         case "extra_forbidden":
             return "holds a name that is not known"
+        case "tuple_type":
+            return "expected a JSON list, in [brackets]"
+        case "dict_type" | "model_type":
+            return "expected a JSON object, in {braces}"
         case _:
             return None

@@ -12,6 +12,7 @@ from consilium.dicomweb import ROOT
 from consilium.node_services import services_of
 from consilium.settings import PREFIX, Settings
 from consilium.wiring import House
+from consilium.workitems.rs import REQUESTS
 from dicom_node.bounds import Bounds
 from dicom_node.scp import ScpSettings
 from dicom_node.statement import Node, Setting
@@ -35,6 +36,7 @@ _SECURITY = (
 # Settings that switch on every service: the page in docs/ is of these.
 EVERY_SERVICE: Mapping[str, object] = {
     "pacs": [{"name": "pacs", "host": "pacs.example", "port": 104, "ae_title": "PACS", "commitment": True}],
+    "ups_aes": ["TEST"],
     "query_aes": {"TEST": {"may": ["find", "move", "get"], "sees": "everything", "to": ["pacs"]}},
 }
 
@@ -51,6 +53,7 @@ def node_of(settings: Settings, folder: Path) -> Node:
             port=settings.dicom_port,
             calling=settings.calling_aes,
             storage_classes=settings.storage_classes,
+            private_syntaxes=settings.private_encodings,
             bounds=Bounds(
                 associations=settings.max_associations,
                 associations_per_ae=settings.max_associations_per_ae,
@@ -60,6 +63,12 @@ def node_of(settings: Settings, folder: Path) -> Node:
         services=services_of(house),
         settings=tuple(map(_setting, _names())),
         security=_SECURITY,
+        web_agent=(
+            ("Store Instances (10.5)", "POST", "/studies"),
+            ("Search for Instances (10.6)", "GET", "/studies/{study}/instances"),
+            ("Retrieve Instance (10.4)", "GET", "/studies/{study}/series/{series}/instances/{instance}"),
+            *REQUESTS,
+        ),
     )
 
 

@@ -57,7 +57,7 @@ def stow_each(
 
     The statuses are those of C-STORE, which Failure Reason shares. Never raises for what a peer or a network does.
     """
-    backend = PinnedBackend(resolve, _may_be_an_archive)
+    backend = PinnedBackend(resolve, may_be_an_archive)
     context = tls or (httpcore.default_ssl_context() if str(destination.stow_url).startswith("https:") else None)
     with httpcore.ConnectionPool(ssl_context=context, max_connections=1, network_backend=backend) as pool:
         away: str | None = None
@@ -68,7 +68,7 @@ def stow_each(
             yield one
 
 
-def _may_be_an_archive(host: str, port: int, address: str) -> bool:
+def may_be_an_archive(host: str, port: int, address: str) -> bool:
     """Refuse what no archive has: link-local addresses are those of a cloud's own services."""
     del host, port
     at = ip_address(address.partition("%")[0])

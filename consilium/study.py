@@ -10,7 +10,7 @@ import hashlib
 import io
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol
@@ -23,16 +23,17 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import Category, Fault, PreconditionMissing, Unsupported
-from clinical.finding import ReadingMask
+from clinical.finding import Reading, ReadingMask
 from clinical.identity import IssuerTable, PatientKey
 from consilium import work_orders
+from consilium.comparing import Comparing
 from consilium.decoding import decode
 from consilium.encoding import USUAL_RESULTS, Encoding
 from consilium.holding import merged
 from consilium.publishing import HEADER_TAGS, Publishing
 from consilium.readers import READERS, Look, Reader, Resource, choose
 from consilium.rules import NO_RULES, Rules
-from consilium.selection import Selecting
+from consilium.selection import LATE, Selecting
 from dicom_node.anatomy import BodyPartRule
 from dicom_node.pixels import Decoder
 from fhir_adapters.records import record_of
@@ -45,9 +46,10 @@ from record_store.audit import append as append_audit
 from record_store.audit import digest
 from record_store.blobs import Blobs
 from record_store.database import Database
-from record_store.instances import hold_study, instances_of, study_row
+from record_store.instances import hold_study, study_row
 from record_store.reading_json import to_json
 from record_store.readings import JobRow
+from record_store.study_history import objects_to_read
 
 log = structlog.get_logger()
 Json = dict[str, Any]
@@ -73,7 +75,7 @@ class StudySteps:
     patient_id: derives the FHIR id of a patient that we add. body_parts: what the site knows of its senders.
     rules: of the site (docs/rules.md).
     results: kinds of DICOM objects that are made. kinds_for: of these, the ones that a destination gets; all of
-    them where it says nothing.
+    them where it says nothing. compare: whether a reading is compared with one of an earlier image.
     """
 
     db: Database
@@ -93,6 +95,7 @@ class StudySteps:
     rules: Rules = NO_RULES
     results: tuple[str, ...] = USUAL_RESULTS
     kinds_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    compare: bool = True
 
     def in_order(self) -> tuple[tuple[str, Step], ...]:
         """Return the steps with the names that the job engine records them by."""
@@ -109,7 +112,7 @@ class StudySteps:
         with self.db.write(durable=False) as conn:
             job = _job(conn, job_key)
             study = study_row(conn, job.study_uid)
-            rows = instances_of(conn, job.study_uid)
+            rows, ignored = objects_to_read(conn, job.study_uid)  # a job may be run again after others came
             work_orders.begun(conn, job, self.now())
         selecting = Selecting(self.blobs, self.issuers, self.body_parts, self.rules)
         images = [selecting.image(row) for row in rows]
@@ -117,7 +120,7 @@ class StudySteps:
         log.info("images chosen", job=job_key[:12], count=len(chosen.read), reasons=chosen.reasons)
         return {
             "images": [image.row.sha256 for image in chosen.read],
-            "left_out": chosen.reasons,
+            "left_out": sorted({*chosen.reasons, *([LATE] if ignored else ())}),
             "meant": chosen.meant,
         }
 
@@ -238,22 +241,36 @@ class StudySteps:
         look = Look(manifest, decoded, self.engine, self.model_timeout_s, record, self.now(), self.drift)
         reading, mask = reader.read(look)
         reading = replace(reading, degraded=bool(look.makeshift))
+        comparison, why = self._comparing().of(reading, sha256, manifest) if self.compare else (None, "")
+        reading = replace(reading, comparison=comparison)
         stored = self.blobs.put(packed(mask))
         return {
             "reading_id": reading_id,
             "reading": to_json(reading).decode(),
             "mask": stored.sha256,
             "image": sha256,
+            "not_compared": why,
         }
+
+    def _comparing(self) -> Comparing:
+        selecting = Selecting(self.blobs, self.issuers, self.body_parts, self.rules)
+        return Comparing(self.db, selecting, self._header, self._read_for_comparison)
+
+    def _read_for_comparison(self, manifest: Manifest, sha256: str) -> Reading:
+        """Read an image as `_read_image`, and keep nothing of it."""
+        with self.blobs.local_path(sha256) as path:
+            decoded = decode(self.db, self.decoder, sha256, path, self.now())
+        look = Look(manifest, decoded, self.engine, self.model_timeout_s, list, self.now(), NoDrift())
+        return choose(READERS, manifest).read(look)[0]
 
     def _record(self, job: JobRow) -> list[Resource]:
         with self.db.read() as conn:
             study = study_row(conn, job.study_uid)
             return list(record_of(conn, study.patient)) if study and study.patient else []
 
-    def _header(self, sha256: str) -> Dataset:
+    def _header(self, sha256: str, tags: Sequence[str] = HEADER_TAGS) -> Dataset:
         with self.blobs.local_path(sha256) as path:
-            return dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
+            return dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
 
 
 def _job(conn: Connection, job_key: str) -> JobRow:

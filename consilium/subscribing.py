@@ -12,13 +12,14 @@ from consilium.lanes import Lanes
 from consilium.matching import Matching
 from consilium.notifying import Notifying
 from consilium.wiring import House
-from consilium.worker import DELIVERY_POLL_S, Loop
+from consilium.worker import DELIVERY_POLL_S, NEVER, Loop, always
 from fhir_adapters.subscriptions.owner import may_see_of
 from fhir_adapters.subscriptions.rest_hook import RestHook
 from record_store import notifications, outbox, subscriptions
 
 SLOTS = 32  # endpoints at a time; one that hangs keeps one of them for a message's time, and then rests
 EXPIRE_POLL_S = 1.0
+CLEAR_POLL_S = 60.0
 KEPT_DAYS = 30
 
 
@@ -46,17 +47,20 @@ def subscribing_of(house: House, stopping: threading.Event) -> Subscribing:
         stopping=stopping.is_set,
     )
     lanes = Lanes(notifying.due, notifying.deliver, slots=SLOTS, rest=house.delivery_retry)
-    notify = Loop("notify", lanes.once, DELIVERY_POLL_S)
+    notify = Loop(
+        "notify", lanes.once, DELIVERY_POLL_S, rests=lambda: not subscriptions.due(house.db, NEVER, worker)
+    )
     offering = Offering(tuple(one.name for one in house.settings.fhir_destinations if one.results))
     matching = Matching(house.db, house.now, f"{house.base_url}/fhir", notify.wake, stopping.is_set, offering)
-    match = Loop("match", matching.once, DELIVERY_POLL_S)
-    return Subscribing((match, notify, Loop("subscriptions", matching.expire, EXPIRE_POLL_S)), lanes)
+    match = Loop("match", matching.once, DELIVERY_POLL_S, rests=always)
+    expire = Loop("subscriptions", matching.expire, EXPIRE_POLL_S)
+    clear = Loop("clear subscriptions", lambda: subscriptions.clear(house.db), CLEAR_POLL_S)
+    return Subscribing((match, notify, expire, clear), lanes)
 
 
 def purge_notifications(house: House) -> int:
     """Remove events that were settled KEPT_DAYS ago, and what waits so long for what is off; return how many."""
-    with house.db.write() as conn:
-        return notifications.purge(conn, house.now() - timedelta(days=KEPT_DAYS))
+    return notifications.purge(house.db, house.now() - timedelta(days=KEPT_DAYS))
 
 
 def measure_subscriptions(house: House) -> None:

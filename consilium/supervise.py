@@ -7,6 +7,7 @@ children are doing stands in `run/children.json`, which `/readyz` shows.
 
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -14,12 +15,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from consilium.folder_locks import ENDING_S, lock, open_lock
+from consilium.processes import lives
 from consilium.settings import Settings
+from consilium.starting import collect_from_now_on
 
 ROLES = ("web", "dicom", "worker")
 LISTENING = ("dicom", "hl7")  # those whose port the parent learns of and gives them again
@@ -32,6 +36,7 @@ def roles_of(settings: Settings) -> tuple[str, ...]:
 
 STOP_WITHIN_S = 8.0  # the promise to the operator is 10 s
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+OTHERS_S, LOOK_S = 5.0, 0.05
 HEALTHY_AFTER_S = 5.0  # a child that served this long starts again without delay
 
 
@@ -59,6 +64,17 @@ class History:
     ports: dict[str, int] = field(default_factory=dict)
 
 
+def serve(settings: Settings) -> int:
+    """Run all processes until SIGTERM or SIGINT; return the exit code."""
+    environ = dict(os.environ) | {
+        "CONSILIUM_DATA_DIR": str(settings.data_dir),
+        "CONSILIUM_HTTP_PORT": str(settings.http_port),
+        "CONSILIUM_DICOM_PORT": str(settings.dicom_port),
+    }
+    collect_from_now_on()
+    return Supervisor(settings, environ, sys.stdout).run()
+
+
 def listening_socket(host: str, port: int) -> socket.socket:
     """Bind and listen; OSError when the address is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,6 +90,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return sock
 
 
+class _CannotStart(Exception):
+    """Why not, for the operator."""
+
+
 class Supervisor:
     """Starts the roles, restarts them with a growing delay, and stops them in order."""
 
@@ -83,11 +103,15 @@ class Supervisor:
         environ: dict[str, str],
         out: TextIO,
         monotonic: Callable[[], float] = time.monotonic,
+        ending_s: float = ENDING_S,
     ) -> None:
+        """ending_s: how long children of an earlier parent are waited for."""
         self._settings = settings
         self._environ = environ
         self._out = out
         self._now = monotonic
+        self._ending_s = ending_s
+        self._locks: list[int] = []  # the parent's, and the one that children hold too
         self._children: dict[str, Child] = {}
         self._roles = roles_of(settings)
         self._history = {role: History() for role in self._roles}
@@ -99,11 +123,18 @@ class Supervisor:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
         try:
+            self._claim_folder()
             self._http = listening_socket(self._settings.http_host, self._settings.http_port)
+        except _CannotStart as exc:
+            self._say(str(exc))
         except OSError as exc:
             self._say(f"CONSILIUM_HTTP_PORT: cannot listen on it ({exc.strerror}); is another server running?")
-            return 1
-        # Only now: until here the folder may be that of the server that has the port.
+        else:
+            return self._run()
+        self._leave_folder()
+        return 1
+
+    def _run(self) -> int:
         shutil.rmtree(self._state_file.parent, ignore_errors=True)  # its last run's state and counters
         self._state_file.parent.mkdir(parents=True)
         signal.signal(signal.SIGTERM, self._stop)
@@ -114,7 +145,55 @@ class Supervisor:
         failed = self._watch()
         self._stop_children()
         self._http.close()
+        self._leave_folder()
         return failed
+
+    def _leave_folder(self) -> None:
+        for descriptor in self._locks:
+            os.close(descriptor)
+
+    def _claim_folder(self) -> None:
+        """Keep the folder to this parent, and to its children as long as one of them lives. Raises _CannotStart.
+
+        Two of them would be one worker to the jobs, which its name tells apart, and the state of the first is
+        cleared away by the second. The children of a parent that was killed finish what they have in hand.
+        """
+        try:
+            self._take_lock("serve.lock")
+        except BlockingIOError:
+            raise _CannotStart(
+                "CONSILIUM_DATA_DIR: another `consilium serve` runs in this folder; name another one"
+            ) from None
+        try:
+            self._take_lock("children.lock", self._ending_s)
+        except BlockingIOError:
+            raise _CannotStart(self._who_runs()) from None
+        os.set_inheritable(self._locks[-1], True)
+
+    def _take_lock(self, name: str, within_s: float = 0.0) -> None:
+        try:
+            self._locks.append(open_lock(self._settings.data_dir / name))
+            lock(self._locks[-1], within_s, self._say_who_ends)
+        except BlockingIOError:
+            raise
+        except OSError as exc:  # another account's file, or a network file system without locks
+            raise _CannotStart(
+                f"CONSILIUM_DATA_DIR: its file {name} cannot be locked ({exc.strerror}); "
+                "the account that runs this has to own it, on a file system with locks"
+            ) from None
+
+    def _say_who_ends(self) -> None:
+        children = _in_words(left_running(self._settings.data_dir))
+        self._say(f"children of an earlier `consilium serve` end in this folder: {children}; waiting for them")
+
+    def _who_runs(self) -> str:
+        running = left_running(self._settings.data_dir)
+        pids = " ".join(map(str, running.values()))
+        what_to_do = f"kill -9 {pids}" if pids else f"fuser {self._settings.data_dir / 'children.lock'} names them"
+        return (
+            f"CONSILIUM_DATA_DIR: children of an earlier `consilium serve` still run in this folder: "
+            f"{_in_words(running)}; end them ({what_to_do}), or name another one"
+        )
 
     def _watch(self) -> int:
         while not self._stopping:
@@ -135,13 +214,14 @@ class Supervisor:
             "CONSILIUM_STATUS_FD": str(write_fd),
             "CONSILIUM_HTTP_FD": str(self._http.fileno()),
             "CONSILIUM_HTTP_PORT": str(self._http.getsockname()[1]),
+            "CONSILIUM_LOCK_FD": str(self._locks[-1]),
         }
         if "port" in self._history[role].ports:
             environ[f"CONSILIUM_{role.upper()}_PORT"] = str(self._history[role].ports["port"])
         process = subprocess.Popen(
             [sys.executable, "-m", "consilium", role],
             env=environ,
-            pass_fds=(write_fd, self._http.fileno()),
+            pass_fds=(write_fd, self._http.fileno(), self._locks[-1]),
             stdin=subprocess.DEVNULL,
         )
         os.close(write_fd)
@@ -189,7 +269,7 @@ class Supervisor:
         served = 0.0 if child.ready_at is None else self._now() - child.ready_at
         history.restarts += 1
         history.quick_deaths = 0 if served > HEALTHY_AFTER_S else history.quick_deaths + 1
-        wait = _wait_after(history.quick_deaths)
+        wait = wait_after(history.quick_deaths)
         history.again_at = self._now() + wait
         self._say(
             json.dumps(
@@ -248,8 +328,14 @@ class Supervisor:
         sys.stderr.flush()
 
 
-def _wait_after(quick_deaths: int) -> float:
-    return 0.0 if quick_deaths == 0 else min(FIRST_WAIT_S * 2.0 ** (quick_deaths - 1), LONGEST_WAIT_S)
+def _in_words(running: dict[str, int]) -> str:
+    return ", ".join(f"{role} (process {pid})" for role, pid in running.items()) or "processes that it started"
+
+
+def wait_after(quick_deaths: int) -> float:
+    """Return how many seconds nobody comes again after so many deaths in a row, each soon after its start."""
+    doubled = min(quick_deaths - 1, 60)  # a power of 1024 is an error: it would end all others with this one
+    return 0.0 if quick_deaths == 0 else min(FIRST_WAIT_S * 2.0**doubled, LONGEST_WAIT_S)
 
 
 def _state_of(child: Child | None) -> str:
@@ -267,10 +353,39 @@ def children_state(data_dir: Path) -> dict[str, dict[str, object]] | None:
     return state
 
 
+def left_running(data_dir: Path) -> dict[str, int]:
+    """Return the children that an earlier parent wrote down and that still live: role and process ID."""
+    pids = {role: child["pid"] for role, child in (children_state(data_dir) or {}).items()}
+    return {role: pid for role, pid in pids.items() if isinstance(pid, int) and lives(pid)}
+
+
+def await_the_others(
+    data_dir: Path, within_s: float = OTHERS_S, rest: Callable[[], None] = lambda: time.sleep(LOOK_S)
+) -> None:
+    """Leave the processors to the children that are still starting, for a while: what one does first can wait."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if all(child["state"] != "starting" for child in (children_state(data_dir) or {}).values()):
+            return
+        rest()
+
+
+def folder_lock(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the descriptor that keeps the folder of a `serve` while a child of it lives, to be handed on."""
+    return (int(environ["CONSILIUM_LOCK_FD"]),) if "CONSILIUM_LOCK_FD" in environ else ()
+
+
 def report_ready(environ: dict[str, str], **facts: object) -> None:
     """Tell the parent, if there is one, that this process serves; problem: what it cannot do all the same."""
     if fd := environ.get("CONSILIUM_STATUS_FD"):
         os.write(int(fd), json.dumps({"ready": True, **facts}).encode() + b"\n")
+
+
+def is_orphan(environ: Mapping[str, str]) -> bool:
+    """Tell whether the parent that this process would report to is gone: nobody has the other end of the pipe."""
+    pipe = select.poll()
+    pipe.register(int(environ["CONSILIUM_STATUS_FD"]), 0)
+    return bool(pipe.poll(0))
 
 
 def end_with_parent() -> None:

@@ -18,8 +18,9 @@ from cds.service import CdsContext
 from clinical.errors import Busy
 from consilium.app import create_app
 from consilium.dicomweb import LazyDoor
+from consilium.metric_files import fold_metrics
 from consilium.shares import Shares
-from consilium.supervise import listening_socket, report_ready
+from consilium.supervise import await_the_others, listening_socket, report_ready
 from consilium.web_parts import build_parts
 from consilium.web_worker import WholeRequestWorker
 from consilium.wiring import House
@@ -57,6 +58,8 @@ class RequestBody:
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, configured by our settings and by nothing else."""
+
+    _warming: threading.Thread
 
     def __init__(self, house: House, environ: Mapping[str, str]) -> None:
         """Take the socket that the parent bound, or bind one. Raises Busy when the port is taken."""
@@ -114,19 +117,29 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Callable[..., Any]:
         """Build the application: in the worker, after the fork."""
         parts = build_parts(self._house, supervised="CONSILIUM_STATUS_FD" in self._environ)
-        # The first caller of a hook should not wait for its issuer's keys, nor for its model to be loaded.
-        threading.Thread(target=_warm, args=(parts.cds, parts.dicomweb), name="warm", daemon=True).start()
+        # The first caller of a hook should not wait for its issuer's keys, nor for its model to be loaded; but all
+        # of the house starts on the same processors, so this begins when the others serve too.
+        self._warming = threading.Thread(
+            target=self._warm, args=(parts.cds, parts.dicomweb), name="warm", daemon=True
+        )
         return _with_checked_body(create_app(parts))
+
+    def _warm(self, context: CdsContext, dicomweb: LazyDoor) -> None:
+        if "CONSILIUM_STATUS_FD" in self._environ:
+            await_the_others(self._house.settings.data_dir)
+        _warm(context, dicomweb)
 
     def _worker_ready(self, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
         self.shares.tell(worker.age, 0)
         report_ready(dict(self._environ))
+        self._warming.start()
 
     def _forget_worker(self, _server: object, worker: Any) -> None:  # noqa: ANN401  (gunicorn has no types)
         from prometheus_client import multiprocess  # noqa: PLC0415
 
         self.shares.forget(worker.age)
         multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        fold_metrics()
 
 
 def _with_checked_body(app: Flask) -> Callable[..., Any]:

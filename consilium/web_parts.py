@@ -11,7 +11,7 @@ from flask import g, request
 import cds.services
 from cds.links import LinkSigner
 from cds.services import bench
-from consilium import health, metrics
+from consilium import drift_metrics, health, metrics
 from consilium.app import WebParts
 from consilium.dicomweb import MAX_BODY_BYTES, ROOT, LazyDoor
 from consilium.fhir_parts import fhir_parts
@@ -48,7 +48,7 @@ def build_parts(house: House, *, supervised: bool = False) -> WebParts:
         dicomweb=LazyDoor(lambda: _archive(house)),
         pages=_pages(house, links, ready, engine),
         readiness=ready,
-        metrics=lambda: metrics.exposition(_manifests(engine)),
+        metrics=lambda: drift_metrics.exposition(_manifests(engine)),
         observe=_observe,
         base_url=house.base_url,
         viewer=settings.viewer,
@@ -61,11 +61,6 @@ def _archive(house: House) -> "Archive":
     from dicom_node.pixels import Decoder  # noqa: PLC0415
     from dicom_node.web import Archive  # noqa: PLC0415
 
-    def classes() -> frozenset[str] | None:
-        from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415 - pynetdicom, for who stores only
-
-        return None if house.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
-
     @cache
     def decoder() -> Decoder:
         # Of its own: a study that is put into another transfer syntax must not keep an overlay page waiting.
@@ -77,10 +72,12 @@ def _archive(house: House) -> "Archive":
         root=f"{house.base_url}{ROOT}",
         scope=lambda: g.get("dicom_study"),
         intake=Intake(house.db, house.blobs, house.issuers, house.now, restore=house.homecoming),
-        classes=classes,
+        classes=lambda: house.image_classes,
         low_water_bytes=house.low_water_bytes,
         max_body_bytes=MAX_BODY_BYTES,
         decoder=decoder,
+        private_syntaxes=house.settings.private_encodings,
+        set_aside=house.quarantine.keep_bytes,
         catch_up=lambda: house.header_index.catch_up(within_s=SEARCH_WAITS_S),
         note=house.trail.note,
         us=Party(house.settings.ae_title),

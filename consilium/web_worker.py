@@ -62,15 +62,21 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         A busy client asks again within a fraction of a millisecond. To the main loop and back, two threads and a
         pipe had to take turns for that, and cost as much as the request.
         """
-        kept = bool(self.handle(conn))
         try:
+            kept = self._handled(conn)
             while kept and self.alive and not conn.sock.unsent and not self.tpool.has_waiting:
                 if not conn.next_is_here(time.monotonic() + self._request_seconds):
                     break
                 conn.hand_over()
-                kept = bool(self.handle(conn))
+                kept = self._handled(conn)
         except OSError:
             return False
+        return kept
+
+    def _handled(self, conn: Connection) -> bool:
+        conn.sock.hold()
+        kept = bool(self.handle(conn))
+        conn.sock.release()
         return kept
 
     def accept(self, listener: socket.socket) -> None:

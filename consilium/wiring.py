@@ -6,6 +6,7 @@ Each function builds what one process needs and imports only that; nothing here 
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from model_runtime.engine import Placement
     from model_runtime.library import Library
     from record_store.exchanges import Trail
+    from record_store.quarantine_folder import Quarantine
 
 LOW_WATER_UNIT = 1 << 20
 STALE_PART_S = 3600.0
@@ -47,7 +49,7 @@ class House:
     @cached_property
     def db(self) -> Database:
         """The database."""
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open_database(self.settings.database)
 
     @cached_property
@@ -59,6 +61,20 @@ class House:
     def staging(self) -> Path:
         """Where objects are written before they are adopted: on the blob folder's file system."""
         return self.settings.data_dir.resolve() / "incoming"
+
+    @property
+    def quarantine(self) -> "Quarantine":
+        """Where objects are kept that were refused because they are malformed."""
+        from record_store.quarantine_folder import Quarantine, QuarantineBounds  # noqa: PLC0415
+
+        settings = self.settings
+        bounds = QuarantineBounds(
+            size=settings.dicom_quarantine_mb << 20,
+            objects=settings.dicom_quarantine_objects,
+            age=timedelta(days=settings.dicom_quarantine_days),
+            low_water=self.low_water_bytes,
+        )
+        return Quarantine(settings.data_dir.resolve() / "quarantine", bounds, self.now)
 
     @cached_property
     def trail(self) -> "Trail":
@@ -150,12 +166,21 @@ class House:
         """What gives objects that come back from there their own names."""
         from dicom_node.intake import as_it_came  # noqa: PLC0415
 
+        if not self.disguises:  # what DICOMweb needs is not loaded by a process that only stores
+            return as_it_came
+        from dicom_node.web.store import SENDER  # noqa: PLC0415
+
+        return self.homecoming_from(SENDER)
+
+    def homecoming_from(self, sender: str) -> "Restore":
+        """Return the same where senders without an AE title are called so."""
+        from dicom_node.intake import as_it_came  # noqa: PLC0415
+
         if not self.disguises:
             return as_it_came
         from consilium.egress import Homecoming  # noqa: PLC0415
-        from dicom_node.web.store import SENDER  # noqa: PLC0415
 
-        return Homecoming(self.db, self.blobs, self.disguises, SENDER)
+        return Homecoming(self.db, self.blobs, self.disguises, sender)
 
     def egress(self, send: "Send") -> "Send":
         """Return a way to send that disguises what goes there."""
@@ -173,6 +198,13 @@ class House:
         return RetryPolicy(
             max_attempts=self.settings.delivery_attempts, first_s=self.settings.delivery_first_wait_s
         )
+
+    @property
+    def image_classes(self) -> frozenset[str] | None:
+        """The SOP classes that are stored, None for all of them."""
+        from dicom_node.sop_classes import IMAGE_CLASSES  # noqa: PLC0415 - for who stores only
+
+        return None if self.settings.storage_classes == "all" else frozenset(map(str, IMAGE_CLASSES))
 
     @property
     def low_water_bytes(self) -> int:

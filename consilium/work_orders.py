@@ -26,6 +26,7 @@ from fhir_adapters.resources.task import (
 from record_store.instances import study_row
 from record_store.readings import JobRow
 from record_store.resources import read
+from record_store.study_orders import order_of
 from record_store.tables import study_header
 
 Json = dict[str, Any]
@@ -36,12 +37,12 @@ _OVER = frozenset((COMPLETED,))
 class Done:
     """What a finished job made: (what, Reference or Identifier) each. reason: why no image was read, or None.
 
-    accession: number of the study, "" when its images name none.
+    accessions: numbers that its images state.
     """
 
     outputs: Sequence[tuple[str, Json]]
     reason: str | None = None
-    accession: str = ""
+    accessions: Sequence[str] = ()
 
 
 def requested(conn: Connection, job: JobRow, now: datetime) -> None:
@@ -94,7 +95,9 @@ def _write(
         started=started or (before.get("executionPeriod", {}).get("start") if status != REQUESTED else None),
         ended=ended,
         reason=done.reason if done is not None else None,
-        based_on=_orders(conn, patient, done.accession if done and done.accession else _accession(conn, job)),
+        based_on=orders_for(
+            conn, job.study_uid, patient, done.accessions if done and done.accessions else [_accession(conn, job)]
+        ),
         outputs=done.outputs if done is not None else (),
     )
     publish(conn, [task(order, resource_id=ident)], now)
@@ -121,10 +124,27 @@ def _patient(conn: Connection, patient: PatientKey | None) -> Json:
     return {"type": "Patient", "identifier": {"system": uri(patient.system), "value": patient.value}}
 
 
-def _orders(conn: Connection, patient: PatientKey | None, accession: str) -> list[Json]:
+def orders_for(
+    conn: Connection, study_uid: str, patient: PatientKey | None, accessions: Sequence[str]
+) -> list[Json]:
+    """Return References to the orders of a study: by the numbers that its images say, else by the worklist's.
+
+    R4 lets each of ImagingStudy, DiagnosticReport, Observation and Task be `basedOn` a ServiceRequest.
+    """
     if patient is None:
         return []
-    return [reference("ServiceRequest", one["id"]) for one in orders_of(conn, patient, accession)]
+    told = order_of(conn, study_uid)
+    by_worklist = told.accession_number if told is not None and not told.stranger else ""
+    system = told.accession_system if told is not None else ""
+    for numbers in (accessions, [by_worklist]):
+        found = {
+            str(one["id"]): one
+            for number in numbers
+            for one in orders_of(conn, patient, number, system if number == by_worklist else "")
+        }
+        if found:
+            return [reference("ServiceRequest", ident) for ident in found]
+    return []
 
 
 def _accession(conn: Connection, job: JobRow) -> str:

@@ -23,7 +23,7 @@ import structlog
 from dicom_node import pdus
 from dicom_node.bounds import Bounds
 
-_BACKLOG = 1024
+_BACKLOG = 4096  # or what the system has at most (net.core.somaxconn)
 _AT_ONCE = 64  # connections accepted in one go, so that those which wait are looked at too
 _LOOK_S = 1.0
 _GOODBYE_S = 1.0
@@ -68,7 +68,7 @@ class _Silent:
 
 
 class Acceptor:
-    """Accepts on a bound socket.
+    """Accepts on a bound socket; without one it only keeps the associations that are parked.
 
     asked: called with each connection that asks for an association, in a thread of its own; whoever takes the
         connection calls `gone` when it is closed.
@@ -79,7 +79,7 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: socket.socket | None,
         bounds: Bounds,
         *,
         asked: Callable[[Arrived], None],
@@ -108,10 +108,12 @@ class Acceptor:
 
     def start(self) -> None:
         """Listen, and accept in a thread of our own."""
-        self._listener.listen(_BACKLOG)
-        for one in (self._listener, self._woken, self._waker):
+        for one in (self._woken, self._waker):
             one.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        if self._listener is not None:
+            self._listener.listen(_BACKLOG)
+            self._listener.setblocking(False)
+            self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread.start()
 
@@ -166,8 +168,8 @@ class Acceptor:
         return _LOOK_S if self._silent or self._leaving or self._parked else None
 
     def _on_ready(self, key: selectors.SelectorKey) -> None:
-        if key.fileobj is self._listener:
-            self._accept()
+        if self._listener is not None and key.fileobj is self._listener:
+            self._accept(self._listener)
         elif key.fileobj is self._woken:
             with contextlib.suppress(OSError):
                 self._woken.recv(4096)
@@ -185,10 +187,10 @@ class Acceptor:
         if association.serve():
             self.park(association)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
-                connection, peer = self._listener.accept()
+                connection, peer = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -379,7 +381,8 @@ class Acceptor:
             self._release(association)
         self._selector.close()
         for one in (self._listener, self._woken, self._waker):
-            one.close()
+            if one is not None:
+                one.close()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it is awake anyway; closed: it is gone

@@ -13,6 +13,7 @@ from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.tls_client import Calling
 
+NO_ADDRESS = "no connection: its host name has no address"
 NO_CONTEXT = "the peer accepts no presentation context for this object"
 Wanted = Sequence[tuple[UID, list[UID]]]
 
@@ -35,15 +36,19 @@ def associated(
     ae = _entity(calling_ae, wanted, timeouts)
     connected: list[bool] = []
     secured = Calling(destination.tls) if destination.tls else None
-    association = ae.associate(
-        destination.host,
-        destination.port,
-        ae_title=destination.ae_title,
-        max_pdu=0,
-        tls_args=(secured, None) if secured else None,
-        ext_neg=[build_role(one, scp_role=True) for one in as_scp],
-        evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
-    )
+    try:
+        association = ae.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            max_pdu=0,
+            tls_args=(secured, None) if secured else None,
+            ext_neg=[build_role(one, scp_role=True) for one in as_scp],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
+        )
+    except (socket.gaierror, UnicodeError):  # what pynetdicom lets through; the latter of a label that is none
+        yield None, NO_ADDRESS
+        return
     if not association.is_established:
         untrusted = secured.problem if secured else None
         yield None, _why_not(association) if connected else untrusted or "no connection"
@@ -87,11 +92,7 @@ def _on_connection(event: evt.Event, connected: list[bool]) -> None:
 
 
 def let_the_reactor_pass(association: Association) -> None:
-    """Wait until pynetdicom's own thread has ended what it is at: taking an answer, or giving one.
-
-    Were the next request sent while that thread still wakes up, it could take the next answer for itself, and we
-    would wait for it until the time-out; and a release may overtake the response that it is about to send.
-    """
+    """Wait until pynetdicom's own thread has given the answer that it is at: a release may overtake it else."""
     until = time.monotonic() + 1.0
     while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
         time.sleep(0.0005)

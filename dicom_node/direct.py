@@ -6,9 +6,11 @@ the acceptor's poll. No object for each PDU, one `send` for each response.
 
 import contextlib
 import socket
+import ssl
+import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from dicom_node.status import SUCCESS
 from dicom_node.storing import Storing
 
 LINGER_S = 1.0  # how long a thread waits for the next message before the association is parked
+_TIMEVAL = struct.Struct("@ll")  # seconds, microseconds (socket(7))
 _GOODBYE_S, _GOODBYE_BYTES = 1.0, 1 << 20  # what is still read after an abort, so that the peer can read it
 
 
@@ -36,12 +39,16 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What all associations of a node store with. accepts: says why nothing can be taken now, or nothing."""
+    """What all associations of a node store with.
+
+    accepts: says why nothing can be taken now, or nothing. private_syntaxes: see `ScpSettings`.
+    """
 
     storing: Storing
     accepts: Callable[[], str]
     folder: Path
     bounds: Bounds
+    private_syntaxes: Mapping[str, str] = field(default_factory=dict)
 
 
 class DirectAssociation:
@@ -49,6 +56,7 @@ class DirectAssociation:
 
     maximum_length: of the P-DATA-TF that the peer takes, 0 for any. contexts: the accepted ones by ID.
     brought: told of each study of which an object was taken, "" for one that was not. ended: told once.
+    address: the peer's.
     """
 
     def __init__(
@@ -61,8 +69,9 @@ class DirectAssociation:
         *,
         brought: Callable[[str], None],
         ended: Callable[[End], None],
+        address: str = "",
     ) -> None:
-        self.connection, self.calling_ae = connection, calling_ae
+        self.connection, self.calling_ae, self._address = connection, calling_ae, address
         self._maximum_length = maximum_length
         self._contexts, self._store = contexts, store
         self._brought, self._ended = brought, ended
@@ -71,13 +80,14 @@ class DirectAssociation:
         self._request: Command | None = None  # the C-STORE whose data set arrives
         self._object: ReceivedObject | None = None
         self._began_at, self._came = 0.0, 0  # of the message that arrives
+        self._heard_at = 0.0  # when something of it came last
         self._over = False
 
     def begin(self, accepted: bytes, first: bytes) -> bool:
         """Send the A-ASSOCIATE-AC and serve, as `serve`. first: what came after the request."""
         try:
-            self.connection.settimeout(self._store.bounds.stall_s)
-            self.connection.sendall(accepted)
+            wait_for_a_moment(self.connection, min(LINGER_S, self._store.bounds.stall_s))
+            self._send(accepted)
             if first:
                 self._stream.put(first)
         except OSError:
@@ -123,7 +133,8 @@ class DirectAssociation:
     def cut(self) -> None:
         """End it from another thread: whoever waits for the peer sees the connection closed."""
         with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own: it drops the keys, and what is still to be read would be taken in cipher.
+            socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
 
     def end(self, how: End, *, politely: bool = False) -> None:
         """Leave nothing behind; a second time does nothing. politely: the peer is to close first."""
@@ -145,23 +156,26 @@ class DirectAssociation:
             self._object.write(stream.run())
         idle = stream.is_idle
         if idle:
-            self.connection.settimeout(LINGER_S)
             self._began_at = 0.0
         elif not self._began_at:
-            self.connection.settimeout(bounds.stall_s)
-            self._began_at, self._came = time.monotonic(), 0
+            self._began_at = self._heard_at = time.monotonic()
+            self._came = 0
         elif time.monotonic() - self._began_at - bounds.stall_s > self._came / bounds.slowest:
             raise TimeoutError
         try:
             count = self.connection.recv_into(stream.room())
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             if idle:
                 return False
-            raise
+            if time.monotonic() - self._heard_at > bounds.stall_s:
+                raise TimeoutError from None
+            return True
         if not count:
             raise ConnectionResetError
         stream.received(count)
         self._came += count
+        if not idle:
+            self._heard_at = time.monotonic()
         return True
 
     def _on_command(self, command: Command) -> None:
@@ -184,13 +198,14 @@ class DirectAssociation:
             accepts=self._store.accepts,
             folder=self._store.folder,
             object_bytes=bounds.object_bytes,
+            encoding=self._store.private_syntaxes.get(context.transfer_syntax, ""),
             problem=wrong,
         )
 
     def _on_data_set(self) -> None:
         received = self._object
         if received is not None:
-            received.write(self._stream.run())
+            received.write(self._stream.run(), last=True)
             self._object = None
         self._store_it(received)
 
@@ -198,7 +213,9 @@ class DirectAssociation:
         request, self._request = self._request, None
         if request is None:
             raise ProtocolError
-        answer = self._store.storing.answer(received, request.sop_instance, self.calling_ae)
+        answer = self._store.storing.answer(
+            received, request.sop_instance, self.calling_ae, self._address, originator=request.originator
+        )
         self._brought(answer.study_uid)
         self._answer(request, answer.status)
 
@@ -207,12 +224,34 @@ class DirectAssociation:
             message = pdus.command_message(command.context_id, response(command, status), self._maximum_length)
         except ValueError:
             raise ProtocolError from None
-        self.connection.settimeout(self._store.bounds.stall_s)
         self._send(message)
         self._began_at = 0.0
 
     def _send(self, data: bytes) -> None:
-        self.connection.sendall(data)
+        until, left = 0.0, memoryview(data)
+        while True:
+            try:
+                left = left[self.connection.send(left) :]
+            except (TimeoutError, BlockingIOError):  # the peer does not read
+                # The first wait is over already.
+                until = until or time.monotonic() + self._store.bounds.stall_s - LINGER_S
+                if time.monotonic() > until:
+                    raise TimeoutError from None
+            if not left:
+                return
+
+
+def wait_for_a_moment(connection: socket.socket, seconds: float) -> None:
+    """Let calls on a connection wait so long, and then raise TimeoutError or BlockingIOError.
+
+    The system's own time-out where it can be: Python's asks the system before each call whether it would wait.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6)))
 
 
 def say_goodbye(connection: socket.socket) -> None:

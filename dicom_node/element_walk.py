@@ -10,9 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
-
 from clinical.errors import IncorrectInput
+from dicom_node.syntaxes import EXPLICIT_BIG_ENDIAN, IMPLICIT
 
 MAXIMUM_DEPTH = 2 * 64  # a sequence and its item are a level each
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -48,10 +47,10 @@ class Walk:
 
     def __init__(self, data: bytes | mmap.mmap | memoryview, start: int, size: int, transfer_syntax: str) -> None:
         self._data, self._position = data, start
-        order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
+        order = ">" if transfer_syntax == EXPLICIT_BIG_ENDIAN else "<"
         self._tag, self._short = struct.Struct(f"{order}HH"), struct.Struct(f"{order}H")
         self._long = struct.Struct(f"{order}L")
-        self._levels = [_Level("elements", size, False, transfer_syntax == ImplicitVRLittleEndian)]
+        self._levels = [_Level("elements", size, False, transfer_syntax == IMPLICIT)]
         self.is_whole = self.is_before = False
         self.reaches = start
 

@@ -4,13 +4,15 @@ Refusals are logged once a minute for each peer and reason, with how many there 
 log in which somebody looks for it.
 """
 
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 import structlog
 
 from dicom_node.callers import Callers, Refusal
+from dicom_node.negotiation import ACCEPTED, ContextResult, not_accepted
 from dicom_node.request_pdu import APPLICATION_CONTEXT, AssociationRequest
 from dicom_node.session import Session
 from record_store.exchanges import Exchange, Kind, Note, Outcome, Party
@@ -18,6 +20,8 @@ from record_store.exchanges import Exchange, Kind, Note, Outcome, Party
 _NO_SUCH_CONTEXT, _CALLING_AE, _CALLED_AE = 0x02, 0x03, 0x07  # PS3.8 9.3.4, of a permanent rejection by the user
 SAY_AGAIN_S = 60.0
 _MOST_SAID = 256
+_CLASSES_NAMED = 8
+_UID = re.compile(r"[0-9.]{1,64}")  # what else a peer writes there is in no log
 
 log = structlog.get_logger()
 
@@ -79,6 +83,24 @@ class Gate:
                 note=why,
             )
         )
+
+    def negotiated(self, session: Session, results: Sequence[ContextResult], taken: Collection[str]) -> None:
+        """Say why somebody who was let in can send or ask nothing of a SOP class: its user sees no reason.
+
+        taken: see `not_accepted`.
+        """
+        say = log.info if any(one.result == ACCEPTED for one in results) else log.warning
+        for why, classes in not_accepted(results, taken).items():
+            count = self._sparingly.again((session.address, session.calling_ae, why))
+            if count is not None:
+                say(
+                    "presentation contexts not accepted",
+                    calling_ae=session.calling_ae,
+                    client=session.address,
+                    why=str(why),
+                    sop_class=[one for one in classes if _UID.fullmatch(one)][:_CLASSES_NAMED],
+                    count=count,
+                )
 
     def ended(self, session: Session, how: str) -> None:
         """Have noted what an association that was let in did. how: "released" or "aborted"."""

@@ -6,21 +6,17 @@ in IncorrectInput, and a data set is known to hang together to its end before a 
 
 import mmap
 import struct
-import warnings
 import zlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-
+from clinical.days import as_written_today
 from clinical.errors import IncorrectInput
+from dicom_node.character_sets import decoded, encodings_of, is_plain
 from dicom_node.element_walk import LONG, MALFORMED, SHORT, UNDEFINED, Walk
+from dicom_node.syntaxes import DEFLATED, EXPLICIT, EXPLICIT_BIG_ENDIAN, IMPLICIT, is_private
 
 _WANTED = {
     0x00080005: "character_set",
@@ -43,6 +39,9 @@ _WANTED = {
     0x00200062: "image_laterality",
     0x00280300: "quality_control",
 }
+# Of explicit VR little endian (PS3.5 7.1.2, 7.5). An item's tag as one number: FFFE,E000.
+_SHORT_HEAD, _LENGTH = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
+_ITEM_HEAD, _ITEM = struct.Struct("<LL"), 0xE000FFFE
 _PIXELS = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010))
 _MAXIMUM_VALUE = 4096
 _INFLATED = 4 * 1024 * 1024  # of a deflated data set are walked over; the rest is counted
@@ -51,7 +50,10 @@ _CHUNK = 256 * 1024
 _TRAILER = 8  # a NUL for an even length (PS3.5 A.5), or the checksum and size that some writers leave there
 _UNKNOWN = 1 << 62  # an end that is not here
 _PREAMBLE = 128 + 4
+_META = _PREAMBLE + 12  # to the end of the group length
+_LONGEST_META = 1024 * 1024
 _SYNTAX = 0x00020010
+_VR_END = 6  # of an element in explicit VR
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,14 @@ def header_of_beginning(data: memoryview, size: int, transfer_syntax: str) -> He
     It can when only the value of its last element, or pixel data that is followed by nothing, is missing.
     Raises IncorrectInput as `read_header`.
     """
-    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+    if transfer_syntax == DEFLATED:
         return None
     found: dict[str, bytes] = {}
     start, highest = 0, -1
-    if transfer_syntax not in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
+    if transfer_syntax not in (IMPLICIT, EXPLICIT_BIG_ENDIAN):
         start, highest = _run_ahead(data, size, found, transfer_syntax)
+    if start == size:
+        return Header(**_texts(found))
     walk = Walk(data, start, size, transfer_syntax)
     header = _header(data, walk, whole=True, found=found, highest=highest)
     return header if walk.is_whole else None
@@ -118,25 +122,51 @@ def _run_ahead(data: memoryview, size: int, found: dict[str, bytes], syntax: str
 
     The walk's usual steps without its questions: it is asked at whatever is not the next plain element.
     """
-    head, long = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
     position, highest, here = 0, 0x0007FFFF, len(data)  # what is below group 8 is unusual
     while position + 12 <= here:
-        group, element, vr, length = head(data, position)
+        group, element, vr, length = _SHORT_HEAD(data, position)
         tag, start = group << 16 | element, position + 8
         if vr in LONG:
-            length, start = long(data, start)[0], position + 12
+            length, start = _LENGTH(data, start)[0], position + 12
         elif vr not in SHORT:
             break
         name = _WANTED.get(tag)
         if tag <= highest or length == UNDEFINED or start + length > (here if name or vr == b"SQ" else size):
             break
         if vr == b"SQ":
-            for _ in Walk(data[: start + length], position, start + length, syntax).top_level():
-                pass  # it looks into the items
+            if not _holds_plain_items(data, start, start + length):
+                for _ in Walk(data[: start + length], position, start + length, syntax).top_level():
+                    pass  # it looks into the items
         elif name and length <= _MAXIMUM_VALUE:
             found[name] = bytes(data[start : start + length])
         position, highest = start + length, tag
     return position, highest
+
+
+def _holds_plain_items(data: memoryview, position: int, end: int) -> bool:
+    """Tell whether these are items of defined length with elements of defined length, and no sequence in them."""
+    while position < end:
+        if end - position < _ITEM_HEAD.size:
+            return False
+        tag, length = _ITEM_HEAD.unpack_from(data, position)
+        position += _ITEM_HEAD.size
+        stop = position + length
+        if tag != _ITEM or stop > end:
+            return False
+        while position < stop:
+            if stop - position < 8:
+                return False
+            group, _, vr, length = _SHORT_HEAD(data, position)
+            position += 8
+            if vr in LONG and stop - position >= 4:
+                length = _LENGTH(data, position)[0]
+                position += 4
+            elif vr not in SHORT:
+                return False
+            position += length
+            if group == 0xFFFE or vr == b"SQ" or position > stop:
+                return False
+    return True
 
 
 def read_stored_header(path: Path) -> Header:
@@ -144,13 +174,41 @@ def read_stored_header(path: Path) -> Header:
 
     Raises IncorrectInput when it is none up to its pixels; what follows was looked at when it came.
     """
-    try:
-        meta = read_file_meta_info(path)
-        syntax, length = meta.TransferSyntaxUID, int(meta.FileMetaInformationGroupLength)
-    except (AttributeError, InvalidDicomError, EOFError, ValueError):
-        raise IncorrectInput("it is not a DICOM file") from None
-    # Preamble, prefix, and the group length element itself (PS3.10 7.1).
-    return _read(path, 128 + 4 + 12 + length, syntax, whole=False)
+    with path.open("rb") as file:
+        beginning = file.read(_META)
+        beginning += file.read(min(_meta_end(beginning), _LONGEST_META) - len(beginning))
+        first = file.read(_VR_END)
+    syntax, start = _meta(beginning)
+    if not syntax:
+        raise IncorrectInput("the file names no transfer syntax")
+    return _read(path, start, _encoding(syntax, first), whole=False)
+
+
+def _encoding(syntax: str, first: bytes) -> str:
+    """Return the standard's syntax that is encoded as a data set is. first: its first bytes.
+
+    What a vendor's own syntax means was said by a setting when the object came and was walked; the setting may be
+    another one since, so a stored object is asked itself: an implicit length is no VR below 16 kB (PS3.5 7.1.3).
+    """
+    if not is_private(syntax):
+        return syntax
+    vr = first[_VR_END - 2 :]
+    return EXPLICIT if vr in SHORT or vr in LONG else IMPLICIT
+
+
+def _meta_end(beginning: bytes) -> int:
+    """Return where the data set of a Part 10 file begins, as its group length says (PS3.10 7.1)."""
+    if len(beginning) < _META or beginning[128:132] != b"DICM" or beginning[132:136] != b"\x02\x00\x00\x00":
+        raise IncorrectInput("it is not a DICOM file")
+    return _META + int.from_bytes(beginning[140:144], "little")
+
+
+def _meta(data: bytes) -> tuple[str, int]:
+    """Return the transfer syntax and where the data set begins."""
+    end = _meta_end(data)
+    found: dict[int, bytes] = {}
+    _run_through(data[:end], _PREAMBLE, (_SYNTAX,), _SYNTAX, found)
+    return found.get(_SYNTAX, b"").decode("ascii", "replace").rstrip("\0 "), end
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +225,10 @@ def read_elements(data: bytes, wanted: Container[int], last: int, *, whole: bool
 
     whole: the file is no longer than `data`. Raises IncorrectInput when it does not hang together.
     """
-    meta_end = _PREAMBLE + 12
-    if len(data) < meta_end or data[128:132] != b"DICM" or data[132:136] != b"\x02\x00\x00\x00":
-        raise IncorrectInput("it is not a DICOM file")
-    meta_end += int.from_bytes(data[140:144], "little")
-    meta: dict[int, bytes] = {}
-    _run_through(data, _PREAMBLE, (_SYNTAX,), _SYNTAX, meta)
-    syntax = meta.get(_SYNTAX, b"").decode("ascii", "replace").rstrip("\0 ")
-    start, big = meta_end, syntax == ExplicitVRBigEndian
-    if syntax == DeflatedExplicitVRLittleEndian:
+    syntax, meta_end = _meta(data)
+    syntax = _encoding(syntax, data[meta_end : meta_end + _VR_END])
+    start, big = meta_end, syntax == EXPLICIT_BIG_ENDIAN
+    if syntax == DEFLATED:
         start = 0
         try:
             inflating = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -184,7 +237,7 @@ def read_elements(data: bytes, wanted: Container[int], last: int, *, whole: bool
             raise IncorrectInput("the deflated data set is damaged") from None
         whole = whole and inflating.eof
     found: dict[int, bytes] = {}
-    if not big and syntax != ImplicitVRLittleEndian:
+    if not big and syntax != IMPLICIT:
         start, end = _run_through(data, start, wanted, last, found)
         if end:
             return Elements(found, big_endian=False, end=True)
@@ -222,33 +275,11 @@ def _run_through(
     return position, False
 
 
-def decoded(value: bytes, encodings: list[str], delimiters: set[int]) -> str:
-    """Return a text value, with replacements where it is not what its character set says."""
-    text = value.decode("ascii") if value.isascii() and b"\x1b" not in value else None
-    return (decode_bytes(value, encodings, delimiters) if text is None else text).strip("\0 ")
-
-
-def encodings_of(character_set: bytes) -> list[str]:
-    """Return Python's names for Specific Character Set (0008,0005); Latin-1 for one that nobody knows."""
-    return list(_encodings_of(character_set))
-
-
-@lru_cache(64)
-def _encodings_of(character_set: bytes) -> Sequence[str]:
-    declared = [one.strip().decode("ascii", "replace") for one in character_set.split(b"\\")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
-        try:
-            return convert_encodings(declared)
-        except (LookupError, ValueError):  # a name with a NUL within is the latter
-            return ["iso8859"]
-
-
 def _read(path: Path, offset: int, transfer_syntax: str, *, whole: bool) -> Header:
     with path.open("rb") as file:
         if path.stat().st_size <= offset:
             raise IncorrectInput("the data set is empty")
-        if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        if transfer_syntax == DEFLATED:
             return _read_deflated(file, offset, whole=whole)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             return _header(mapped, Walk(mapped, offset, len(mapped), transfer_syntax), whole=whole)
@@ -260,7 +291,7 @@ def _read_deflated(file: BinaryIO, offset: int, *, whole: bool) -> Header:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         head = stream.decompress(file.read(_INFLATED), _INFLATED)
-        walk = Walk(head, 0, len(head) if stream.eof else _UNKNOWN, DeflatedExplicitVRLittleEndian)
+        walk = Walk(head, 0, len(head) if stream.eof else _UNKNOWN, DEFLATED)
         header = _header(head, walk, whole=whole)
         if whole and walk.reaches > len(head) + _inflate_rest(stream, file):
             raise IncorrectInput(MALFORMED)
@@ -306,9 +337,12 @@ def _header(
 
 
 def _texts(found: dict[str, bytes]) -> dict[str, str]:
-    encodings = encodings_of(found.pop("character_set", b""))
-    if all(value.isascii() and b"\x1b" not in value for value in found.values()):
-        return {name: value.decode("ascii").strip("\0 ") for name, value in found.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {name: decoded(value, encodings, set()) for name, value in found.items()}
+    character_set = found.pop("character_set", b"")
+    if all(map(is_plain, found.values())):
+        texts = {name: value.decode("ascii").strip("\0 ") for name, value in found.items()}
+    else:
+        encodings = encodings_of(character_set)
+        texts = {name: decoded(value, encodings, frozenset()) for name, value in found.items()}
+    if "birth_date" in texts:
+        texts["birth_date"] = as_written_today(texts["birth_date"])
+    return texts

@@ -1,7 +1,7 @@
 """A DIMSE message that is being received on one of pynetdicom's associations, within bounds."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,14 @@ class Incoming:
         accepts: Callable[[], str],
         folder: Path,
         deliver: Callable[[int, Any], None],
+        private_syntaxes: Mapping[str, str],
     ) -> None:
         self._association = association
         self._deliver = deliver
         self._bounds = bounds
         self._accepts = accepts
         self._folder = folder
+        self._private_syntaxes = private_syntaxes
         self._buffer = memoryview(bytearray(0))
         self._message: Any = None
         self._context_id: int | None = None  # of the data set that is due
@@ -89,7 +91,7 @@ class Incoming:
             self._buffer = memoryview(bytearray(BUFFER))
         while size:
             count = receive(self._buffer[: min(size, BUFFER)])
-            self._received.write(self._buffer[:count])
+            self._received.write([self._buffer[:count]])
             size -= count
         if control & 2:
             self._hand_over()
@@ -123,12 +125,14 @@ class Incoming:
             raise ProtocolError
         command = self._message.command_set
         named = (command.get("AffectedSOPClassUID"), command.get("AffectedSOPInstanceUID"))
+        syntax = str(context.transfer_syntax[0])
         return ReceivedObject(
             (str(named[0] or ""), str(named[1] or "")),
-            str(context.transfer_syntax[0]),
+            syntax,
             accepts=self._accepts,
             folder=self._folder,
             object_bytes=self._bounds.object_bytes,
+            encoding=self._private_syntaxes.get(syntax, ""),
         )
 
     def _hand_over(self) -> None:

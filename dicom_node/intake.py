@@ -6,6 +6,7 @@ study and audit; only then is it acknowledged.
 
 import re
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import structlog
 from clinical.clock import Clock
 from clinical.errors import Busy, Fault
 from clinical.identity import IssuerTable
+from clinical.uids import uid_digest
 from dicom_node.header import Header
-from dicom_node.uids import checked_uid, uid_digest
+from dicom_node.uids import checked_uid
 from record_store import audit
 from record_store.blobs import Blobs
 from record_store.database import Database
@@ -32,10 +34,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent it and as whom it called us: as the instance's row keeps them, at most 16 characters each."""
+    """Who sent it and as whom it called us: as the instance's row keeps them, at most 16 characters each.
+
+    fetched: we have asked for it.
+    """
 
     calling: str
     called: str
+    fetched: bool = False
 
 
 Restore = Callable[[Path, Header, Sender], Header | None]
@@ -67,7 +73,14 @@ class Intake:
         self._restore = restore
         self._issuers = issuers
         self._taking = Taking(db, blobs, now, fault, flush)
+        self._take, self._tells = self._taking.take, True
         self.start, self.stop = self._taking.start, self._taking.stop
+
+    def rehearsing(self) -> "Intake":
+        """Return one that does the same with an object, takes it back (`record_store.taking`) and tells nobody."""
+        other = copy(self)
+        other._take, other._tells = self._taking.rehearse, False  # noqa: SLF001 - one of ours
+        return other
 
     def take(self, path: Path, header: Header, transfer_syntax: str, sender: Sender) -> Taken:
         """Store a finished Part 10 file, as `take_part`; the file is gone afterwards."""
@@ -79,9 +92,11 @@ class Intake:
         When this returns, the object is durable and its study is queued. Raises what `record_store.taking` raises:
         NotCommitted when the database is away.
         """
-        if (restored := self._restore(part.path, header, sender)) is not None:
-            part.close()
-            header, part = restored, PartFile.of(part.path)
+        if self._restore is not as_it_came:  # else it needs no file yet
+            path = part.path
+            if (restored := self._restore(path, header, sender)) is not None:
+                part.close()
+                header, part = restored, PartFile.of(path)
         instance = ReceivedInstance(
             sop_instance_uid=header.sop_instance_uid,
             sop_class_uid=header.sop_class_uid,
@@ -94,16 +109,23 @@ class Intake:
             size=part.size,
             calling_ae=sender.calling,
             called_ae=sender.called,
+            fetched=sender.fetched,
         )
-        taken = self._taking.take(part, instance)
-        log.info(
-            "instance received",
-            instance=uid_digest(header.sop_instance_uid),
-            study=uid_digest(header.study_uid),
-            outcome=str(taken),
-            size=part.size,
-        )
+        taken = self._take(part, instance)
+        if self._tells:
+            self._say(instance, taken)
         return taken
+
+    def _say(self, instance: ReceivedInstance, taken: Taken) -> None:
+        # An association brings thousands, and says at its end how many (`scp`); each has its row in the audit.
+        say = log.warning if taken is Taken.DIFFERENT else log.debug
+        say(
+            "instance received",
+            instance=uid_digest(instance.sop_instance_uid),
+            study=uid_digest(instance.study_uid),
+            outcome=str(taken),
+            size=instance.size,
+        )
 
     def refused(
         self, sop_instance_uid: str, sender: Sender, outcome: str, why: str, *, audited: bool = True
@@ -112,6 +134,8 @@ class Intake:
 
         audited: False when the database has just not answered; the sender need not wait for it twice.
         """
+        if not self._tells:
+            return
         instance = uid_digest(sop_instance_uid)
         log.warning("instance refused", instance=instance, calling_ae=sender.calling, outcome=outcome, why=why)
         if not audited:

@@ -6,11 +6,9 @@ same file.
 
 import struct
 
-from pydicom.uid import UID
-
 from clinical.uids import derived_uid
 
-IMPLEMENTATION_UID = UID(derived_uid("consilium", "implementation"))
+IMPLEMENTATION_UID = derived_uid("consilium", "implementation")
 IMPLEMENTATION_VERSION = "CONSILIUM"
 
 

@@ -16,6 +16,9 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
+    UnifiedProcedureStepEvent,
+    UnifiedProcedureStepPull,
+    UnifiedProcedureStepWatch,
     Verification,
 )
 
@@ -66,6 +69,25 @@ PROPOSALS: tuple[Proposal, ...] = (
         "ask for patients (`consilium dicom find`)", "query/scu", (PatientRootQueryRetrieveInformationModelFind,)
     ),
     Proposal("ask what was ordered", "query/scu", (ModalityWorklistInformationFind,)),
+    Proposal("ask what steps are scheduled (UPS Pull: C-FIND)", "query/scu", (UnifiedProcedureStepPull,)),
+    Proposal(
+        "claim a step, read it, report on it and end it (UPS Pull: N-ACTION, N-GET, N-SET)",
+        "ups/scu",
+        (UnifiedProcedureStepPull,),
+        remark="The SOP class of these requests is Unified Procedure Step Push (PS3.4 CC.3.1.3).",
+    ),
+    Proposal(
+        "be told when somebody wants a step canceled that is in progress (UPS Watch: N-ACTION)",
+        "ups/scu",
+        (UnifiedProcedureStepWatch,),
+        remark="The events come as UPS Event on an association that the worklist opens.",
+    ),
+    Proposal(
+        "tell subscribers of steps that were pushed to the node (UPS Event: N-EVENT-REPORT)",
+        "ups/events",
+        (UnifiedProcedureStepEvent,),
+        role="SCP",
+    ),
     Proposal(
         "have an archive send objects (C-MOVE)",
         "query/scu",

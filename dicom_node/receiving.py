@@ -1,6 +1,6 @@
 """A data set on its way to its file, with its header read on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clinical.errors import Busy, ClinicalError, IncorrectInput
@@ -27,11 +27,13 @@ class ReceivedObject:
         accepts: Callable[[], str],
         folder: Path,
         object_bytes: int,
+        encoding: str = "",
         problem: ClinicalError | None = None,
     ) -> None:
         """Begin. named: SOP class and instance UID, as the command says them. problem: it is refused already."""
         self.named, self.transfer_syntax = named, transfer_syntax
         self._folder, self._left = folder, object_bytes
+        self._encoding = encoding or transfer_syntax
         self._beginning = b""
         self._part: PartFile | None = None
         self._head = b""  # of the data set
@@ -48,6 +50,11 @@ class ReceivedObject:
             self._problem = error
 
     @property
+    def part(self) -> PartFile | None:
+        """The part that nobody has taken yet."""
+        return self._part
+
+    @property
     def is_here(self) -> bool:
         """True while there is a part that nobody has taken."""
         return self._part is not None
@@ -57,20 +64,20 @@ class ReceivedObject:
         """Bytes of the file so far."""
         return self._part.size if self._part else 0
 
-    def write(self, view: memoryview) -> None:
-        """Take bytes of the data set."""
-        if self._problem is not None or not view:
+    def write(self, pieces: Sequence[memoryview], *, last: bool = False) -> None:
+        """Take bytes of the data set. last: no more come, and these stay as they are until it is answered."""
+        if self._problem is not None or not pieces:
             return
         try:
-            self._left -= len(view)
+            self._left -= sum(map(len, pieces))
             if self._left < 0:
                 raise Busy("the object is too large")
             if self._part is None:
                 self._part = PartFile.new(self._folder)
-                self._part.write([self._beginning, view])
-                self._head = bytes(view[:_HEAD_BYTES])
+                (self._part.hold if last else self._part.write)([self._beginning, *pieces])
+                self._head = bytes(pieces[0][:_HEAD_BYTES])
             else:
-                self._part.write([view])
+                self._part.write(pieces)
         except ClinicalError as error:
             self._give_up(error)
 
@@ -85,8 +92,8 @@ class ReceivedObject:
         if self._part is None:
             raise IncorrectInput("the data set is empty")
         start = len(self._beginning)
-        header = header_of_beginning(memoryview(self._head), self._part.size - start, self.transfer_syntax)
-        header = header or read_header(self._part.path, start, self.transfer_syntax)
+        header = header_of_beginning(memoryview(self._head), self._part.size - start, self._encoding)
+        header = header or read_header(self._part.path, start, self._encoding)
         part, self._part = self._part, None
         return part, header
 

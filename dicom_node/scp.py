@@ -5,91 +5,64 @@ checked, content-addressed blob (fsync, rename, fsync of the folder), one commit
 study and audit; only then 0x0000. No file name comes from the wire.
 """
 
+import gc
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
 
 import structlog
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import (
-    BreastTomosynthesisImageStorage,
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    EnhancedCTImageStorage,
-    EnhancedMRImageStorage,
-    MRImageStorage,
-    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    SecondaryCaptureImageStorage,
-    UltrasoundImageStorage,
-    UltrasoundMultiFrameImageStorage,
-    Verification,
-)
 
 from clinical.clock import Clock
 from clinical.errors import ClinicalError
 from clinical.identity import IssuerTable
+from clinical.uids import uid_digest
 from dicom_node.acceptor import Acceptor
 from dicom_node.bearers import Bearers, BearersEnd
 from dicom_node.bounds import Bounds
 from dicom_node.callers import Callers
+from dicom_node.channel import Channel
 from dicom_node.direct import DirectAssociation, Store
-from dicom_node.door import Door, Told
+from dicom_node.door import Door, Negotiated, Told
 from dicom_node.gate import Gate
 from dicom_node.intake import Intake, Restore, as_it_came
-from dicom_node.peer_library import prepare_pynetdicom
+from dicom_node.receiver import Receiver
+from dicom_node.receivers import Handed, Receivers, ReceiversSeen
 from dicom_node.receiving import ReceivedObject
-from dicom_node.service import Service, bound, offered, preparing
+from dicom_node.rehearsal import rehearse
+from dicom_node.service import Offer, classes_of
 from dicom_node.session import Session
-from dicom_node.storing import StoreSeen, Storing
-from dicom_node.syntaxes import ENCAPSULATED_NATIVE
+from dicom_node.sop_classes import VERIFICATION, storage_classes
+from dicom_node.storing import SetAside, StoreSeen, Storing
+from dicom_node.syntaxes import NATIVE, OFFERED
 from dicom_node.tls import TlsContexts, why_failed
-from dicom_node.upper_layer import Beside, BoundedEntity, StorageAssociation
+from dicom_node.zygote import Begin, serve_forks
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.exchanges import Note, Party, unnoted
 from record_store.taking import Flush
 
+if TYPE_CHECKING:
+    from dicom_node.door import Association
+    from dicom_node.upper_layer import Beside
+
 __all__ = [
-    "IMAGE_CLASSES",
     "AssociationSeen",
+    "ReceiversSeen",
+    "ReceivingBegun",
     "RefusalSeen",
     "ScpSettings",
     "StorageScp",
     "StoreSeen",
-    "presentation_contexts",
 ]
 
-IMAGE_CLASSES = (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-    BreastTomosynthesisImageStorage,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    UltrasoundImageStorage,
-    UltrasoundMultiFrameImageStorage,
-    SecondaryCaptureImageStorage,
-    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-)
-# pynetdicom has no name for the second.
-_SYNTAXES = [*ALL_TRANSFER_SYNTAXES, ENCAPSULATED_NATIVE]
-_UNCOMPRESSED = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian))
+ROOM_FOR_S = 0.25  # the file system is asked so often, and not for each object
+GRACE_S = 5.0  # for what is being stored when the node is told to stop
+_STUDIES_NAMED = 10  # in the log's line of an association
+_REHEARSALS_BEFORE = 12  # Python 3.11 specialises what has run eight times
+_REHEARSALS_BEHIND = 2  # a fork: for memory, and what each process opens for itself
 
 log = structlog.get_logger()
 
@@ -99,9 +72,10 @@ class ScpSettings:
     """How the node presents itself.
 
     port, tls_port: 0 lets the system choose, None does not listen. calling: see `callers`; an empty table lets
-    every AE call, or nobody when it is `closed`. storage_classes: "images" is IMAGE_CLASSES.
+    every AE call, or nobody when it is `closed`. storage_classes: "images" is `sop_classes.IMAGE_CLASSES`.
     low_water_bytes: below this much free space objects are refused with 0xA700. flush: what is on the disk before
-    the answer.
+    the answer. private_syntaxes: transfer syntaxes of vendors that are taken beside the standard's, and for each
+    the standard's syntax whose data sets are encoded so.
     """
 
     ae_title: str = "CONSILIUM"
@@ -114,6 +88,7 @@ class ScpSettings:
     low_water_bytes: int = 1024**3
     bounds: Bounds = field(default_factory=Bounds)
     flush: Flush = Flush.FILES
+    private_syntaxes: Mapping[str, str] = field(default_factory=dict)
     acse_timeout_s: float = 10.0
     dimse_timeout_s: float = 30.0
     network_timeout_s: float = 30.0
@@ -128,23 +103,18 @@ class AssociationSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivingBegun:
+    """A process is about to receive: what an observer would make at the first object it can make now."""
+
+
+@dataclass(frozen=True, slots=True)
 class RefusalSeen:
     """Somebody was not let in. why: one of a few phrases, of `callers.Refusal` or `tls.why_failed`."""
 
     why: str
 
 
-Observer = Callable[[StoreSeen | AssociationSeen | RefusalSeen], None]
-
-
-def presentation_contexts(storage_classes: Literal["images", "all"]) -> list[PresentationContext]:
-    """Return what the node offers: Verification and the storage classes, every standard transfer syntax.
-
-    Deflated data is taken as well: its header is read from a bounded prefix (header.py).
-    """
-    known = [context.abstract_syntax for context in AllStoragePresentationContexts]
-    classes = IMAGE_CLASSES if storage_classes == "images" else known
-    return [build_context(Verification), *(build_context(one, _SYNTAXES) for one in classes)]
+Observer = Callable[[StoreSeen | AssociationSeen | RefusalSeen | ReceivingBegun | ReceiversSeen], None]
 
 
 class StorageScp:
@@ -152,9 +122,10 @@ class StorageScp:
 
     observe: called after each answer and association event (metrics). fault: called with the named points
     "after-receive", "before-commit", "after-commit", "before-response", for tests that crash there.
-    services: what is offered besides storage; nothing else is negotiated. tls: how the secured port is secured.
-    note: told of every association, transfer and refusal (audit). ended: told when no association brings some
-    studies any more, and how the last one ended. restore: see `Intake`.
+    services: what is offered besides storage, made when somebody asks for it; nothing else is negotiated.
+    tls: how the secured port is secured. note: told of every association, transfer and refusal (audit).
+    ended: told when no association brings some studies any more, and how the last one ended.
+    restore: see `Intake`. set_aside: see `Storing`.
     """
 
     def __init__(
@@ -167,36 +138,74 @@ class StorageScp:
         now: Clock,
         observe: Observer = lambda _seen: None,
         fault: Callable[[str], None] = lambda _point: None,
-        services: Sequence[Service] = (),
+        services: Sequence[Offer] = (),
         tls: TlsContexts | None = None,
         note: Note = unnoted,
         restore: Restore = as_it_came,
         ended: Callable[[BearersEnd], None] = lambda _end: None,
+        set_aside: SetAside = lambda _part, _refusal: None,
     ) -> None:
-        self._settings, self._services = settings, tuple(services)
+        self._settings, self._services, self._classes = settings, tuple(services), classes_of(services)
         self._blobs, self._observe, self._tls = blobs, observe, tls
         self._intake = Intake(db, blobs, issuers, now, fault, restore, settings.flush)
-        self._storing = Storing(self._intake, settings.ae_title, observe, fault)
+        self._storing = Storing(self._intake, settings.ae_title, observe, fault, set_aside)
         callers = Callers(settings.calling, closed=settings.closed)
         self._gate = Gate(settings.ae_title, callers, note, lambda why: observe(RefusalSeen(why)))
         self._bearers = Bearers(ended)
         self._acceptors: list[Acceptor] = []
         self._door: Door | None = None
+        self._receivers: Receivers | None = None
+        self._room_seen = 0.0, ""  # until when that holds, and why there is none
         self.ports: list[int] = []  # that we listen on: the plain one first
 
-    def start(self) -> int:
+    def receive(self, channel: Channel) -> None:
+        """Serve the associations that another process hands over, until it stops: what a receiver does."""
+        store = self._store()
+        self._intake.start()
+        rehearse(store, _REHEARSALS_BEHIND)
+        self._observe(ReceivingBegun())
+        try:
+            Receiver(channel, store, self._settings.network_timeout_s).serve(GRACE_S)
+        finally:
+            self._intake.stop()
+
+    def fork(self, number: int, begin: Begin | None = None) -> Receivers:
+        """Make processes that `receive`, before this one starts a thread.
+
+        begin: starts an interpreter that comes to be like this one and calls `fork_for`, see `zygotes`.
+        """
+        self._prepare_to_fork()
+        return Receivers(number, self.receive, self._observe, begin)
+
+    def fork_for(self, descriptor: int) -> None:
+        """Fork processes that `receive` for the one that began this one, until it closes the channel."""
+        self._prepare_to_fork()
+        gc.freeze()
+        serve_forks(descriptor, self.receive)
+
+    def _prepare_to_fork(self) -> None:
+        """Compile here what each process would else compile for itself; then close the database.
+
+        A copy of an open connection believes that it has SQLite's locks, which only this process has. When it
+        dies, whoever opens the file next would take the log's index from under them.
+        """
+        rehearse(self._store(), _REHEARSALS_BEFORE)
+        self._intake.db.dispose()
+
+    def start(self, receivers: Receivers | None = None) -> int:
         """Listen, in threads of our own, and return the plain port, or the secured one when there is no other.
 
-        Raises OSError when an address is taken.
+        receivers: see `fork`. Raises OSError when an address is taken.
         """
         settings = self._settings
-        prepare_pynetdicom()
-        self._intake.start()
+        is_secured = settings.tls_port is not None and self._tls is not None  # that is received here in any case
+        self._intake.start(at_once=receivers is None or is_secured)
+        self._receivers = receivers
         self._door = self._make_door()
         try:
             if settings.port is not None:
                 self._listen(self._door, settings.port, None)
-            if settings.tls_port is not None and self._tls is not None:
+            if settings.tls_port is not None and is_secured:
                 self._listen(self._door, settings.tls_port, self._tls)
         except OSError:
             self.stop()
@@ -205,40 +214,33 @@ class StorageScp:
 
     def _make_door(self) -> Door:
         settings = self._settings
-        contexts, beside = presentation_contexts(settings.storage_classes), offered(self._services)
+        syntaxes = frozenset((*OFFERED, *settings.private_syntaxes))
         return Door(
-            {str(one.abstract_syntax): frozenset(map(str, one.transfer_syntax or ())) for one in contexts},
-            frozenset(str(one.abstract_syntax) for one in beside),
+            {VERIFICATION: NATIVE, **dict.fromkeys(storage_classes(settings.storage_classes), syntaxes)},
+            self._classes,
             gate=self._gate,
-            store=Store(self._storing, self._room, self._blobs.staging, settings.bounds),
-            beside=Beside(
-                ae=self._entity(),
-                contexts=[*contexts, *beside],
-                handlers=[
-                    *bound(self._services),
-                    (evt.EVT_REQUESTED, _prefer_the_peers_order),
-                    *preparing(self._services),
-                    (evt.EVT_C_STORE, self._on_store),
-                    (evt.EVT_ACCEPTED, self._on_event, ["accepted"]),
-                    (evt.EVT_REJECTED, self._on_event, ["rejected"]),
-                    (evt.EVT_RELEASED, self._on_event, ["released"]),
-                    (evt.EVT_ABORTED, self._on_event, ["aborted"]),
-                ],
-                bounds=settings.bounds,
-                accepts=self._room,
-                folder=self._blobs.staging,
-            ),
+            store=self._store(),
+            beside=self._make_beside,
             told=Told(self._on_association, self._on_brought),
+            receivers=self._receivers,
         )
 
-    def _entity(self) -> BoundedEntity:
+    def _make_beside(self, negotiated: Negotiated) -> "Beside":
+        from dicom_node.beside import make_beside  # noqa: PLC0415 - pynetdicom and numpy, which storing needs not
+
+        return make_beside(
+            self._settings,
+            [one for offer in self._services for one in offer.services()],
+            folder=self._blobs.staging,
+            accepts=self._room,
+            told=self._on_association,
+            negotiated=negotiated,
+            stored=self._on_store,
+        )
+
+    def _store(self) -> Store:
         settings = self._settings
-        ae = BoundedEntity(ae_title=settings.ae_title)
-        ae.maximum_pdu_size = settings.bounds.data_pdu
-        ae.acse_timeout = settings.acse_timeout_s
-        ae.dimse_timeout = settings.dimse_timeout_s
-        ae.network_timeout = settings.network_timeout_s
-        return ae
+        return Store(self._storing, self._room, self._blobs.staging, settings.bounds, settings.private_syntaxes)
 
     def _listen(self, door: Door, port: int, tls: TlsContexts | None) -> None:
         settings = self._settings
@@ -258,34 +260,50 @@ class StorageScp:
         log.info("dicom listening", ae_title=settings.ae_title, port=self.ports[-1], tls=tls is not None)
 
     @property
-    def active_associations(self) -> Sequence[DirectAssociation | StorageAssociation]:
+    def active_associations(self) -> "Sequence[Association]":
         """The associations that have been asked for and are not over."""
         return self._door.open_associations() if self._door else ()
 
-    def stop(self, grace_s: float = 5.0) -> None:
+    def stop(self, grace_s: float = GRACE_S) -> None:
         """Stop listening and end the associations; a C-STORE being written is finished or not answered."""
         for acceptor in self._acceptors:
             acceptor.stop()
         self._acceptors, self.ports = [], []
         for association in self.active_associations:
-            if isinstance(association, DirectAssociation):
+            if isinstance(association, DirectAssociation | Handed):
                 association.cut()
             else:
                 association.abort(block=False)
         deadline = time.monotonic() + grace_s
         while self.active_associations and time.monotonic() < deadline:
             time.sleep(0.005)
+        if self._receivers is not None:
+            self._receivers.stop(max(0.5, deadline - time.monotonic()))
         self._intake.stop()
 
     def _room(self) -> str:
-        """Return why no object can be taken now, or nothing."""
-        try:
-            return "the store is almost full" if self._blobs.free_bytes() < self._settings.low_water_bytes else ""
-        except ClinicalError:
-            return "the store is away"
+        """Return why no object can be taken now, or nothing; as it was a moment ago."""
+        until, why = self._room_seen
+        if time.monotonic() > until:
+            try:
+                is_full = self._blobs.free_bytes() < self._settings.low_water_bytes
+                why = "the store is almost full" if is_full else ""
+            except ClinicalError:
+                why = "the store is away"
+            self._room_seen = time.monotonic() + ROOM_FOR_S, why
+        return why
 
     def _on_association(self, session: Session, outcome: str) -> None:
         log.debug("association", calling_ae=session.calling_ae, outcome=outcome)
+        if session.taken or session.not_taken:
+            log.info(
+                "objects received",
+                calling_ae=session.calling_ae,
+                outcome=outcome,
+                taken=session.taken.total(),
+                not_taken=session.not_taken,
+                studies=[uid_digest(uid) for uid in islice(session.taken, _STUDIES_NAMED)],
+            )
         self._observe(AssociationSeen(session.calling_ae, outcome))
         if outcome in ("released", "aborted"):
             self._gate.ended(session, outcome)
@@ -298,42 +316,11 @@ class StorageScp:
         else:
             session.not_taken += 1
 
-    def _on_event(self, event: evt.Event, outcome: str) -> None:
-        self._on_association(event.assoc.session, outcome)
-
-    def _on_store(self, event: evt.Event) -> int:
+    def _on_store(self, session: Session, received: ReceivedObject | None, named: str, originator: str) -> int:
         """Answer a C-STORE on an association of pynetdicom's."""
-        session: Session = event.assoc.session
-        received: ReceivedObject | None = getattr(event.request, "received", None)
-        named = str(event.request.AffectedSOPInstanceUID)
-        answer = self._storing.answer(received, named, session.calling_ae)
+        answer = self._storing.answer(received, named, session.calling_ae, session.address, originator=originator)
         self._on_brought(session, answer.study_uid)
         return answer.status
-
-
-def _prefer_the_peers_order(event: evt.Event) -> None:
-    """Put each class's transfer syntaxes in the order in which the peer proposes them.
-
-    pynetdicom takes the acceptor's first; a peer's first is what its objects are in, so nothing is transcoded
-    on the way to us. One order serves all contexts of a class: between two that are first somewhere, the
-    compressed one, because its context is the one in which both stand.
-    """
-    association = event.assoc
-    supported = {context.abstract_syntax: context for context in association.acceptor.supported_contexts}
-    offered = {uid: context.transfer_syntax for uid, context in supported.items()}
-    ranks: dict[str, dict[str, int]] = {}
-    for context in association.requestor.primitive.presentation_context_definition_list:
-        mine = ranks.setdefault(context.abstract_syntax, {})
-        for rank, syntax in enumerate(context.transfer_syntax):
-            if syntax in offered.get(context.abstract_syntax, ()):
-                mine[syntax] = min(rank, mine.get(syntax, rank))
-    ordered = []
-    for one, mine in ranks.items():
-        if mine:
-            context = build_context(one, sorted(mine, key=lambda syntax: (mine[syntax], syntax in _UNCOMPRESSED)))
-            context.scu_role, context.scp_role = supported[one].scu_role, supported[one].scp_role
-            ordered.append(context)
-    association.acceptor.supported_contexts = ordered
 
 
 def _family(host: str) -> socket.AddressFamily:

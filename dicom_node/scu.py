@@ -15,11 +15,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import Association
 
-from dicom_node.associating import NO_CONTEXT, associated, let_the_reactor_pass
+from clinical.uids import uid_digest
+from dicom_node.associating import NO_CONTEXT, associated
 from dicom_node.compressing import in_syntax, smaller_syntax
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.status import CLASS_NOT_SUPPORTED, in_words, is_taken, is_transient
-from dicom_node.uids import uid_digest
 
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers up to 255
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -140,8 +140,6 @@ def _send_one(association: Association, ds: FileDataset) -> SendOutcome:
         return SendOutcome(uid, None, NO_CONTEXT)
     except RuntimeError:
         return SendOutcome(uid, None, "the association ended before this object")
-    finally:
-        let_the_reactor_pass(association)
     if "Status" not in answer:
         return SendOutcome(uid, None, "the peer did not answer")
     status = int(answer.Status)

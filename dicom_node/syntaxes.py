@@ -3,14 +3,23 @@
 The first decoder is the one that is used; the others are tried where it fails (but for RLE: pydicom's own does not
 bound what a run expands to), and the tests let all agree, with other programs too. What else pydicom may find
 installed is not asked: an image decodes alike on every server.
-An unknown one is named as such and never guessed.
+An unknown one is named as such and never guessed. Nothing here needs pydicom: who only stores does not load it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydicom import uid
-
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+JPEG_BASELINE, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+JPEG_LS_LOSSLESS, JPEG_LS_NEAR_LOSSLESS = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
+JPEG_2000_LOSSLESS, JPEG_2000 = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
+JPEG_2000_MULTI_COMPONENT = ("1.2.840.10008.1.2.4.92", "1.2.840.10008.1.2.4.93")
+HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+RLE = "1.2.840.10008.1.2.5"
 # What pydicom 3.0 has no name for.
 ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
@@ -24,14 +33,11 @@ _REFERENCED = "its pixels are on another server (JPIP) and are not fetched"
 _MULTI_COMPONENT = "JPEG 2000 Part 2 (multi-component) has no decoder here"
 _NO_IMAGE = "this transfer syntax holds no image"
 UNKNOWN = "no decoder for this transfer syntax"
-NATIVE = frozenset(
-    (
-        uid.ImplicitVRLittleEndian,
-        uid.ExplicitVRLittleEndian,
-        uid.DeflatedExplicitVRLittleEndian,
-        uid.ExplicitVRBigEndian,
-    )
-)
+_STANDARD = "1.2.840.10008."
+GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
+# How data sets in a private transfer syntax may be encoded: a setting's word, and the syntax that is encoded so.
+PRIVATE_ENCODINGS: Mapping[str, str] = {"explicit": EXPLICIT, "implicit": IMPLICIT}
+NATIVE = frozenset((IMPLICIT, EXPLICIT, DEFLATED, EXPLICIT_BIG_ENDIAN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class ImageSyntax:
 
 
 # What objects are written in, beside Explicit VR Little Endian, when a client of DICOMweb asks for it.
-ENCODED = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
+ENCODED = (RLE, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS)
 
 _OURS = "consilium"
 _J2K = ImageSyntax((PLUGIN, "pillow"))
@@ -53,16 +59,16 @@ IMAGE_SYNTAXES: Mapping[str, ImageSyntax] = {
     **dict.fromkeys(NATIVE, ImageSyntax(("pydicom",))),
     ENCAPSULATED_NATIVE: ImageSyntax((_OURS,)),
     DEFLATED_FRAME: ImageSyntax((_OURS,)),
-    uid.JPEGBaseline8Bit: ImageSyntax(("pillow", PLUGIN)),
-    uid.JPEGExtended12Bit: ImageSyntax((PLUGIN,)),
-    **dict.fromkeys((uid.JPEGLossless, uid.JPEGLosslessSV1), ImageSyntax((PLUGIN, TURBO))),
-    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), ImageSyntax(("pyjpegls", PLUGIN))),
-    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), _J2K),
-    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), ImageSyntax((PLUGIN, OPENJPEG))),
+    JPEG_BASELINE: ImageSyntax(("pillow", PLUGIN)),
+    JPEG_EXTENDED: ImageSyntax((PLUGIN,)),
+    **dict.fromkeys(JPEG_LOSSLESS, ImageSyntax((PLUGIN, TURBO))),
+    **dict.fromkeys((JPEG_LS_LOSSLESS, JPEG_LS_NEAR_LOSSLESS), ImageSyntax(("pyjpegls", PLUGIN))),
+    **dict.fromkeys((JPEG_2000_LOSSLESS, JPEG_2000), _J2K),
+    **dict.fromkeys(HTJ2K, ImageSyntax((PLUGIN, OPENJPEG))),
     **dict.fromkeys(JPEG_XL, ImageSyntax((PLUGIN,))),
-    uid.RLELossless: ImageSyntax((PLUGIN, "pydicom")),
+    RLE: ImageSyntax((PLUGIN, "pydicom")),
     **{f"1.2.840.10008.1.2.4.{one}": ImageSyntax(why_not=_RETIRED) for one in _RETIRED_JPEG},
-    **dict.fromkeys((uid.JPEG2000MCLossless, uid.JPEG2000MC), ImageSyntax(why_not=_MULTI_COMPONENT)),
+    **dict.fromkeys(JPEG_2000_MULTI_COMPONENT, ImageSyntax(why_not=_MULTI_COMPONENT)),
     **{f"1.2.840.10008.1.2.4.{one}": ImageSyntax(why_not=_REFERENCED) for one in (94, 95, 204, 205)},
     **{f"1.2.840.10008.1.2.4.{one}": ImageSyntax(why_not=_VIDEO) for one in range(100, 109)},
     **{f"1.2.840.10008.1.2.4.{one}.1": ImageSyntax(why_not=_VIDEO) for one in range(100, 107)},
@@ -74,8 +80,22 @@ IMAGE_SYNTAXES: Mapping[str, ImageSyntax] = {
 }
 
 
+# The SCP takes objects in all of these but the retired ones, MIME and XML.
+_NOT_OFFERED = frozenset(("1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2", "1.2.840.10008.1.20"))
+OFFERED = tuple(
+    syntax for syntax, row in IMAGE_SYNTAXES.items() if row.why_not != _RETIRED and syntax not in _NOT_OFFERED
+)
+
+
+def is_private(syntax: str) -> bool:
+    """Tell whether a transfer syntax is a vendor's own: its UID is not under DICOM's root (PS3.6 annex A)."""
+    return not syntax.startswith(_STANDARD)
+
+
 def why_not_decoded(syntax: str) -> str | None:
     """Return why an image in a transfer syntax is not decoded, None when it is."""
+    if is_private(syntax):
+        return f"its transfer syntax {syntax} is private to a vendor"
     found = IMAGE_SYNTAXES.get(syntax)
     if found is None:
         return UNKNOWN
@@ -83,6 +103,7 @@ def why_not_decoded(syntax: str) -> str | None:
 
 
 _NAMES = {
+    GE_BIG_ENDIAN_PIXELS: "GE Implicit VR, pixels big endian (private)",
     ENCAPSULATED_NATIVE: "Encapsulated Uncompressed Explicit VR Little Endian",
     DEFLATED_FRAME: "Deflated Image Frame Compression",
     JPEG_XL[0]: "JPEG XL Lossless",
@@ -93,7 +114,11 @@ _NAMES = {
 
 def name_of(syntax: str) -> str:
     """Return the name that PS3.6 gives a transfer syntax; the UID of an unknown one."""
-    return _NAMES.get(syntax) or uid.UID(syntax).name
+    if syntax in _NAMES:
+        return _NAMES[syntax]
+    from pydicom.uid import UID  # noqa: PLC0415 - for documents; see the module
+
+    return UID(syntax).name
 
 
 def as_markdown() -> str:

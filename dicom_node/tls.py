@@ -21,6 +21,16 @@ import structlog
 from clinical.errors import IncorrectInput
 
 LOOK_AGAIN_S = 1.0
+# OpenSSL's verify codes (x509_vfy.h) of what is mended elsewhere than where a stranger's certificate is. What has
+# expired may be the authority's own certificate; without its current list nobody of an authority is let in.
+NOT_BELIEVED = {
+    3: "no revocation list",
+    9: "certificate not valid yet",
+    10: "certificate expired",
+    12: "revocation list expired",
+    23: "certificate revoked",
+}
+_IN_WORDS = {"KEY_VALUES_MISMATCH": "the key is that of another certificate"}
 
 log = structlog.get_logger()
 
@@ -179,6 +189,8 @@ def why_failed(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "handshake too slow"
     if isinstance(error, ssl.SSLCertVerificationError):
+        if (code := getattr(error, "verify_code", 0)) in NOT_BELIEVED:  # an error of our own has none
+            return NOT_BELIEVED[code]
         return "certificate not believed"
     reason = str(getattr(error, "reason", "") or "")
     if "PEER_DID_NOT_RETURN_A_CERTIFICATE" in reason:
@@ -218,7 +230,7 @@ def _used(path: Path) -> Iterator[None]:
         raise IncorrectInput(f"{path.name} is not there") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
-        raise IncorrectInput(f"{path.name} cannot be used ({reason})") from None
+        raise IncorrectInput(f"{path.name} cannot be used ({_IN_WORDS.get(reason, reason)})") from None
 
 
 def _no_password() -> bytes:

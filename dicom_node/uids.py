@@ -1,6 +1,5 @@
 """UIDs of others are checked before they are believed; ours are derived (`clinical.uids`)."""
 
-import hashlib
 import re
 
 from clinical.errors import IncorrectInput
@@ -28,8 +27,3 @@ def checked_uid(text: str | None, what: str) -> str:
     if len(value) > UID_LENGTH or _TOLERATED.fullmatch(value) is None:
         raise IncorrectInput(f"{what} is not a UID (digits and full stops, at most {UID_LENGTH} characters)")
     return value
-
-
-def uid_digest(uid: str) -> str:
-    """Return what logs show in place of a UID that came with a patient's object."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:12]

@@ -15,8 +15,8 @@ import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,14 @@ class StreamingProvider(DULServiceProvider):  # type: ignore[misc]
     def __init__(self, association: Association, beside: "Beside", first: bytes) -> None:
         super().__init__(association)
         self._bounds, self._first = beside.bounds, memoryview(first)
-        self._incoming = Incoming(association, beside.bounds, beside.accepts, beside.folder, self._deliver)
+        self._incoming = Incoming(
+            association,
+            beside.bounds,
+            beside.accepts,
+            beside.folder,
+            self._deliver,
+            beside.private_syntaxes,
+        )
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self.to_provider_queue = _WakingQueue(self._wake)
@@ -290,6 +297,7 @@ class Beside:
     """Makes associations of pynetdicom's: those that have a context which is neither storage nor verification.
 
     contexts: all that is offered. handlers: of its events. accepts: says why no object can be taken now.
+    private_syntaxes: see `ScpSettings`.
     """
 
     ae: ApplicationEntity
@@ -298,6 +306,7 @@ class Beside:
     bounds: Bounds
     accepts: Callable[[], str]
     folder: Path
+    private_syntaxes: Mapping[str, str] = field(default_factory=dict)
 
     def begin(
         self, connection: socket.socket, session: Session, first: bytes, over: Callable[[], None]

@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from clinical.identity import PatientKey
 from fhir_adapters.resources.labels import uri
-from record_store.resource_search import ReferenceIn, SearchQuery, TokenIn, search
+from record_store.criteria import ReferenceIn, TokenIn
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import StoredResource, read
 from record_store.times import from_text
 
@@ -71,8 +72,27 @@ def surviving(conn: Connection, key: PatientKey) -> list[str]:
 
 
 def ids_of(conn: Connection, key: PatientKey) -> list[str]:
-    """Return the ids of all charts with this identifier and of those that are in use after merges; sorted."""
-    return sorted({one.id for one in _with_identifier(conn, key)} | set(surviving(conn, key)))
+    """Return the ids of all charts with this identifier and of the others of the person; sorted.
+
+    Others are those that are in use after merges, and those that were merged into one of them: what was written
+    into such a chart before the merge, as an order, still names it.
+    """
+    found = {one.id for one in _with_identifier(conn, key)} | set(surviving(conn, key))
+    last = found
+    for _ in range(_LONGEST_CHAIN):
+        last = {gone for ident in last for gone in _merged_into(conn, ident)} - found
+        if not last:
+            break
+        found = found | last
+    return sorted(found)
+
+
+def _merged_into(conn: Connection, patient_id: str) -> set[str]:
+    """Return the ids of the charts that say of themselves, or of which this one says, that it replaces them."""
+    chart = read(conn, "Patient", patient_id)
+    said = [] if chart is None else [to for kind, to in _links(orjson.loads(chart.body)) if kind == "replaces"]
+    links = {one.id: set(_links(orjson.loads(one.body))) for one in _linking(conn, patient_id)}
+    return {*said, *(ident for ident, its in links.items() if ("replaced-by", patient_id) in its)}
 
 
 def _with_identifier(conn: Connection, key: PatientKey) -> list[StoredResource]:
@@ -81,9 +101,13 @@ def _with_identifier(conn: Connection, key: PatientKey) -> list[StoredResource]:
 
 
 def _replacing(conn: Connection, patient_id: str) -> list[StoredResource]:
-    wanted = ReferenceIn("link", (("Patient", patient_id),))
-    linking = [match.resource for match in search(conn, SearchQuery("Patient", (wanted,), limit=MOST))]
+    linking = _linking(conn, patient_id)
     return [one for one in linking if ("replaces", patient_id) in set(_links(orjson.loads(one.body)))]
+
+
+def _linking(conn: Connection, patient_id: str) -> list[StoredResource]:
+    wanted = ReferenceIn("link", (("Patient", patient_id),))
+    return [match.resource for match in search(conn, SearchQuery("Patient", (wanted,), limit=MOST))]
 
 
 def _survivor(conn: Connection, chart: StoredResource) -> str | None:

@@ -11,9 +11,8 @@ import orjson
 from flask import Response
 
 from clinical.errors import Busy, Category, ClinicalError, Denied, NotFound, PreconditionMissing
+from fhir_adapters.media_type import MEDIA_TYPE
 from fhir_adapters.validation.refusal import InvalidResource
-
-MEDIA_TYPE = "application/fhir+json"
 
 # category -> (issue-type code, HTTP status)
 ISSUE_CODE: Mapping[Category, tuple[str, int]] = {

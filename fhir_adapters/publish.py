@@ -1,5 +1,6 @@
 """Our own results into the FHIR store: upserts by id, in the caller's transaction, safe to repeat."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,9 +9,11 @@ import orjson
 from sqlalchemy import Connection
 
 from clinical.errors import PreconditionMissing
+from clinical.finding import ModelRef
 from clinical.identity import PatientKey
 from fhir_adapters.charts import charts_of, surviving
 from fhir_adapters.resources import imaging_study
+from fhir_adapters.resources.ids import device_id
 from fhir_adapters.resources.patient import Demographics, patient
 from fhir_adapters.search.index import index_of
 from record_store.resource_history import Version, latest_all
@@ -23,6 +26,8 @@ PRELIMINARY, ACTIVE = "preliminary", "active"
 # When the same work is done again only its clock differs, and the first telling stands.
 _CLOCKS = frozenset({"issued", "recorded"})
 _SET_BY_STORE = frozenset({"versionId", "lastUpdated"})
+# What a FHIR string must not hold (R4 2.24.0.1) and PostgreSQL takes in no text, as JSON writes it: a header may.
+_CONTROL = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])")
 
 
 def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datetime) -> list[str]:
@@ -33,13 +38,15 @@ def publish(conn: Connection, resources: Sequence[Mapping[str, Any]], now: datet
     has made of a result stands (final, amended, entered in error, a word of theirs in it), and so does a recall.
     An ImagingStudy keeps the series and instances that it has and gains the new ones.
 
-    resources: with `resourceType` and `id`, references relative; each (type, id) once.
+    resources: with `resourceType` and `id`, references relative; each (type, id) once. Control characters are left
+    out of their texts.
     """
     lock_writers(conn)
     updated = to_text(now)
     before = latest_all(conn, [(each["resourceType"], each["id"]) for each in resources])
     versions = [
-        _next_version(dict(each), before.get((each["resourceType"], each["id"])), updated) for each in resources
+        _next_version(_legible(each), before.get((each["resourceType"], each["id"])), updated)
+        for each in resources
     ]
     news = [new for new in versions if new is not None]
     put_all(conn, news)
@@ -55,6 +62,12 @@ def status_of(conn: Connection, resource_type: str, resource_id: str) -> str | N
     """Return the status of a resource, "" when it says none; None when it is not here."""
     stored = read(conn, resource_type, resource_id)
     return None if stored is None else str(orjson.loads(stored.body).get("status", ""))
+
+
+def is_recalled(conn: Connection, model: ModelRef) -> bool:
+    """Tell whether this model was recalled, or its version whatever the digest (before its first result too)."""
+    devices = (device_id(model), device_id(ModelRef(model.name, model.version, "")))
+    return any(status_of(conn, "Device", one) not in (None, ACTIVE) for one in devices)
 
 
 def find_or_add_patient(
@@ -78,6 +91,14 @@ def find_or_add_patient(
         raise PreconditionMissing("its patient's chart was merged into one that is not here")
     publish(conn, [patient(key, resource_id=derived_id, demographics=demographics)], now)
     return derived_id
+
+
+def _legible(resource: Mapping[str, Any]) -> Json:
+    written = orjson.dumps(resource)
+    if _CONTROL.search(written) is None:
+        return dict(resource)
+    cleaned: Json = orjson.loads(_CONTROL.sub(rb"\1", written))
+    return cleaned
 
 
 def _next_version(resource: Json, last: Version | None, updated: str) -> NewResource | None:

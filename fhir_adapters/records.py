@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from clinical.identity import PatientKey
 from fhir_adapters.resources.labels import uri
-from record_store.resource_search import PatientIn, SearchQuery, SortBy, SortKey, TokenIn, search
+from record_store.criteria import PatientIn, TokenIn
+from record_store.resource_search import SearchQuery, SortBy, SortKey, search
 
 MOST_PATIENTS = 100
 MOST_OBSERVATIONS = 500

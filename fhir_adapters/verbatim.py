@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
+import orjson
+
 from clinical.errors import IncorrectInput
 
 
@@ -25,7 +27,16 @@ class Verbatim(Decimal):
 
 def dumps(value: object) -> bytes:
     """Return JSON. Raises IncorrectInput for what is no value of JSON."""
-    return "".join(_parts(value)).encode()
+    try:
+        return orjson.dumps(value, default=_number)
+    except TypeError:  # what orjson does not write: integers beyond 64 bits, half a surrogate pair, too deep
+        return "".join(_parts(value)).encode()
+
+
+def _number(value: object) -> object:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(value.text if isinstance(value, Verbatim) else str(value))
+    raise TypeError
 
 
 def _parts(value: object) -> Iterator[str]:

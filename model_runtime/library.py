@@ -37,16 +37,18 @@ class Golden:
 class Library:
     """The models of one folder. Manifests are read once, when the library is made."""
 
-    def __init__(self, folder: Path, trusted_keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, folder: Path, trusted_keys: Sequence[bytes] = (), *, by_version: bool = False) -> None:
         """Read every manifest. A model whose manifest is broken is listed and answers with its fault.
 
         trusted_keys: Ed25519 public keys (32 bytes each); with any, an unsigned manifest is a broken one.
+        by_version: models are named NAME@VERSION, so that several versions of one may stand side by side.
 
         Raises Fault when the folder is absent or two folders hold a model of the same name.
         """
         if not folder.is_dir():
             raise Fault("the folder of models does not exist")
         self._trusted_keys = tuple(trusted_keys)
+        self._by_version = by_version
         self._folders: dict[str, Path] = {}
         self._manifests: dict[str, Manifest | Fault] = {}
         for path in sorted(folder.glob("*/manifest.json")):
@@ -57,7 +59,7 @@ class Library:
         entry: Manifest | Fault
         try:
             entry = self._load(path)
-            name = entry.name
+            name = f"{entry.name}@{entry.version}" if self._by_version else entry.name
         except Fault as fault:
             entry = fault
         if name in self._manifests:

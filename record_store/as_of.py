@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, false, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, or_, select, true, tuple_
 
+from record_store.criteria import Criterion
 from record_store.reindexing import require_rows
-from record_store.resource_search import Criterion, condition
+from record_store.resource_search import condition
 from record_store.resources import StoredResource
 from record_store.tables import resource, resource_history, sp_reference
 
@@ -67,7 +68,7 @@ def as_of(
 ) -> Iterator[Found]:
     """Yield what is wanted in the order of ids, those above `after`. deletions: what was deleted, and no other.
 
-    A deletion is yielded whatever the criteria say: nothing is known of what is gone.
+    Of what is gone nothing is indexed any more: the version before the deletion is what criteria are asked of.
     Raises Busy while the index rows that the criteria need are being made (`reindexing`).
     """
     require_rows(conn, wanted.type, (*wanted.every, *chain.from_iterable(wanted.any_of)))
@@ -82,11 +83,12 @@ def as_of(
         rows = conn.execute(query.where(resource.c.id > after)).all()
         newer = [row.id for row in rows if row.updated > wanted.at]
         then = _then(conn, wanted, newer, past, deletions) if newer else {}
-        for row in rows:
-            if row.updated <= wanted.at:
-                yield Found(_stored(row), bool(row.deleted))
-            elif row.id in then:
-                yield then[row.id]
+        found = [
+            Found(_stored(row), bool(row.deleted)) if row.updated <= wanted.at else then[row.id]
+            for row in rows
+            if row.updated <= wanted.at or row.id in then
+        ]
+        yield from _were_wanted(conn, wanted, found, past) if deletions and wanted.is_narrowed else found
         if len(rows) < PAGE:
             return
         after = rows[-1].id
@@ -139,6 +141,17 @@ def _then(
         return found
     kept = past([one.resource for one in found.values()])
     return {name: one for name, one in found.items() if name in kept}
+
+
+def _were_wanted(conn: Connection, wanted: Wanted, found: Sequence[Found], past: PastMatches) -> list[Found]:
+    """Return those deletions whose resource was wanted as it was before."""
+    table = resource_history.c
+    columns = [table[name] for name in ("type", "id", "version", "updated", "body", "deleted")]
+    before = [(one.resource.id, one.resource.version - 1) for one in found]
+    of_these = table.id.in_([name for name, _ in before]), tuple_(table.id, table.version).in_(before)
+    query = select(*columns).where(table.type == wanted.type, table.deleted == 0, *of_these)
+    kept = past([_stored(row) for row in conn.execute(query)]) if found else set()
+    return [one for one in found if one.resource.id in kept]
 
 
 def _stored(row: Row[Any]) -> StoredResource:

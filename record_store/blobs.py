@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from clinical.errors import Busy, ClinicalError, Fault, IncorrectInput
 from record_store.flush import flush
+from record_store.journal import find
 from record_store.os_errors import absent, os_errors
 from record_store.parts import PartFile
 
@@ -224,7 +225,7 @@ class LocalBlobs:
     def get(self, sha256: str) -> bytes:
         """Return the bytes after checking them."""
         with os_errors():
-            data = self._path(sha256).read_bytes()
+            data = self._unsettled(sha256) or Path(self._file(sha256)).read_bytes()
         return _checked(data, sha256)
 
     @contextmanager
@@ -233,7 +234,8 @@ class LocalBlobs:
 
         A viewer asks for an object frame by frame; each time the whole file would be read for its hash.
         """
-        path = self._path(sha256)
+        with os_errors():
+            path = self._path(sha256)
         with os_errors(), path.open("rb") as file:
             status = os.fstat(file.fileno())
             state = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -245,13 +247,16 @@ class LocalBlobs:
 
     def beginning(self, sha256: str, count: int) -> bytes:
         """Read the beginning of the file."""
-        with os_errors(), self._path(sha256).open("rb") as file:
-            return file.read(count)
+        with os_errors():
+            if (data := self._unsettled(sha256)) is not None:
+                return data[:count]
+            with Path(self._file(sha256)).open("rb") as file:
+                return file.read(count)
 
     def remove(self, sha256: str) -> None:
         """Remove the file."""
         with os_errors():
-            self._path(sha256).unlink(missing_ok=True)
+            Path(self._file(sha256)).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         """Return the free space of the store's file system."""
@@ -276,7 +281,32 @@ class LocalBlobs:
         flush(self._folder.parent)
         self._folders_are_durable = True
 
+    def has_file(self, sha256: str) -> bool:
+        """Tell whether there is a file of this name; it may also stand in a journal alone."""
+        return os.path.exists(self._file(sha256))  # noqa: PTH110 - text, see `_file`
+
+    def has_whole_file(self, sha256: str) -> bool:
+        """Tell whether there is a file of this name that holds these bytes, having read it.
+
+        One that cannot be read does not: who asks has the bytes, and a file made of them takes its place.
+        """
+        with suppress(ClinicalError), os_errors(), Path(self._file(sha256)).open("rb") as file:
+            return _hash_of(file).sha256 == sha256
+        return False
+
+    def _unsettled(self, sha256: str) -> bytes | None:
+        """Return an object that stands in a journal and is no file yet."""
+        return None if self.has_file(sha256) else find(self.staging, sha256)
+
     def _path(self, sha256: str) -> Path:
+        """Return the file's path, having made it when its object stands in a journal."""
+        if (data := self._unsettled(sha256)) is not None:
+            part = PartFile.new(self.staging)
+            part.hold([data])
+            (error,) = self.adopt_all([part])
+            if error is not None:
+                part.discard()
+                raise error
         return Path(self._file(sha256))
 
     def _file(self, sha256: str) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clinical.errors import Busy, ClinicalError, Fault
+from record_store.pooler import BY_STATEMENT, SESSION_NEEDED
 
 # What will pass: busy, locked, I/O, full, cannot open, locking protocol (sqlite.org/rescode.html).
 _SQLITE_PASSING = {5, 6, 10, 13, 14, 15}
@@ -33,6 +34,8 @@ def translated() -> Iterator[None]:
 
 
 def _meaning(exc: BaseException | None, statement: str | None, *, lost: bool) -> ClinicalError:
+    if SESSION_NEEDED in str(exc):
+        return Fault(BY_STATEMENT)
     kind = type(exc).__name__
     code = getattr(exc, "sqlite_errorcode", None) or getattr(exc, "sqlstate", None)
     if isinstance(code, int):

@@ -9,12 +9,23 @@ from record_store.tables import executor, job_start
 _TAKE_OVER_LOCK = 0x74616B65  # "take": one supervisor at a time
 
 
-def beat(conn: Connection, executor_id: str) -> None:
-    """Say that this worker is alive."""
+def beat(conn: Connection, executor_id: str) -> float:
+    """Say that this worker is alive; return when, by the database's clock."""
     now = _now(conn)
     statement = update(executor).where(executor.c.executor_id == executor_id).values(beat_at=now)
-    if conn.execute(statement).rowcount == 0:
-        conn.execute(insert(executor).values(executor_id=executor_id, beat_at=now))
+    beat_at = conn.execute(statement.returning(executor.c.beat_at)).scalar()
+    if beat_at is None:
+        first = insert(executor).values(executor_id=executor_id, beat_at=now)
+        beat_at = conn.execute(first.returning(executor.c.beat_at)).scalar_one()
+    return float(beat_at)
+
+
+def heard(conn: Connection, executor_id: str, silence_s: float) -> float | None:
+    """Return the last beat of a worker that was heard within `silence_s` seconds."""
+    query = select(executor.c.beat_at).where(
+        executor.c.executor_id == executor_id, executor.c.beat_at >= _now(conn) - silence_s
+    )
+    return conn.execute(query).scalar_one_or_none()
 
 
 def leave(conn: Connection, executor_id: str) -> None:

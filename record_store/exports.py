@@ -22,6 +22,7 @@ from record_store.times import from_text, to_text
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 _UNFINISHED = (QUEUED, RUNNING)
+_ON_ITS_WAY = -1  # the number of a file that gets its name in the blob store just now
 _WRITERS_WAIT = "200ms"  # at most so long behind us, for the moment in which no writer is under way
 
 
@@ -105,8 +106,42 @@ def every(conn: Connection) -> list[Export]:
 def files_of(conn: Connection, export: str) -> list[ExportFile]:
     """Return the files that are stored, in their order."""
     columns = (files.c.kind, files.c.type, files.c.resources, files.c.sha256, files.c.size)
-    query = select(*columns).where(files.c.export == export).order_by(files.c.number)
+    query = select(*columns).where(files.c.export == export, files.c.number >= 0).order_by(files.c.number)
     return [ExportFile(*row) for row in conn.execute(query)]
+
+
+def on_its_way(conn: Connection, export: str) -> str | None:
+    """Return the name of the blob that was announced and has no row: whoever made it has not come back."""
+    query = select(files.c.sha256).where(files.c.export == export, files.c.number == _ON_ITS_WAY)
+    return conn.execute(query).scalar()
+
+
+def announce(conn: Connection, export: str, executor: str, made: ExportFile) -> bool:
+    """Write down that a file is about to be stored; False when the export is not ours any more.
+
+    Whatever was on its way before must be gone: only one is remembered.
+    """
+    if conn.execute(select(table.c.id).where(*_held(export, executor)).with_for_update()).first() is None:
+        return False
+    _arrived(conn, export)
+    conn.execute(insert(files).values(_row(export, _ON_ITS_WAY, made)))
+    return True
+
+
+def _arrived(conn: Connection, export: str) -> None:
+    conn.execute(files.delete().where(files.c.export == export, files.c.number == _ON_ITS_WAY))
+
+
+def _row(export: str, number: int, one: ExportFile) -> dict[str, Any]:
+    return {
+        "export": export,
+        "number": number,
+        "kind": one.kind,
+        "type": one.type,
+        "resources": one.resources,
+        "sha256": one.sha256,
+        "size": one.size,
+    }
 
 
 def cancel(conn: Connection, export: str, client: str, now: datetime) -> bool:
@@ -145,6 +180,12 @@ def claim(db: Database, executor: str, now: Clock, lease_s: float) -> Export | N
         return _export({**dict(row), **values})
 
 
+def none_unfinished(db: Database) -> bool:
+    """Tell whether no export waits or is being made."""
+    with db.read() as conn:
+        return conn.execute(select(table.c.id).where(table.c.state.in_(_UNFINISHED)).limit(1)).first() is None
+
+
 def renew(conn: Connection, export: str, executor: str, until: datetime) -> bool:
     """Keep what is being made; False when it was cancelled or somebody else took it."""
     return (
@@ -171,18 +212,11 @@ def come_on(
     }
     if conn.execute(update(table).where(*_held(export.id, executor), *here).values(**values)).rowcount != 1:
         return False
+    _arrived(conn, export.id)
     known = select(func.count()).select_from(files).where(files.c.export == export.id)
-    number = int(conn.execute(known).scalar_one())
-    for one in made:
-        row = {
-            "export": export.id,
-            "number": number,
-            "kind": one.kind,
-            "type": one.type,
-            "resources": one.resources,
-        }
-        insert_once(conn, files, {**row, "sha256": one.sha256, "size": one.size}, ["export", "number"])
-        number += 1
+    first = int(conn.execute(known).scalar_one())
+    for number, one in enumerate(made, first):
+        insert_once(conn, files, _row(export.id, number, one), ["export", "number"])
     return True
 
 
@@ -209,7 +243,7 @@ def clear(db: Database, now: datetime, life_s: float, remove: Callable[[str], No
         found = conn.execute(select(table.c.id).where(over).limit(1)).scalar()
         if found is None:
             return None
-        names = [one.sha256 for one in files_of(conn, found)]
+        names = list(conn.execute(select(files.c.sha256).where(files.c.export == found)).scalars())
     for name in names:
         remove(name)
     with db.write() as conn:

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, or_, select, update
 
 from record_store.database import Database
 from record_store.sql import insert_once
 from record_store.tables import fhir_delivery as table
+from record_store.tables import resource
 from record_store.times import to_text
 
 PENDING, SENT, DEAD = "pending", "sent", "dead"
@@ -148,6 +149,27 @@ def resend(conn: Connection, destination: str | None, now: datetime) -> int:
     wanted = [table.c.state == DEAD] + ([table.c.destination == destination] if destination is not None else [])
     due = {"state": PENDING, "attempts": 0, "next_attempt_at": at, "updated_at": at}
     return conn.execute(update(table).where(*wanted).values(due)).rowcount
+
+
+def purge(db: Database, before: datetime, slice_: int = 1_000) -> int:
+    """Remove rows settled before then whose resource is deleted here, or that never arrived; return how many.
+
+    What is there of a resource that lives is remembered: it says which version an update replaces. They are looked
+    for without a turn to write, as most rows are of what lives, and removed in slices: no other writer waits long.
+    """
+    gone = exists().where(resource.c.type == table.c.type, resource.c.id == table.c.id, resource.c.deleted == 1)
+    never = and_(table.c.state == DEAD, table.c.remote_id.is_(None))
+    over = and_(table.c.state.in_((SENT, DEAD)), table.c.updated_at < to_text(before), or_(gone, never))
+    keys = select(table.c.type, table.c.id, table.c.destination).where(over).limit(slice_)
+    removed = 0
+    while True:
+        with db.read() as conn:
+            found = [dict(row._mapping) for row in conn.execute(keys)]  # noqa: SLF001 - SQLAlchemy's public name
+        with db.write() as conn:
+            for key in found:  # unless it was written anew meanwhile
+                removed += conn.execute(delete(table).where(*_is(key), over)).rowcount
+        if len(found) < slice_:
+            return removed
 
 
 def _key(one: FhirDelivery) -> dict[str, str]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from clinical.identity import PatientKey
 from record_store import audit
+from record_store.also_sent import reopen_unread, take_over
 from record_store.sql import Run, inserting_once, run_on
 from record_store.tables import audit as audit_table
 from record_store.tables import instance as instance_table
@@ -22,10 +23,13 @@ from record_store.tables import study as study_table
 from record_store.times import from_text, to_text
 
 OPEN, CLOSED, HELD = "open", "closed", "held"
+DIFFERS = "instance-differs"  # an object came again with other bytes
 TWO_PATIENTS = "its images name different patients"
 
 # Built once: for every received object this costs more than running them.
-_FIRST_BYTES = select(instance_table.c.sha256).where(instance_table.c.sop_instance_uid == bindparam("uid"))
+_FIRST_BYTES = select(instance_table.c.sha256, instance_table.c.study_uid).where(
+    instance_table.c.sop_instance_uid == bindparam("uid")
+)
 # FOR UPDATE (SQLite has its write lock already): two associations may bring one study.
 _LOCKED_STUDY = select(study_table).where(study_table.c.study_uid == bindparam("uid")).with_for_update()
 _UPDATE_STUDY = update(study_table).where(study_table.c.study_uid == bindparam("uid"))
@@ -34,7 +38,10 @@ _ADD_AUDIT = insert(audit_table)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedInstance:
-    """One object as it arrived. patient: None when it names none. sha256, size: of its blob."""
+    """One object as it arrived. patient: None when it names none. sha256, size: of its blob.
+
+    fetched: a retrieve of ours has brought it.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -47,6 +54,7 @@ class ReceivedInstance:
     size: int
     calling_ae: str
     called_ae: str
+    fetched: bool = False
 
 
 class Taken(StrEnum):
@@ -59,7 +67,7 @@ class Taken(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """One stored object, without its patient (that is the study's)."""
+    """One stored object, without its patient (that is the study's). fetched: see `record_store.also_sent`."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -72,6 +80,7 @@ class InstanceRow:
     calling_ae: str
     called_ae: str
     received_at: datetime
+    fetched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +119,29 @@ def record_instances(run: Run, dialect: str, instances: Sequence[ReceivedInstanc
     """Write objects, their studies and the audit in the caller's transaction; the blobs are stored before.
 
     A new object reopens a closed study (revision + 1). One of another patient holds the study until a
-    person has looked at it: a result must never go to the wrong chart. A repeated one changes nothing.
+    person has looked at it: a result must never go to the wrong chart. A repeated one changes nothing, but that
+    a prior is read that somebody sends of his own accord (`record_store.also_sent`).
     """
     taken = [Taken.SAME for _ in instances]
     # In one order everywhere, and the objects before the studies: two nodes that share PostgreSQL would else
     # wait for each other.
+    again: set[str] = set()
     for place in sorted(range(len(instances)), key=lambda place: instances[place].sop_instance_uid):
         taken[place] = _take(run, dialect, instances[place], now)
+        if taken[place] is Taken.SAME:
+            again.update(take_over(run, instances[place]))
     arrived: dict[str, list[ReceivedInstance]] = {}
     for instance, what in zip(instances, taken, strict=True):
         if what is Taken.NEW:
             arrived.setdefault(instance.study_uid, []).append(instance)
-    for study_uid in sorted(arrived):
-        _count_into_study(run, dialect, arrived[study_uid], now)
+    for study_uid in sorted(arrived.keys() | again):
+        if study_uid in arrived:
+            _count_into_study(run, dialect, arrived[study_uid], now)
+        else:
+            run(_LOCKED_STUDY, {"uid": study_uid})  # else who is just closing it as a prior would be overlooked
+            reopen_unread(run, study_uid, now)
     for instance, what in zip(instances, taken, strict=True):
-        _, row = audit.row_of(
-            at=now,
-            action="instance-received",
-            outcome=what,
-            actor=f"ae:{instance.calling_ae}",
-            subject=audit.digest(instance.sop_instance_uid),
-            detail={"study": audit.digest(instance.study_uid), "sha256": instance.sha256},
-        )
-        run(_ADD_AUDIT, row)
+        _audit(run, instance, what, now)
     return taken
 
 
@@ -233,9 +242,10 @@ def modalities_of(conn: Connection, study_uid: str) -> set[str]:
     return set(conn.execute(query).scalars())
 
 
-def study_row(conn: Connection, study_uid: str) -> StudyRow | None:
-    """Return a study, or None."""
-    row = conn.execute(select(study_table).where(study_table.c.study_uid == study_uid)).first()
+def study_row(conn: Connection, study_uid: str, *, to_change: bool = False) -> StudyRow | None:
+    """Return a study, or None. to_change: in a write transaction, so that nobody changes it meanwhile."""
+    query = select(study_table).where(study_table.c.study_uid == study_uid)
+    row = conn.execute(query.with_for_update() if to_change else query).first()
     return None if row is None else _study_row(row._asdict())
 
 
@@ -264,11 +274,36 @@ def _take(run: Run, dialect: str, instance: ReceivedInstance, now: datetime) -> 
         "calling_ae": instance.calling_ae,
         "called_ae": instance.called_ae,
         "received_at": to_text(now),
+        "fetched": int(instance.fetched),
     }
     if run(inserting_once(dialect, instance_table, ("sop_instance_uid",)), values):
         return Taken.NEW
-    ((first,),) = run(_FIRST_BYTES, {"uid": instance.sop_instance_uid})
+    ((first, _),) = run(_FIRST_BYTES, {"uid": instance.sop_instance_uid})
     return Taken.SAME if first == instance.sha256 else Taken.DIFFERENT
+
+
+def _audit(run: Run, instance: ReceivedInstance, what: Taken, now: datetime) -> None:
+    actor, uid, study = f"ae:{instance.calling_ae}", instance.sop_instance_uid, audit.digest(instance.study_uid)
+    _, row = audit.row_of(
+        at=now,
+        action="instance-received",
+        outcome=what,
+        actor=actor,
+        subject=audit.digest(uid),
+        detail={"study": study, "sha256": instance.sha256},
+    )
+    run(_ADD_AUDIT, row)
+    if what is not Taken.DIFFERENT:
+        return
+    # By study, which is what is asked for: by that of the first bytes, and by the one that came, if it is another.
+    ((_, first_uid),) = run(_FIRST_BYTES, {"uid": uid})
+    first = audit.digest(first_uid)
+    detail = {"instance": audit.digest(uid)} | ({"first_study": first} if first != study else {})
+    for subject in dict.fromkeys((first, study)):
+        _, row = audit.row_of(
+            at=now, action=DIFFERS, outcome="first-kept", actor=actor, subject=subject, detail=detail
+        )
+        run(_ADD_AUDIT, row)
 
 
 def _count_into_study(run: Run, dialect: str, arrived: Sequence[ReceivedInstance], now: datetime) -> None:
@@ -280,8 +315,10 @@ def _count_into_study(run: Run, dialect: str, arrived: Sequence[ReceivedInstance
         if run(inserting_once(dialect, study_table, ("study_uid",)), values):
             return
         before = run(_LOCKED_STUDY, {"uid": uid})  # another association was first
-    known = _study_row(dict(zip(study_table.c.keys(), before[0], strict=True)))
-    run(_UPDATE_STUDY, {"uid": uid, **_study_values(_after_all(known, arrived, now))})
+    known = dict(zip(study_table.c.keys(), before[0], strict=True))
+    after = _study_values(_after_all(_study_row(known), arrived, now))
+    # Of what stays an index would be written anew for each object (SQLite), or the whole row's (PostgreSQL).
+    run(_UPDATE_STUDY, {"uid": uid} | {name: value for name, value in after.items() if value != known[name]})
 
 
 def _after_all(study: StudyRow, arrived: Sequence[ReceivedInstance], now: datetime) -> StudyRow:

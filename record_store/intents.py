@@ -61,11 +61,30 @@ class Intents:
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
+    def close(self) -> None:
+        """Let go of the files; what stands in them is the sweep's."""
+        for one in (self._lock, self._names):
+            if one >= 0:
+                os.close(one)
+        self._lock = self._names = -1
+
     def _renew(self) -> None:
         if self._names >= 0:
             os.close(self._names)
             self._names = -1
         self._names = _open(self._staging / f"{uuid.uuid4().hex}{_SUFFIX}")
+
+
+@contextmanager
+def no_sweep(staging: Path) -> Iterator[None]:
+    """Hold off `sweep`: what a row names within the block is not found without one and removed afterwards."""
+    with os_errors():
+        lock = _open(staging / _LOCK)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
 
 
 def sweep(db: Database, staging: Path, remove: Callable[[str], None]) -> int:

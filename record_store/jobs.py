@@ -17,15 +17,18 @@ import structlog
 
 from clinical.errors import Category, ClinicalError, NotFound
 from record_store import executors
+from record_store.changes import Changes, changes_of
 from record_store.database import Database
 from record_store.dbos_port import (
     APPLICATION,
+    LOOK_S,
     WORKFLOW_VERSION,
     JobFailed,
     engine_config,
     jobs_url,
     json_serializer,
     load_dbos,
+    look_after_changes,
     our_errors,
     prepare_jobs,
     quiet_logger,
@@ -208,6 +211,7 @@ class JobClient:
                 prepare_jobs(self._db)
                 self._opened = load_dbos().DBOSClient(
                     system_database_url=jobs_url(self._db),
+                    system_database_engine=self._db.pooled(),
                     serializer=json_serializer(),
                     application_name=APPLICATION,
                     lazy=True,
@@ -225,6 +229,9 @@ class JobEngine:
         data. A step may be begun again after a crash, so what it does outside must be idempotent.
     on_failure: told (job_key, category, message) when a job is parked.
     slots: how many jobs run at once here. poll_s: how often the queue is looked at.
+    changes: tells when the jobs' database has changed, so that the queue is looked at; the engine closes it.
+    look_s: when the queue is looked at without a change.
+    beaten: told when this worker said that it is alive, each time, by the database's clock.
     """
 
     def __init__(
@@ -235,10 +242,13 @@ class JobEngine:
         on_failure: OnFailure,
         *,
         slots: int = 1,
-        poll_s: float = 0.1,
+        poll_s: float = 0.05,
         silence_s: float = SILENCE_S,
         retry: StepRetry = DEFAULT_RETRY,
         max_starts: int = MAX_STARTS,
+        changes: Changes | None = None,
+        look_s: float = LOOK_S,
+        beaten: Callable[[float], None] = lambda _beat_at: None,
     ) -> None:
         self._db = db
         self._executor_id = executor_id
@@ -248,10 +258,12 @@ class JobEngine:
         self._poll_s = poll_s
         self._silence_s = silence_s
         self._retry = retry
-        self._max_starts = max_starts
+        self._max_starts, self._beaten = max_starts, beaten
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._client = JobClient(db)
+        self._changes = changes or changes_of(jobs_url(db))
+        self._look_s = look_s
         self._running: set[str] = set()
         self._heard_since = self._heard_at = -math.inf
 
@@ -263,7 +275,7 @@ class JobEngine:
         dbos = load_dbos()
         self._beat()
         prepare_jobs(self._db)
-        dbos.DBOS(config=engine_config(self._db, self._executor_id, self._slots))
+        launched = dbos.DBOS(config=engine_config(self._db, self._executor_id, self._slots))
         quiet_logger()
 
         @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # type: ignore[untyped-decorator, unused-ignore]
@@ -278,6 +290,7 @@ class JobEngine:
             # Before the launch: DBOS looks for queues at once and then only every second.
             self._client.register_queue(self._slots, self._poll_s)
             dbos.DBOS.launch()
+            look_after_changes(launched, self._changes, self._look_s)
         for name, work, period_s in (
             ("beat", self._beat, self._silence_s / 5),
             ("take-over", self._watch, self._silence_s / 3),
@@ -299,6 +312,7 @@ class JobEngine:
             with self._db.write() as conn:
                 executors.leave(conn, self._executor_id)
         self._client.close()
+        self._changes.close()
 
     def take_over(self, silence_s: float) -> list[str]:
         """Take over the jobs of executors not heard for `silence_s` seconds (see `JobClient.take_over`)."""
@@ -355,7 +369,8 @@ class JobEngine:
 
     def _beat(self) -> None:
         with self._db.write() as conn:
-            executors.beat(conn, self._executor_id)
+            beat_at = executors.beat(conn, self._executor_id)
+        self._beaten(beat_at)
         now = time.monotonic()
         if now - self._heard_at > self._silence_s / 2:
             self._heard_since = now

@@ -9,13 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
+from record_store.database import Database
 from record_store.tables import notification as table
 from record_store.tables import subscription
 from record_store.times import to_text
 
 PENDING, SENT, WITHHELD = "pending", "sent", "withheld"
+SLICE = 5_000  # removed in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +152,30 @@ def pending(conn: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in conn.execute(query.group_by(table.c.subscription))}
 
 
-def purge(conn: Connection, before: datetime) -> int:
-    """Remove what was settled before then, and what waits for subscriptions that are off; return how many."""
+def purge(db: Database, before: datetime) -> int:
+    """Remove what was settled before then, and what waits for subscriptions that are off; return how many.
+
+    In slices: other writers come in between.
+    """
     old = table.c.updated_at < to_text(before)
     off = select(subscription.c.id).where(subscription.c.status == "off")
-    settled = conn.execute(delete(table).where(table.c.state.in_((SENT, WITHHELD)), old))
-    waiting = conn.execute(delete(table).where(table.c.state == PENDING, old, table.c.subscription.in_(off)))
-    return settled.rowcount + waiting.rowcount
+    settled = and_(table.c.state.in_((SENT, WITHHELD)), old)
+    waiting = and_(table.c.state == PENDING, old, table.c.subscription.in_(off))
+    return _removed(db, settled) + _removed(db, waiting)
+
+
+def _removed(db: Database, which: ColumnElement[bool]) -> int:
+    keys = select(table.c.subscription.label("own"), table.c.number.label("which")).where(which).limit(SLICE)
+    one = delete(table).where(table.c.subscription == bindparam("own"), table.c.number == bindparam("which"))
+    removed = 0
+    while True:
+        with db.write() as conn:
+            found = [dict(row) for row in conn.execute(keys).mappings()]
+            if found:
+                conn.execute(one, found)
+        removed += len(found)
+        if len(found) < SLICE:
+            return removed
 
 
 def _pending(own: str) -> ColumnElement[bool]:

@@ -1,12 +1,13 @@
 """Which earlier studies of a patient were asked for, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select, update
 
+from record_store.also_sent import FETCHED as BY_RETRIEVE
 from record_store.instances import CLOSED, OPEN
 from record_store.sql import insert_once
 from record_store.tables import instance, prior, study, study_header
@@ -17,6 +18,7 @@ ASK_FOR = timedelta(hours=1)  # since a study's last object; later its priors ar
 ASK_AGAIN = timedelta(minutes=1)
 LEASE = timedelta(minutes=10)  # a worker that was asking or fetching for longer has ended
 MOST_ATTEMPTS = 3
+CUT_OFF = "the worker that fetched it ended before it had come"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,12 @@ def answer_question(
 
 
 def claim_wanted(conn: Connection, now: datetime) -> PriorRow | None:
-    """Take one prior to fetch, the one that waits longest; None when there is none."""
+    """Take one prior to fetch, the one that waits longest; None when there is none.
+
+    One whose last attempt ended with its worker is given up.
+    """
+    given_up = (prior.c.state == FETCHING, prior.c.at < to_text(now - LEASE), prior.c.attempts >= MOST_ATTEMPTS)
+    conn.execute(update(prior).where(*given_up).values(state=FAILED, problem=CUT_OFF, at=to_text(now)))
     due = or_(
         and_(prior.c.state == WANTED, or_(prior.c.attempts == 0, prior.c.at < to_text(now - ASK_AGAIN))),
         and_(prior.c.state == FETCHING, prior.c.at < to_text(now - LEASE)),
@@ -124,17 +131,36 @@ def claim_wanted(conn: Connection, now: datetime) -> PriorRow | None:
     return one
 
 
-def end_fetch(conn: Connection, one: PriorRow, now: datetime, *, objects: int, problem: str | None) -> str:
-    """Write how fetching a prior ended and return its state; it is tried MOST_ATTEMPTS times."""
+def end_fetch(conn: Connection, one: PriorRow, now: datetime, *, objects: int, problem: str | None) -> str | None:
+    """Write how fetching a prior ended and return its state; it is tried MOST_ATTEMPTS times.
+
+    None when it took so long that another worker has it now, unless it has come.
+    """
     state = FETCHED if problem is None else WANTED if one.attempts + 1 < MOST_ATTEMPTS else FAILED
-    conn.execute(_of(one).values(state=state, problem=problem, objects=objects, at=to_text(now)))
-    return state
+    ours = _of(one)
+    if state != FETCHED:
+        ours = ours.where(prior.c.state == FETCHING, prior.c.attempts == one.attempts + 1)
+    ended = conn.execute(ours.values(state=state, problem=problem, objects=objects, at=to_text(now)))
+    return state if ended.rowcount else None
 
 
 def is_prior(conn: Connection, study_uid: str) -> bool:
     """Tell whether a study is here because it was asked for as a prior."""
     query = select(prior.c.prior_uid).where(prior.c.prior_uid == study_uid).limit(1)
     return conn.execute(query).first() is not None
+
+
+def only_fetched(conn: Connection, study_uid: str, titles: Mapping[str, str]) -> bool:
+    """Tell whether a study is here as a prior alone: nobody sent any of it but for a retrieve of ours.
+
+    titles: the AE titles of archives. An archive need not say that it answers a C-MOVE (PS3.7 9.1.1.1); where it
+    never does, what it sends is taken for the answer.
+    """
+    asked = conn.execute(select(prior.c.archive).where(prior.c.prior_uid == study_uid).distinct()).scalars().all()
+    senders = select(instance.c.fetched, instance.c.calling_ae).where(instance.c.study_uid == study_uid).distinct()
+    came = {(fetched, title) for fetched, title in conn.execute(senders)}
+    silent = set() if any(fetched for fetched, _ in came) else {(0, titles.get(name)) for name in asked}
+    return bool(asked) and all(fetched == BY_RETRIEVE or (fetched, title) in silent for fetched, title in came)
 
 
 def priors_of(conn: Connection, study_uid: str) -> list[PriorRow]:

@@ -1,7 +1,8 @@
 """Images that ended their decoder: after three tries one is set aside until a person lets it try again.
 
 Counted in the audit, whose rows survive restarts and workers: one row for each try, one for a release. An image is
-known by a digest of its bytes, so the same bytes sent again, or in another study, are still set aside.
+known by a digest of its bytes, so the same bytes sent again, or in another study, are still set aside. What is
+refused when it comes is in `record_store.quarantine_folder`.
 """
 
 from datetime import datetime
@@ -43,11 +44,11 @@ def quarantined(conn: Connection) -> list[str]:
     return [one for one in conn.execute(stopped).scalars() if _tries(conn, one) >= MOST_TRIES]
 
 
-def release(conn: Connection, image_digest: str, now: datetime) -> bool:
+def release(conn: Connection, image_digest: str, now: datetime, actor: str) -> bool:
     """Let an image be tried three times more; False when none that is set aside has this digest."""
     if _tries(conn, image_digest) < MOST_TRIES:
         return False
-    append(conn, at=now, action=RELEASED, outcome="open", actor="operator", subject=image_digest)
+    append(conn, at=now, action=RELEASED, outcome="open", actor=actor, subject=image_digest)
     return True
 
 

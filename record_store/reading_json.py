@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from clinical.codes import Coding
+from clinical.comparison import Comparison
+from clinical.comparison import Side as ComparedSide
 from clinical.conformal import Answer
 from clinical.errors import ClinicalError, Fault
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
@@ -16,6 +18,7 @@ from clinical.inputs import InputUsed
 from clinical.lesion import Basis, ImageTokens, LesionAssessment, Occlusion, Side
 
 SCHEMA = 1
+COMPARISON_VERSION = 1  # of the part that only readings have that were compared with an earlier image
 LESIONS_VERSION = 1  # of the part that only models have that assess what they found
 
 
@@ -24,9 +27,11 @@ def to_json(reading: Reading) -> bytes:
 
     Raises Fault when it would not come back equal (a NaN, for one): better no result than another one.
     """
-    document: dict[str, Any] = {"schema": SCHEMA, "reading": replace(reading, lesions=())}
+    document: dict[str, Any] = {"schema": SCHEMA, "reading": replace(reading, lesions=(), comparison=None)}
     if reading.lesions:
         document["lesions"] = {"version": LESIONS_VERSION, "assessments": reading.lesions}
+    if reading.comparison is not None:
+        document["comparison"] = {"version": COMPARISON_VERSION, "with": reading.comparison}
     try:
         body = orjson.dumps(document, default=_bytes, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
@@ -42,7 +47,11 @@ def from_json(body: bytes) -> Reading:
         document = orjson.loads(body)
         if document["schema"] != SCHEMA:
             raise Fault("a stored reading has a schema that this version does not know")
-        return replace(_reading(document["reading"]), lesions=_lesions(document.get("lesions")))
+        return replace(
+            _reading(document["reading"]),
+            lesions=_lesions(document.get("lesions")),
+            comparison=_comparison(document.get("comparison")),
+        )
     except (KeyError, TypeError, ValueError, ClinicalError) as exc:
         if isinstance(exc, Fault):
             raise
@@ -79,6 +88,23 @@ def _lesions(part: dict[str, Any] | None) -> tuple[LesionAssessment, ...]:
     if part["version"] != LESIONS_VERSION:
         raise Fault("a stored reading has assessments of a version that this server does not know")
     return tuple(_lesion(item) for item in part["assessments"])
+
+
+def _comparison(part: dict[str, Any] | None) -> Comparison | None:
+    if part is None:
+        return None
+    if part["version"] != COMPARISON_VERSION:
+        raise Fault("a stored reading has a comparison of a version that this server does not know")
+    value = part["with"]
+    return Comparison(
+        **value
+        | {
+            "prior": _image(value["prior"]),
+            "then": ComparedSide(**value["then"]),
+            "now": ComparedSide(**value["now"]),
+            "report": None if value["report"] is None else tuple(value["report"]),
+        }
+    )
 
 
 def _lesion(value: dict[str, Any]) -> LesionAssessment:

@@ -173,13 +173,13 @@ def put_reading(
 def reading_by_id(conn: Connection, reading_id: str) -> StoredReading | None:
     """Return a reading, or None."""
     row = conn.execute(select(reading_table).where(reading_table.c.reading_id == reading_id)).first()
-    return None if row is None else _stored_reading(row)
+    return None if row is None else stored_reading(row)
 
 
 def readings_of_job(conn: Connection, job_key: str) -> list[StoredReading]:
     """Return a job's readings in the order of their ids."""
     query = select(reading_table).where(reading_table.c.job_key == job_key).order_by(reading_table.c.reading_id)
-    return [_stored_reading(row) for row in conn.execute(query)]
+    return [stored_reading(row) for row in conn.execute(query)]
 
 
 def readings_of_image(
@@ -193,7 +193,7 @@ def readings_of_image(
         .where(table.sop_instance_uid == sop_instance_uid, table.model == model)
         .order_by(table.created_at, table.reading_id)
     )
-    return [_stored_reading(row) for row in conn.execute(query)]
+    return [stored_reading(row) for row in conn.execute(query)]
 
 
 def readings_of_patient(conn: Connection, keys: Sequence[PatientKey], limit: int) -> list[StoredReading]:
@@ -220,13 +220,24 @@ def readings_of_patient(conn: Connection, keys: Sequence[PatientKey], limit: int
     )
     newest = (table.created_at.desc(), table.reading_id)
     query = select(reading_table).where(or_(*same), ~replaced).order_by(*newest).limit(limit)
-    return [_stored_reading(row) for row in conn.execute(query)]
+    return [stored_reading(row) for row in conn.execute(query)]
 
 
 def recall(conn: Connection, reading_ids: Sequence[str], now: datetime) -> None:
     """Say that these readings were recalled: nobody is shown them as what a model says of the image."""
     open_ = (reading_table.c.reading_id.in_(reading_ids), reading_table.c.recalled_at.is_(None))
     conn.execute(update(reading_table).where(*open_).values(recalled_at=to_text(now)))
+
+
+def recalled_models(conn: Connection, jobs: Sequence[JobRow]) -> frozenset[tuple[str, str]]:
+    """Return the (model, version) of those of a study's jobs whose readings were recalled.
+
+    A job of a study that has grown makes no reading of an image that was read before: so not the job is named.
+    """
+    table = reading_table.c
+    mine = (table.job_key.in_([one.job_key for one in jobs]), table.recalled_at.is_not(None))
+    found = conn.execute(select(table.model, table.model_version).where(*mine).distinct())
+    return frozenset((row.model, row.model_version) for row in found)
 
 
 def objects_of(conn: Connection, reading_ids: Sequence[str]) -> list[ResultObject]:
@@ -284,7 +295,8 @@ def _job_row(row: Row[tuple[object, ...]]) -> JobRow:
     return JobRow(**values)
 
 
-def _stored_reading(row: Row[tuple[object, ...]]) -> StoredReading:
+def stored_reading(row: Row[tuple[object, ...]]) -> StoredReading:
+    """Return a row of the table of readings as a value."""
     values = row._mapping  # noqa: SLF001
     system, value = values["patient_system"], values["patient_value"]
     return StoredReading(

@@ -11,82 +11,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_
 
-from record_store.criteria import (
-    UPDATED,
-    AllOf,
-    Amount,
-    AnyOf,
-    Chained,
-    Compare,
-    Criterion,
-    DateIn,
-    DateRange,
-    Has,
-    IdIn,
-    Not,
-    PatientIn,
-    Present,
-    QuantityIn,
-    QuantityMatch,
-    ReferenceIn,
-    RestrictionOf,
-    Rows,
-    SamePart,
-    StringContains,
-    StringIs,
-    StringStarts,
-    TokenBelow,
-    TokenIn,
-    TokenText,
-    UriIn,
-    everything,
-    restricted,
-)
+from record_store.criteria import AllOf, Criterion, Rows
 from record_store.criteria_sql import holds, matching
 from record_store.reindexing import require_rows
 from record_store.resources import STORED, StoredResource
 from record_store.rows_sql import of_param, table_of
 from record_store.tables import resource
-
-__all__ = [
-    "UPDATED",
-    "AllOf",
-    "Amount",
-    "AnyOf",
-    "Chained",
-    "Compare",
-    "Criterion",
-    "DateIn",
-    "DateRange",
-    "Has",
-    "IdIn",
-    "Match",
-    "Not",
-    "PatientIn",
-    "Place",
-    "Present",
-    "QuantityIn",
-    "QuantityMatch",
-    "ReferenceIn",
-    "RestrictionOf",
-    "Rows",
-    "SamePart",
-    "SearchQuery",
-    "SortBy",
-    "SortKey",
-    "StringContains",
-    "StringIs",
-    "StringStarts",
-    "TokenBelow",
-    "TokenIn",
-    "TokenText",
-    "UriIn",
-    "condition",
-    "count",
-    "everything",
-    "restricted",
-    "search",
-]  # fmt: skip
 
 
 class SortBy(StrEnum):

@@ -40,8 +40,9 @@ class RevokedTokens:
         """Tell whether a token was called back, some READ_EVERY_S ago or earlier. Raises Busy."""
         if self._clock() - self._read_at >= READ_EVERY_S:
             with self._lock:
-                if self._clock() - self._read_at >= READ_EVERY_S:
+                now = self._clock()  # before the look: what is called back during it is known in time too
+                if now - self._read_at >= READ_EVERY_S:
                     with self._db.read() as conn:
                         self._known = frozenset(conn.execute(select(revoked_token.c.token_id)).scalars())
-                    self._read_at = self._clock()
+                    self._read_at = now
         return token_id in self._known

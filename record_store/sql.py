@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Executable, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Run = Callable[[Executable, Mapping[str, Any]], Sequence[Sequence[Any]]]
 """Runs a statement in an open transaction and returns its rows."""
@@ -37,8 +40,7 @@ def insert_once(conn: Connection, table: Table, values: Mapping[str, Any], key: 
 @cache  # building the statement costs more than running it
 def inserting_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executable:
     """Return the statement of `insert_once`, which returns a row when it has inserted one."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+    statement = _insert(dialect, table).on_conflict_do_nothing(index_elements=list(key))
     # RETURNING and not rowcount: for an INSERT the PostgreSQL dialect reports -1 rows.
     return statement.returning(table.c[key[0]])
 
@@ -46,5 +48,13 @@ def inserting_once(dialect: str, table: Table, key: tuple[str, ...]) -> Executab
 def insert_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
     """Insert those rows of which no row with the same `key` columns exists, in one round."""
     if rows:
-        insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-        conn.execute(insert(table).on_conflict_do_nothing(index_elements=list(key)), [dict(row) for row in rows])
+        insert = _insert(conn.dialect.name, table)
+        conn.execute(insert.on_conflict_do_nothing(index_elements=list(key)), [dict(row) for row in rows])
+
+
+def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 2 MB that who has SQLite saves
+
+    return postgresql.insert(table)

@@ -6,9 +6,10 @@ SQLite itself takes little of what a transaction costs: two rows 0.06 ms of CPU 
 
 import math
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
 from urllib.parse import quote
 
 from sqlalchemy import ClauseElement, Executable, Table
@@ -19,6 +20,9 @@ from record_store.sql import Run
 CHECKPOINT_PAGES = 10_000  # 40 MB of log, about 1,500 calls
 
 WAIT_STEP_MS = 50
+MOST_TEXTS = 256
+# SQLite itself sleeps a millisecond or more each time; a transaction of a few rows takes a fifth of one.
+QUICK_S, QUICK_STEP_S = 0.005, 0.0002
 
 AddRows = Callable[[Table, Sequence[Mapping[str, object]]], None]
 """Adds rows to a table; every row has the same columns."""
@@ -30,10 +34,9 @@ class SqliteRows:
     def __init__(self, path: str, *, durable: bool = False) -> None:
         self._path, self._synchronous = path, "FULL" if durable else "NORMAL"
         self._kept: sqlite3.Connection | None = None
-        self._wait_ms = 0
+        self._wait_ms = -1
         self._doubtful = False  # a flush has failed
         self._statements: dict[tuple[str, ...], str] = {}
-        self._compiled: dict[tuple[Executable, tuple[str, ...]], str] = {}
 
     @contextmanager
     def transaction(self, within_s: float) -> Iterator[AddRows]:
@@ -45,24 +48,15 @@ class SqliteRows:
     def statements(self, within_s: float) -> Iterator[Run]:
         """Yield what runs statements in one transaction, as `transaction`; their values are named."""
         with self._begun(within_s) as conn:
-            yield lambda statement, values: conn.execute(self._text(statement, values), values).fetchall()
-
-    def _text(self, statement: Executable, values: Mapping[str, Any]) -> str:
-        key = (statement, tuple(values))
-        text = self._compiled.get(key)
-        if text is None:
-            if not isinstance(statement, ClauseElement):
-                raise TypeError("only SQLAlchemy's own statements are run")
-            text = str(statement.compile(dialect=sqlite.dialect(paramstyle="named"), column_keys=list(values)))
-            self._compiled[key] = text
-        return text
+            yield lambda statement, values: conn.execute(_text(statement, tuple(values)), values).fetchall()
 
     @contextmanager
     def _begun(self, within_s: float) -> Iterator[sqlite3.Connection]:
         conn = self._kept or self._open()
         try:
-            self._wait_for(conn, within_s)
-            conn.execute("BEGIN IMMEDIATE")
+            if not self._begins(conn):
+                self._wait_for(conn, within_s)
+                conn.execute("BEGIN IMMEDIATE")
             yield conn
             conn.commit()
         except sqlite3.Error as error:
@@ -73,6 +67,23 @@ class SqliteRows:
         except BaseException:
             conn.rollback()
             raise
+
+    def _begins(self, conn: sqlite3.Connection) -> bool:
+        """Begin, if the lock is free within a moment: what holds it is mostly another process's few rows."""
+        self._wait_for(conn, 0)
+        until = time.monotonic() + QUICK_S
+        while True:
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                # Also while another process makes the log's index anew, for one was killed (SQLITE_BUSY_RECOVERY).
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() > until:
+                    return False
+                time.sleep(QUICK_STEP_S)
+            else:
+                return True
 
     def _wait_for(self, conn: sqlite3.Connection, seconds: float) -> None:
         # In steps, for a statement that is another text each time is also parsed each time.
@@ -107,7 +118,7 @@ class SqliteRows:
             if busy:
                 raise sqlite3.OperationalError("the log cannot be begun anew while it is read")
             self._doubtful = False
-        self._kept, self._wait_ms = conn, 0
+        self._kept, self._wait_ms = conn, -1
         return conn
 
     def add_once(self, table: Table, row: Mapping[str, object], key: Sequence[str], within_s: float) -> bool:
@@ -127,3 +138,12 @@ class SqliteRows:
             text = f'INSERT INTO "{table.name}" ({", ".join(names)}) VALUES ({values})'  # noqa: S608 - our own names
             self._statements[table.name, *names] = text
         return text
+
+
+# Of the process: those that are forked from it need not compile again. Statements are made once; should somebody
+# make one for each call, it costs time and not memory for ever.
+@lru_cache(maxsize=MOST_TEXTS)
+def _text(statement: Executable, names: tuple[str, ...]) -> str:
+    if not isinstance(statement, ClauseElement):
+        raise TypeError("only SQLAlchemy's own statements are run")
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="named"), column_keys=list(names)))

@@ -12,16 +12,19 @@ from record_store.announcements import Announced, announced_to
 from record_store.audit import digest
 from record_store.evidence import NONE as NO_EVIDENCE
 from record_store.evidence import Evidence, evidence_of
-from record_store.instances import InstanceRow, StudyRow, instances_of, study_row
+from record_store.instances import DIFFERS, InstanceRow, StudyRow, instances_of, study_row
 from record_store.priors import PriorRow, priors_of
-from record_store.readings import JobRow, jobs_of_study
+from record_store.readings import JobRow, jobs_of_study, last_job
+from record_store.shadows import ShadowStudy, shadows_of
 from record_store.study_orders import StudyOrder, order_of
 from record_store.tables import audit, delivery, reading, result_object, study
 from record_store.times import from_text
+from record_store.workitems import WorkitemRow, of_study
 
 # The acts upon a study as a whole; their subject is the digest of its UID.
 STUDY_ACTS = ("study-closed", "study-forced", "study-held", "study-released")
 
+PUBLISHED = ("results-published",)
 REFUSED = ("result-refused",)  # a kind of result that could not be made of an image
 
 
@@ -70,8 +73,9 @@ class StudyHistory:
     """findings: job key -> (images read by it for the first time, findings in them).
 
     evidence, announced: what else than its objects says whether the study is complete. priors: which earlier
-    studies were asked for.
-    refused: kinds of results that could not be made.
+    studies were asked for. workitems: steps of worklists elsewhere that it is the input of.
+    refused: kinds of results that could not be made. shadows: models that read it and whose findings nobody sees.
+    published: what jobs published, and compared with priors. differing: objects that came again with other bytes.
     """
 
     study: StudyRow
@@ -84,8 +88,12 @@ class StudyHistory:
     evidence: Evidence = NO_EVIDENCE
     announced: tuple[Announced, ...] = ()
     refused: tuple[Act, ...] = ()
+    published: tuple[Act, ...] = ()
+    differing: tuple[Act, ...] = ()
     priors: tuple[PriorRow, ...] = ()
     order: StudyOrder | None = None
+    workitems: tuple[WorkitemRow, ...] = ()
+    shadows: tuple[ShadowStudy, ...] = ()
 
 
 def find_study(conn: Connection, named: str) -> str | None:
@@ -124,8 +132,17 @@ def history_of(conn: Connection, study_uid: str) -> StudyHistory | None:
         announced=announced_to(conn, [study_uid]).get(study_uid, ()),
         priors=tuple(priors_of(conn, study_uid)),
         order=order_of(conn, study_uid),
+        workitems=tuple(of_study(conn, study_uid)),
         refused=_acts(conn, study_uid, REFUSED),
+        shadows=tuple(shadows_of(conn, study_uid)),
+        published=_acts(conn, study_uid, PUBLISHED),
+        differing=differing_of(conn, study_uid),
     )
+
+
+def differing_of(conn: Connection, named: str) -> tuple[Act, ...]:
+    """Return which objects of a study came with other bytes under a UID that was here. named: UID or digest."""
+    return _about(conn, (DIFFERS,), (digest(named), named))
 
 
 def late_ignored(conn: Connection, study_uid: str) -> bool:
@@ -134,10 +151,23 @@ def late_ignored(conn: Connection, study_uid: str) -> bool:
     return bool(closed) and "ignored" in closed[-1].detail
 
 
+def objects_to_read(conn: Connection, study_uid: str) -> tuple[list[InstanceRow], int]:
+    """Return a study's objects without those that came late and are ignored by rule, and how many these are."""
+    rows, read = instances_of(conn, study_uid), last_job(conn, study_uid)
+    late = [row for row in rows if read is not None and row.received_at > read.created_at]
+    if not late or not late_ignored(conn, study_uid):
+        return rows, 0
+    return [row for row in rows if row not in late], len(late)
+
+
 def _acts(conn: Connection, study_uid: str, actions: Sequence[str] = STUDY_ACTS) -> tuple[Act, ...]:
+    return _about(conn, actions, (digest(study_uid),))
+
+
+def _about(conn: Connection, actions: Sequence[str], subjects: Sequence[str]) -> tuple[Act, ...]:
     rows = conn.execute(
         select(audit.c.at, audit.c.action, audit.c.outcome, audit.c.actor, audit.c.detail)
-        .where(audit.c.action.in_(actions), audit.c.subject == digest(study_uid))
+        .where(audit.c.action.in_(actions), audit.c.subject.in_(subjects))
         .order_by(audit.c.row)
     )
     return tuple(

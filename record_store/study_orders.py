@@ -1,13 +1,15 @@
 """What was ordered, by the worklist's word: asked once a study, kept without words about the patient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, or_, select, update
 
+from clinical.identity import PatientKey
 from record_store.instances import OPEN
 from record_store.sql import insert_once
-from record_store.tables import study, study_header, study_order
+from record_store.tables import series_header, study, study_header, study_order
 from record_store.times import from_text, to_text
 
 ASKING, ASKED, FAILED = "asking", "asked", "failed"
@@ -17,17 +19,31 @@ LEASE = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
-    """An open study whose order nobody has asked for; what its index row says ("" where nothing)."""
+    """An open study whose order nobody has asked for; what its index row says ("" where nothing).
+
+    patient: number and issuer, None while nobody knows. shows: what says which part of the body it shows.
+    """
 
     study_uid: str
     accession_number: str
     patient_id: str
     patient_birth_date: str
+    patient: PatientKey | None = None
+    study_id: str = ""
+    study_date: str = ""
+    modalities: frozenset[str] = frozenset()
+    shows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StudyOrder:
-    """The answer. side: L, R, B or "". stranger: the order is for another patient. orders: how many there are."""
+    """The answer.
+
+    problem: why there is none, or what is in doubt of it. side: L, R, B or "". stranger: the order is for another
+    patient. orders: how many there are. several: orders under one number are for different patients. found_by:
+    what named the order. accession_number: of the order, with the identifier system of its issuer. kept: what
+    became of it in the FHIR store, in words.
+    """
 
     study_uid: str
     state: str
@@ -36,10 +52,15 @@ class StudyOrder:
     side: str
     stranger: bool
     at: datetime
+    several: bool = False
+    found_by: str = ""
+    accession_number: str = ""
+    accession_system: str = ""
+    kept: str = ""
 
 
 def unordered(conn: Connection, now: datetime, limit: int) -> list[Unordered]:
-    """Return open studies with an accession number whose order is not known, longest open first."""
+    """Return open studies whose order is not known, longest open first."""
     header, known = study_header.c, study_order.c
     stale = or_(
         known.state.is_(None),
@@ -47,14 +68,45 @@ def unordered(conn: Connection, now: datetime, limit: int) -> list[Unordered]:
         and_(known.state == ASKING, known.at < to_text(now - LEASE)),
     )
     query = (
-        select(header.study_uid, header.accession_number, header.patient_id, header.patient_birth_date)
+        select(
+            header.study_uid,
+            header.accession_number,
+            header.patient_id,
+            header.patient_birth_date,
+            study.c.patient_system,
+            study.c.patient_value,
+            header.study_id,
+            header.study_date,
+            header.modalities_in_study,
+            header.study_description,
+        )
         .join(study, study.c.study_uid == header.study_uid)
         .outerjoin(study_order, known.study_uid == header.study_uid)
-        .where(study.c.state == OPEN, header.accession_number != "", stale)
+        .where(study.c.state == OPEN, stale)
         .order_by(study.c.last_received_at)
         .limit(limit)
     )
-    return [Unordered(*row) for row in conn.execute(query)]
+    rows = conn.execute(query).all()
+    parts = _body_parts(conn, [row.study_uid for row in rows])
+    return [
+        Unordered(
+            *row[:4],
+            PatientKey(row[4], row[5]) if row[4] and row[5] else None,
+            *row[6:8],
+            frozenset(filter(None, row[8].split("\\"))),
+            (row.study_description, *parts.get(row.study_uid, ())),
+        )
+        for row in rows
+    ]
+
+
+def _body_parts(conn: Connection, study_uids: Sequence[str]) -> dict[str, list[str]]:
+    """Return Body Part Examined (0018,0015) of the series of each study."""
+    said = select(series_header.c.study_uid, series_header.c.body_part_examined).distinct()
+    found: dict[str, list[str]] = {}
+    for uid, part in conn.execute(said.where(series_header.c.study_uid.in_(study_uids))):
+        found.setdefault(uid, []).append(part)
+    return found
 
 
 def claim(conn: Connection, study_uid: str, now: datetime) -> bool:
@@ -79,11 +131,26 @@ def answer(
     orders: int = 0,
     side: str = "",
     stranger: bool = False,
+    several: bool = False,
+    found_by: str = "",
+    accession: tuple[str, str] = ("", ""),
+    kept: str = "",
+    doubt: str = "",
     problem: str | None = None,
 ) -> None:
-    """Write what the worklist said, or why it did not."""
-    state = ASKED if problem is None else FAILED
-    values = {"orders": orders, "side": side, "stranger": int(stranger), "problem": problem, "state": state}
+    """Write what the worklist said, or why it did not. accession: system and number. As `StudyOrder` otherwise."""
+    values = {
+        "state": ASKED if problem is None else FAILED,
+        "orders": orders,
+        "side": side,
+        "stranger": int(stranger),
+        "several": int(several),
+        "found_by": found_by,
+        "accession_system": accession[0],
+        "accession_number": accession[1],
+        "kept": kept,
+        "problem": problem or doubt or None,
+    }
     conn.execute(update(study_order).where(study_order.c.study_uid == study_uid).values(**values, at=to_text(now)))
 
 
@@ -92,4 +159,5 @@ def order_of(conn: Connection, study_uid: str) -> StudyOrder | None:
     row = conn.execute(select(study_order).where(study_order.c.study_uid == study_uid)).mappings().first()
     if row is None:
         return None
-    return StudyOrder(**dict(row) | {"at": from_text(row["at"]), "stranger": bool(row["stranger"])})
+    flags = {name: bool(row[name]) for name in ("stranger", "several")}
+    return StudyOrder(**dict(row) | {"at": from_text(row["at"])} | flags)

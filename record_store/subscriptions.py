@@ -20,6 +20,8 @@ from record_store.tables import subscription as table
 from record_store.times import to_text
 
 NEW, REQUESTED, ACTIVE, ERROR, OFF = "new", "requested", "active", "error", "off"
+_REMOVED = "removed"  # it was deleted, and its events are not yet: it is shown to nobody
+SLICE = 5_000  # events removed in one transaction
 _RECORDED = (REQUESTED, ACTIVE, ERROR)  # events are written down for these
 _SENT_TO = (REQUESTED, ACTIVE)
 _RECEIVER = ("endpoint", "client")  # of what is asked
@@ -78,7 +80,12 @@ def want(conn: Connection, own: str, version: int, wanted: Wanted, updated: str)
 
     Raises IncorrectInput when a header is said to be known and is not.
     """
-    row = conn.execute(select(table.c.asked, table.c.headers, table.c.wanted).where(table.c.id == own)).first()
+    columns = (table.c.asked, table.c.headers, table.c.wanted, table.c.status)
+    row = conn.execute(select(*columns).where(table.c.id == own)).first()
+    if row is not None and row.status == _REMOVED:  # written anew before `clear`: it begins without a past
+        conn.execute(delete(notification).where(notification.c.subscription == own))
+        conn.execute(delete(table).where(table.c.id == own))
+        row = None
     known = _known(row, wanted) if row is not None else {}
     try:
         headers = [[name, known[name.lower()] if value is None else value] for name, value in wanted.headers]
@@ -119,6 +126,7 @@ def take_over(conn: Connection, own: str, version: int, status: str, now: dateti
     changed = {
         "version": row.wanted_version,
         "asked": wanted["asked"],
+        "ends_at": json.loads(wanted["asked"]).get("end"),
         "headers": json.dumps(wanted["headers"]),
         "wanted": None,
         "wanted_version": None,
@@ -129,7 +137,10 @@ def take_over(conn: Connection, own: str, version: int, status: str, now: dateti
 
 
 def set_status(conn: Connection, own: str, status: str, problem: str | None, now: datetime) -> None:
-    """Set where a Subscription stands. One that is sent to again begins anew: no failures, all attempts."""
+    """Set where a Subscription stands. One that is sent to again begins anew: no failures, all attempts.
+
+    One that was deleted stays so: a message to it may have been under way, and fails later.
+    """
     at = to_text(now)
     values = {"status": status, "problem": problem, "updated_at": at}
     if status in _SENT_TO:
@@ -137,31 +148,66 @@ def set_status(conn: Connection, own: str, status: str, problem: str | None, now
         again = {"attempts": 0, "next_attempt_at": at}
         mine = (notification.c.subscription == own, notification.c.state == "pending")
         conn.execute(update(notification).where(*mine, notification.c.attempts > 0).values(**again))
-    conn.execute(update(table).where(table.c.id == own).values(**values))
+    conn.execute(update(table).where(table.c.id == own, table.c.status != _REMOVED).values(**values))
 
 
 def remove(conn: Connection, own: str) -> None:
-    """Forget a Subscription that was deleted, and its events."""
-    conn.execute(delete(notification).where(notification.c.subscription == own))
-    conn.execute(delete(table).where(table.c.id == own))
+    """Forget a Subscription that was deleted, and its events; of many, some now, and the rest by `clear`."""
+    if _removed_some(conn, own):
+        conn.execute(delete(table).where(table.c.id == own))
+        return
+    nothing = {"asked": "{}", "headers": "[]", "wanted": None, "wanted_version": None, "ends_at": None}
+    conn.execute(update(table).where(table.c.id == own).values(status=_REMOVED, **nothing))
+
+
+def clear(db: Database) -> int:
+    """Remove what is left of deleted Subscriptions, in slices: other writers come in between; return how many."""
+    with db.read() as conn:
+        left = list(conn.execute(select(table.c.id).where(table.c.status == _REMOVED)).scalars())
+    for own in left:
+        while True:
+            with db.write() as conn:
+                mine = (table.c.id == own, table.c.status == _REMOVED)
+                is_left = conn.execute(select(table.c.id).where(*mine).with_for_update()).first() is not None
+                if not is_left or _removed_some(conn, own):
+                    conn.execute(delete(table).where(*mine))
+                    break
+    return len(left)
+
+
+def _removed_some(conn: Connection, own: str) -> bool:
+    """Remove up to SLICE events; True when none is left."""
+    mine = notification.c.subscription == own
+    numbers = select(notification.c.number).where(mine).order_by(notification.c.number)
+    last = conn.execute(numbers.offset(SLICE - 1).limit(1)).scalar()
+    conn.execute(delete(notification).where(mine if last is None else and_(mine, notification.c.number <= last)))
+    return last is None
 
 
 def get(conn: Connection, own: str) -> Held | None:
     """Return one, or None."""
-    row = conn.execute(select(table).where(table.c.id == own)).first()
+    row = conn.execute(select(table).where(table.c.id == own, table.c.status != _REMOVED)).first()
     return None if row is None else _held(row)
 
 
 def every(conn: Connection, statuses: Sequence[str] = ()) -> list[Held]:
     """Return all, or those of some statuses, by id."""
     query = select(table).order_by(table.c.id)
-    rows = conn.execute(query.where(table.c.status.in_(statuses)) if statuses else query)
+    wanted = table.c.status.in_(statuses) if statuses else table.c.status != _REMOVED
+    rows = conn.execute(query.where(wanted))
     return [_held(row) for row in rows]
 
 
 def recorded(conn: Connection) -> list[Held]:
     """Return those whose events are written down: also while their endpoint is in error."""
     return every(conn, _RECORDED)
+
+
+def over(conn: Connection, now: datetime, given_up: datetime) -> list[str]:
+    """Return the ids of those whose end has come, and of those in error since before `given_up`: by indexes."""
+    ended = select(table.c.id).where(table.c.ends_at <= to_text(now), table.c.status.in_(_RECORDED))
+    mended_by_nobody = select(table.c.id).where(table.c.status == ERROR, table.c.updated_at <= to_text(given_up))
+    return sorted(conn.execute(ended.union(mended_by_nobody)).scalars())
 
 
 def due(db: Database, now: datetime, worker: str) -> list[str]:

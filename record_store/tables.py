@@ -77,7 +77,7 @@ subscription = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("version", Integer, nullable=False),  # of the resource that `asked` is from
-    Column("status", String(16), nullable=False),  # new, requested, active, error, off
+    Column("status", String(16), nullable=False),  # new, requested, active, error, off, removed
     Column("problem", Text),
     Column("asked", Text, nullable=False, server_default="{}"),  # JSON
     Column("headers", Text, nullable=False, server_default="[]"),  # JSON list of [name, value]; secret
@@ -90,6 +90,9 @@ subscription = Table(
     Column("leased_by", String(64), nullable=False, server_default=text("''")),
     Column("leased_until", String(32), nullable=False, server_default=text("''")),
     Column("updated_at", String(32), nullable=False),
+    Column("ends_at", String(32)),  # of `asked`
+    Index("subscription_ends", "ends_at"),
+    Index("subscription_status", "status", "updated_at"),
 )
 
 # One event for one subscription: a version that it asked for, until the endpoint has taken it, and a while longer.
@@ -220,6 +223,7 @@ instance = Table(
     Column("calling_ae", String(16), nullable=False),
     Column("called_ae", String(16), nullable=False),
     Column("received_at", String(32), nullable=False),
+    Column("fetched", Integer, nullable=False, server_default="0"),  # see record_store.also_sent
     Index("instance_study", "study_uid", "series_uid"),
 )
 
@@ -236,7 +240,7 @@ study = Table(
     Column("last_received_at", String(32), nullable=False),
     Column("hold_reason", Text),
     Index("study_quiet", "state", "last_received_at"),
-    Index("study_patient", "patient_system", "patient_value", "last_received_at"),
+    Index("study_patient", "patient_system", "patient_value"),
 )
 
 # What is known of a study's completeness besides its objects. A time is that of the newest such event.
@@ -343,7 +347,7 @@ prior = Table(
     Index("prior_state", "state", "at"),
 )
 
-# What the worklist says was ordered under a study's accession number.
+# What the worklist says was ordered of a study.
 study_order = Table(
     "study_order",
     metadata,
@@ -354,6 +358,11 @@ study_order = Table(
     Column("side", String(1), nullable=False),  # L, R, B, or none
     Column("stranger", Integer, nullable=False, server_default="0"),  # 1: it was ordered for another patient
     Column("at", String(32), nullable=False),
+    Column("several", Integer, nullable=False, server_default="0"),  # 1: for different patients under one number
+    *(
+        Column(name, Text, nullable=False, server_default=text("''"))
+        for name in ("found_by", "accession_number", "accession_system", "kept")
+    ),
 )
 
 # ---------------------------------------------------------------- jobs and what they made
@@ -445,6 +454,60 @@ commitment_request = Table(
     Column("last_problem", Text),
     Column("updated_at", String(32), nullable=False),
     Index("commitment_request_due", "state", "next_attempt_at"),
+)
+
+# ---------------------------------------------------------------- what models said that nobody is shown
+# Models that read beside the live ones, or over what is stored (record_store/shadows.py). Tables of their own: who
+# asks for readings, results, deliveries or resources cannot meet them. since: when it began to read what arrives.
+shadow_model = Table(
+    "shadow_model",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("since", String(32)),
+)
+
+# A study and a model version are one row, however often it is asked for. left_out, failures: JSON, reason ->
+# how many images.
+shadow_study = Table(
+    "shadow_study",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("study_uid", String(64), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # reading, done, failed
+    Column("attempts", Integer, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("leased_until", String(32), nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("left_out", Text, nullable=False),
+    Column("failures", Text, nullable=False),
+    Column("settled_at", String(32), nullable=False),
+    Index("shadow_study_uid", "study_uid"),
+    Index("shadow_study_state", "state", "model", "version"),
+)
+
+# body: the Reading as JSON; mask: its label image, packed. seconds: what the model and the measuring took.
+shadow_reading = Table(
+    "shadow_reading",
+    metadata,
+    Column("reading_id", String(64), primary_key=True),
+    Column("model", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("study_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("manufacturer", String(64), nullable=False),
+    Column("sex", String(8), nullable=False),
+    Column("age_band", String(16), nullable=False),
+    Column("findings", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("mask", LargeBinary, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Index("shadow_reading_model", "model", "version", "study_uid"),
 )
 
 # Workers that run jobs. A silent one's jobs are taken over.
@@ -663,6 +726,88 @@ bulk_export_file = Table(
     Column("resources", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
+)
+
+# ---------------------------------------------------------------- steps of other worklists (UPS) that we perform
+# The row is there before the step is claimed: after a kill it is claimed again with the same transaction UID.
+workitem = Table(
+    "workitem",
+    metadata,
+    Column("worklist", String(64), primary_key=True),
+    Column("workitem_uid", String(64), primary_key=True),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # see record_store.workitems
+    Column("stopped_in", String(16)),  # the state that it was given up in
+    Column("patient_system", String(512)),
+    Column("patient_value", String(256)),
+    Column("codes", Text, nullable=False),  # JSON list of [value, scheme, meaning]: what is scheduled
+    Column("told", Integer, nullable=False),  # percent that the worklist has been told, -1 for none
+    Column("reason_code", String(16)),  # of PS3.16 CID 9300, when it is canceled
+    Column("reason", Text),
+    Column("outputs", Integer, nullable=False),
+    Column("problem", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("claimed_at", String(32)),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Column("held_by", String(64)),  # the worker that has it in hand
+    Column("source", String(128)),  # whom its next study is fetched from, in words; NULL before that is known
+    Column("cancel_asked_at", String(32)),  # when somebody asked for its cancellation, which is not answered yet
+    Index("workitem_due", "state", "next_attempt_at"),
+)
+
+# Its input: a study each. objects: JSON list of SOP instance UIDs, empty where the whole study is meant.
+workitem_study = Table(
+    "workitem_study",
+    metadata,
+    Column("worklist", String(64), primary_key=True),
+    Column("workitem_uid", String(64), primary_key=True),
+    Column("study_uid", String(64), primary_key=True),
+    Column("retrieve_ae", String(16), nullable=False),
+    Column("objects", Text, nullable=False),
+    # fetched: 1: an archive has sent it; -1: it has begun to, object by object; -2: it was asked.
+    Column("fetched", Integer, nullable=False),
+    Column("retrieve_url", Text),
+    Index("workitem_study_uid", "study_uid"),
+)
+
+# Steps that others created here (UPS Push): the worklist that we keep ourselves. body: DICOM JSON.
+own_step = Table(
+    "own_step",
+    metadata,
+    Column("workitem_uid", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),  # Procedure Step State
+    Column("transaction_uid", String(64)),  # of its performer, once it is claimed; never told
+    Column("created_by", String(16), nullable=False),  # AE title
+    Column("body", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Index("own_step_state", "state", "created_at"),
+)
+
+# Who is told of those steps, and what they are still to be told. body: Event Information in DICOM JSON.
+ups_subscription = Table(
+    "ups_subscription",
+    metadata,
+    Column("receiving_ae", String(16), primary_key=True),
+    Column("workitem_uid", String(64), primary_key=True),  # or the well-known UID that stands for all steps
+    Column("deletion_lock", Integer, nullable=False),
+    Index("ups_subscription_step", "workitem_uid"),
+)
+ups_event = Table(
+    "ups_event",
+    metadata,
+    Column("row", _auto, primary_key=True, autoincrement=True),
+    Column("receiving_ae", String(16), nullable=False),
+    Column("workitem_uid", String(64), nullable=False),
+    Column("kind", Integer, nullable=False),  # Event Type ID
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Index("ups_event_receiver", "receiving_ae", "row"),
 )
 
 # ---------------------------------------------------------------- HL7 v2 messages

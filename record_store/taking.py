@@ -1,31 +1,42 @@
 """The end of receiving: a part becomes a durable object with its row, for all who wait at once (group commit).
 
-Files flushed, renamed, their folders flushed, then one transaction with all rows; then everybody answers. A part
-whose flush failed fails alone; a transaction that failed fails those whose rows were in it, for whether they
-are durable is not known.
+Small ones into a journal and flushed, or files flushed, renamed, their folders flushed; then one transaction
+with all rows; then everybody answers. A file whose flush failed fails alone; a transaction that failed fails those
+whose rows were in it, for whether they are durable is not known.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
+from sqlalchemy import bindparam, select
 
 from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError, Fault
-from record_store.arrival_row import to_bytes
 from record_store.blobs import Blobs, FaultPoint, LocalBlobs
 from record_store.database import Database
 from record_store.instances import ReceivedInstance, Taken, record_instances
 from record_store.intents import Intents
+from record_store.journal import JournalFile
 from record_store.keeping import Keeping
 from record_store.parts import PartFile
 from record_store.replay import replay
+from record_store.settling import Place, settle
+from record_store.tables import result_object
 from record_store.turns import Turns
 
 MOST_AT_ONCE = 64
+_SUCCESS = (Taken.NEW, Taken.SAME)
+
+_RESULT = select(result_object.c.sha256).where(result_object.c.sop_instance_uid == bindparam("uid"))
 
 log = structlog.get_logger()
+
+
+class _TakenBack(Exception):
+    """What was written is not to be committed."""
 
 
 class NotCommitted(Busy):
@@ -69,8 +80,8 @@ class Taking:
         self._intents = Intents(blobs.staging)
         self._turns = Turns[Arrival, Taken](self._take_all, MOST_AT_ONCE)
 
-    def start(self) -> None:
-        """Restore what a loss of power took, and begin a journal where one is wanted.
+    def start(self, *, at_once: bool = True) -> None:
+        """Restore what a loss of power took, and begin a journal where one is wanted: at once, or at first need.
 
         Raises Busy or Fault when a journal of before cannot be replayed.
         """
@@ -81,7 +92,12 @@ class Taking:
         if restored:
             log.warning("objects restored from the journal", count=restored)
         if self._flush is Flush.JOURNAL:
-            self._keeping = Keeping(self._blobs.staging, self._settle)
+            blobs = self._blobs
+
+            def settled(journal: JournalFile, places: Sequence[Place]) -> None:
+                settle(journal, places, self._db, blobs)
+
+            self._keeping = Keeping(blobs.staging, settled, at_once=at_once)
             self._keeping.start()
 
     def stop(self) -> None:
@@ -89,10 +105,6 @@ class Taking:
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
             keeping.stop()
-
-    def _settle(self, names: Sequence[str]) -> None:
-        self._blobs.settle(names)
-        self._db.settle()
 
     def take(self, part: PartFile, instance: ReceivedInstance) -> Taken:
         """Return when the object is durable and its study is queued; the part is closed then.
@@ -102,12 +114,51 @@ class Taking:
         """
         return self._turns.do(Arrival(part, instance))
 
+    def rehearse(self, part: PartFile, instance: ReceivedInstance) -> Taken:
+        """Do what `take` does with rows, and take it back; nothing is kept in a journal.
+
+        On SQLite; a PostgreSQL would count the audit row that is taken back.
+        """
+        if self._db.dialect == "sqlite":
+            with suppress(_TakenBack), self._db.record(durable=False) as run:
+                for one in (instance, replace(instance, sop_instance_uid=f"{instance.sop_instance_uid}.1")):
+                    record_instances(run, self._db.dialect, [one], self._now())  # a study's first, and another
+                raise _TakenBack
+        part.discard()
+        return Taken.NEW
+
     def _take_all(self, batch: Sequence[Arrival]) -> Sequence[Taken | Exception]:
+        keeping, parts = self._keeping, [one.part for one in batch]
+        if keeping is None or not keeping.keep(parts, [one.instance for one in batch]):
+            return self._take_files(batch, later=self._flush is Flush.NEVER)
+        try:
+            self._fault("after-journal")
+            taken = self._take_kept(batch)
+            # Else who makes rows anew after a loss of power may meet these before what was taken under their UID,
+            # also when they failed: their sender may bring it corrected.
+            refused = [number for number, what in enumerate(taken) if what not in _SUCCESS]
+            if refused:
+                keeping.take_back(refused)
+        finally:
+            keeping.done()
+        for part in parts:
+            part.close()
+        return taken
+
+    def _take_kept(self, batch: Sequence[Arrival]) -> Sequence[Taken | Exception]:
+        if not all(one.part.is_held for one in batch):
+            return self._take_files(batch, later=True)
+        outcomes: dict[Arrival, Taken | Exception] = {}
+        self._commit(batch, outcomes, durable=False)
+        self._fault("after-commit")
+        return [outcomes[one] for one in batch]
+
+    def _take_files(self, batch: Sequence[Arrival], *, later: bool) -> Sequence[Taken | Exception]:
+        """Take those that are files, or become some now. later: others make them durable."""
         outcomes: dict[Arrival, Taken | Exception] = {}
         with self._intents.taking([one.part.sha256 for one in batch]) as without_row:
             stored = []
             parts = [one.part for one in batch]
-            later = self._flush is Flush.NEVER or self._is_kept(batch)
             errors = self._blobs.place_all(parts) if later else self._blobs.adopt_all(parts)
             for one, error in zip(batch, errors, strict=True):
                 if error is None:
@@ -115,19 +166,10 @@ class Taking:
                 else:
                     outcomes[one] = error
             self._commit(stored, outcomes, durable=not later)
-            without_row |= {one.part.sha256 for one in batch if isinstance(outcomes[one], Exception)}
+            without_row.update(one.part.sha256 for one in batch if isinstance(outcomes[one], Exception))
             self._fault("after-commit")
-            self._forget_second_bytes(stored, outcomes)
+            without_row.update(self._not_forgotten(stored, outcomes))
         return [outcomes[one] for one in batch]
-
-    def _is_kept(self, batch: Sequence[Arrival]) -> bool:
-        keeping = self._keeping
-        if keeping is None or not keeping.keep(
-            [one.part for one in batch], [to_bytes(one.instance) for one in batch]
-        ):
-            return False
-        self._fault("after-journal")
-        return True
 
     def _commit(
         self, stored: Sequence[Arrival], outcomes: dict[Arrival, Taken | Exception], *, durable: bool
@@ -150,12 +192,21 @@ class Taking:
         else:
             outcomes.update(zip(stored, taken, strict=True))
 
-    def _forget_second_bytes(self, stored: Sequence[Arrival], outcomes: dict[Arrival, Taken | Exception]) -> None:
-        # These bytes name an instance whose row keeps its first ones, so nothing will ever refer to them. An
-        # archive that corrects its headers and sends everything again must not fill the disk.
+    def _not_forgotten(self, stored: Sequence[Arrival], outcomes: dict[Arrival, Taken | Exception]) -> set[str]:
+        """Remove second bytes, and return those that are left to the sweep.
+
+        They name an instance whose row keeps its first bytes. An archive that corrects its headers and sends all
+        again must not fill the disk. But they may be a result of ours, of which it sent a changed one first.
+        """
+        left = set()
         for one in stored:
             if outcomes[one] is Taken.DIFFERENT:
                 try:
-                    self._blobs.remove(one.part.sha256)
+                    with self._db.read() as conn:
+                        ours = conn.execute(_RESULT, {"uid": one.instance.sop_instance_uid}).scalar()
+                    if ours != one.part.sha256:
+                        self._blobs.remove(one.part.sha256)
                 except ClinicalError as error:
-                    outcomes[one] = error
+                    log.warning("second bytes not removed", why=error.message)
+                    left.add(one.part.sha256)
+        return left

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import Connection
 
 from clinical.errors import ClinicalError, NotFound
 from record_store.blobs import StoredBlob
@@ -24,13 +25,26 @@ from record_store.tables import metadata
 
 POSTGRES_SERVER = "postgresql://127.0.0.1:5432"
 _ADMIN_DATABASE = "test"
+_LARGE_TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_relation_size(oid) > 1000000"
 
 
 def database(folder: Path) -> Database:
-    """Return a migrated SQLite database in `folder`. The caller disposes of it."""
-    db = open_database(f"sqlite:///{folder.absolute() / 'consilium.db'}")
-    migrate(db)
-    return db
+    """Return a migrated SQLite database in `folder`, a new one unless it is there. The caller disposes of it."""
+    path = folder.absolute() / "consilium.db"
+    if not path.exists():
+        path.write_bytes(_migrated_sqlite())
+    return open_database(f"sqlite:///{path}")
+
+
+@cache
+def _migrated_sqlite() -> bytes:
+    """Return the file of a migrated database, made once in a process: migrating takes 0.12 s."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "consilium.db"
+        db = open_database(f"sqlite:///{path}")
+        migrate(db)
+        db.dispose()
+        return path.read_bytes()
 
 
 @cache
@@ -49,11 +63,15 @@ def postgres_absent() -> str | None:
 
 
 @contextmanager
-def postgres_url() -> Iterator[str]:
-    """Yield the URL of a new, empty PostgreSQL database; it is dropped afterwards, with its connections."""
+def postgres_url(template: str = "template1") -> Iterator[str]:
+    """Yield the URL of a new PostgreSQL database; it is dropped afterwards, with its connections.
+
+    template: the URL or name of a database that nobody is connected to; what it holds is in the new one, too. By
+        default it is empty.
+    """
     name = f"consilium_test_{uuid.uuid4().hex}"
     with psycopg.connect(_admin_url(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]}".encode())
     try:
         yield f"{POSTGRES_SERVER}/{name}".replace("postgresql:", "postgresql+psycopg:")
     finally:
@@ -74,13 +92,29 @@ def migrated_postgres() -> Iterator[Database]:
 
 
 def empty_all_tables(db: Database) -> None:
-    """Delete every row, so that tests can share one database (creating one takes 0.3 s on PostgreSQL)."""
+    """Delete every row, so that tests can share one database (creating one takes 0.7 s on PostgreSQL)."""
     with db.write() as conn:
         if db.dialect == "postgresql":
-            conn.execute(text("TRUNCATE " + ", ".join(metadata.tables) + " RESTART IDENTITY CASCADE"))
+            _empty_postgres(conn)
             return
         for table in reversed(metadata.sorted_tables):
             conn.execute(table.delete())
+
+
+def _empty_postgres(conn: Connection) -> None:
+    # TRUNCATE makes new files for each table and its indexes: of all 44 it takes 0.3 s, where DELETE takes 1 ms.
+    # It is for what a test has filled, so that the next ones do not read past its dead rows.
+    large = metadata.tables.keys() & set(conn.exec_driver_sql(_LARGE_TABLES).scalars())
+    conn.exec_driver_sql(_delete_every_row())
+    conn.exec_driver_sql("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")
+    if large:
+        conn.exec_driver_sql(f"TRUNCATE {', '.join(sorted(large))} CASCADE")
+
+
+@cache
+def _delete_every_row() -> str:
+    """Return the statements, worked out once in a process: that takes longer than carrying them out."""
+    return "; ".join(str(table.delete()) for table in reversed(metadata.sorted_tables))
 
 
 def _admin_url() -> str:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from clinical.errors import IncorrectInput
 
+_QUERY_CANCELED = "57014"  # PostgreSQL, appendix A
 _STEPS = 20_000  # of SQLite's machine between two looks at the clock: some tenths of a millisecond
 
 
@@ -29,9 +29,14 @@ def within(conn: Connection, seconds: float) -> Iterator[None]:
             yield
     except DBAPIError as error:
         interrupted = isinstance(error.orig, sqlite3.OperationalError) and "interrupted" in str(error.orig)
-        if interrupted or isinstance(error.orig, psycopg.errors.QueryCanceled):
-            raise IncorrectInput(f"the search takes more than {seconds:g} s: narrow it") from None
+        if interrupted or getattr(error.orig, "sqlstate", None) == _QUERY_CANCELED:
+            raise too_long(seconds) from None
         raise
+
+
+def too_long(seconds: float) -> IncorrectInput:
+    """Return the error of a question whose time is up."""
+    return IncorrectInput(f"the search takes more than {seconds:g} s: narrow it")
 
 
 @contextmanager

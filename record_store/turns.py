@@ -16,10 +16,17 @@ Work = TypeVar("Work")
 Done = TypeVar("Done")
 
 
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Work, Done]):
     work: Work
-    woken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    # A bare lock that is taken until its owner is woken: a Semaphore is four objects of Python's own.
+    woken: threading.Lock = field(default_factory=_taken_lock)
     finished: bool = False
     done: Done | None = None
     error: Exception | None = None

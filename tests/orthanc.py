@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
+
 START_WITHIN_S = 60.0
 _REPLY_S = 60.0
 
@@ -78,12 +80,6 @@ def running_orthanc(
     finally:
         process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -51,9 +51,9 @@ class SlowLibrary(Library):
         return SlowSession(name, self.manifest(name).graph(graph), self.model_bytes(name, graph), device)
 
 
-def services() -> tuple[Service, Service]:
-    """Return both services; the model is loaded at the first call."""
-    engine = LocalEngine(SlowLibrary(MODELS))
+def services(engine: Engine | None = None) -> tuple[Service, Service]:
+    """Return both services; the model is loaded at the first call. engine: other than their own, slow one."""
+    engine = engine or LocalEngine(SlowLibrary(MODELS))
 
     def slow(call: HookCall, context: CdsContext) -> Sequence[Card]:
         return _slow(call, context, engine)

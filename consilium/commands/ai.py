@@ -41,6 +41,7 @@ def recall(
     """
     from consilium.cli import settings_of_a_store  # noqa: PLC0415 - the command line imports this module
     from consilium.operating_ai import operator_fhir  # noqa: PLC0415
+    from consilium.operator import checked_operator  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
     from fhir_adapters.rest.ai.changes import Who  # noqa: PLC0415
     from fhir_adapters.rest.ai.recall import Recalled, Total  # noqa: PLC0415
@@ -51,9 +52,10 @@ def recall(
     if not (name and version):
         raise IncorrectInput("name the model and its version, as lung-nodule@1.0.0")
     what = Recalled(name, version, digest, reason, keep_confirmed)
+    who = Who(checked_operator(by or getpass.getuser()))
     house = House(settings_of_a_store(data_dir))
     try:
-        fhir, who, whole = operator_fhir(house), Who(f"operator:{by or getpass.getuser()}"), Total()
+        fhir, whole = operator_fhir(house), Total()
         while True:
             part = recalled(fhir, what, who, after=whole.next, most=AT_ONCE, dry_run=dry_run)
             whole.join(part)

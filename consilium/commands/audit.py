@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Verify the audit, or export it as FHIR AuditEvents.")
+app = typer.Typer(no_args_is_help=True, help="Verify the audit, archive its oldest rows, export it.")
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
 
 
 @app.callback()
 def audit() -> None:
-    """Verify the audit, or export it as FHIR AuditEvents."""
+    """Verify the audit, archive its oldest rows, or export it as FHIR AuditEvents."""
 
 
 Archives = Annotated[

@@ -33,14 +33,14 @@ def unmapped(
 ) -> None:
     """Show the codes of results and orders that no standard system and no table knows, most frequent first."""
     from consilium.cli import settings_of_a_store, show_table  # noqa: PLC0415
-    from consilium.code_tables import CodeTables  # noqa: PLC0415
+    from consilium.code_tables import table_now  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
     from fhir_adapters.standardise import COLUMNS, STANDARD  # noqa: PLC0415
     from record_store.code_counts import local_codes  # noqa: PLC0415
 
     house = House(settings_of_a_store(data_dir))
     try:
-        table = CodeTables(house.db, house.settings.codes_file).table()
+        table = table_now(house.db, house.settings.codes_file)
         with house.db.read() as conn:
             found = [one for one in local_codes(conn, STANDARD) if not table.codes(one.system, one.code)]
     finally:
@@ -75,34 +75,37 @@ def check(file: Table) -> None:
 def apply(data_dir: DataDir = None) -> None:
     """Add what the tables say to results and orders that are stored already; each becomes its next version."""
     from consilium.cli import settings_of_a_store  # noqa: PLC0415
-    from consilium.code_tables import CodeTables  # noqa: PLC0415
+    from consilium.code_tables import table_now  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
     from fhir_adapters.recoding import recode  # noqa: PLC0415
     from record_store.audit import append  # noqa: PLC0415
     from record_store.code_counts import coded_with  # noqa: PLC0415
 
     house = House(settings_of_a_store(data_dir))
-    changed = 0
+    changed, outcome = 0, "failed"
     try:
-        table = CodeTables(house.db, house.settings.codes_file).table()
-        with house.db.read() as conn:
-            names = coded_with(conn, table.matches)
-        for start in range(0, len(names), AT_ONCE):
+        try:
+            table = table_now(house.db, house.settings.codes_file)
+            with house.db.read() as conn:
+                names = coded_with(conn, table.matches)
+            for start in range(0, len(names), AT_ONCE):
+                with house.db.write() as conn:
+                    changed += recode(
+                        conn, names[start : start + AT_ONCE], table, house.now(), f"{house.base_url}/fhir"
+                    )
+            outcome = "done"
+        finally:
             with house.db.write() as conn:
-                changed += recode(
-                    conn, names[start : start + AT_ONCE], table, house.now(), f"{house.base_url}/fhir"
+                detail = {"resources": changed}
+                append(
+                    conn,
+                    at=house.now(),
+                    action="codes-applied",
+                    outcome=outcome,
+                    actor="operator",
+                    subject="",
+                    detail=detail,
                 )
-        with house.db.write() as conn:
-            detail = {"resources": changed}
-            append(
-                conn,
-                at=house.now(),
-                action="codes-applied",
-                outcome="done",
-                actor="operator",
-                subject="",
-                detail=detail,
-            )
     finally:
         house.db.dispose()
     typer.echo(f"{changed} resources have gained standard codes.")

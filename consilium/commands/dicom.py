@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clinical.errors import NotFound, Unsupported
+from consilium.commands.dicom_query import named
 
 if TYPE_CHECKING:
     from dicom_node.preflight import Preflight
@@ -40,17 +41,17 @@ def check(
     Exit code 0: all results are taken; 1: some are not, or nobody answered.
     """
     from consilium.cli import settings_of  # noqa: PLC0415
-    from dicom_node.destinations import Destination  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
     from dicom_node.preflight import preflight  # noqa: PLC0415
 
     settings = settings_of(data_dir=data_dir)
     found = next((one for one in settings.pacs if one.name == destination), None)
     if found is None:
-        raise NotFound("no archive of CONSILIUM_PACS has this name")
+        raise NotFound(f"no archive of CONSILIUM_PACS has this name; {named([one.name for one in settings.pacs])}")
     if found.ae_title is None:
         raise Unsupported("this archive takes results by STOW-RS, which has nothing to negotiate")
     kinds = [kind for kind in settings.results if found.results is None or kind in found.results]
-    said = preflight(Destination(found.name, found.host, found.port, found.ae_title), settings.ae_title)
+    said = preflight(House(settings).destinations[found.name], settings.ae_title)
     sys.stdout.write(json.dumps(as_values(said, kinds)) + "\n" if as_json else in_text(found.name, said, kinds))
     if found.commitment and said.problem is None and not said.commitment:
         raise Unsupported("storage commitment is asked for in CONSILIUM_PACS and not offered by the archive")
@@ -105,6 +106,30 @@ def commitments(data_dir: DataDir = None) -> None:
     from consilium.operator import list_commitment_requests  # noqa: PLC0415
 
     show_table(list_commitment_requests(settings_of_a_store(data_dir)))
+
+
+@app.command(name="workitems")
+def list_steps(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    retry: Annotated[
+        str | None, typer.Option(help="Let a step that was given up go on: its UID, or 'all'.")
+    ] = None,
+) -> None:
+    """Show the steps of other worklists that are performed here, or let those that were given up go on."""
+    from consilium.cli import errors, settings_of_a_store, show_table  # noqa: PLC0415
+    from consilium.workitems.listing import list_workitems, retry_workitems  # noqa: PLC0415
+
+    settings = settings_of_a_store(data_dir)
+    if retry is not None:
+        count = retry_workitems(settings, None if retry == "all" else retry)
+        errors.print(f"{count} {'goes' if count == 1 else 'go'} on; a worker takes them.")
+        return
+    rows = list_workitems(settings)
+    if as_json:
+        sys.stdout.writelines(json.dumps(row) + "\n" for row in rows)
+    else:
+        show_table(rows)
 
 
 def as_values(said: "Preflight", kinds: Sequence[str]) -> dict[str, Any]:

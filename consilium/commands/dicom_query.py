@@ -1,8 +1,9 @@
 """`consilium dicom find|move|get|worklist`: try what a peer answers, with every status in plain words."""
 
+import difflib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,15 @@ _SHOWN = {
     "SERIES": ("SeriesInstanceUID", "SeriesNumber", "Modality", "BodyPartExamined", "SeriesDescription"),
     "IMAGE": ("SOPInstanceUID", "SOPClassUID", "InstanceNumber"),
 }  # fmt: skip
+
+
+# Without these an archive cannot know what is meant (PS3.4 C.4.2.2.1), and says no more than that it failed.
+_NEEDED = {
+    "PATIENT": ("PatientID",),
+    "STUDY": ("StudyInstanceUID",),
+    "SERIES": ("StudyInstanceUID", "SeriesInstanceUID"),
+    "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +76,7 @@ def move(
     from dicom_node.query import scu  # noqa: PLC0415
 
     settings, peer = _peer(archive, data_dir)
-    wanted, patients = _query(_level(level), _keys(key)), level.upper() == "PATIENT"
+    wanted, patients = _retrieval(_level(level), _keys(key)), level.upper() == "PATIENT"
     whither = to or settings.ae_title
     _ended(_asked(lambda: scu.move(peer, settings.ae_title, wanted, whither, patient_root=patients)))
 
@@ -84,10 +94,10 @@ def get(
     from consilium.cli import settings_of_a_store  # noqa: PLC0415
     from consilium.wiring import House  # noqa: PLC0415
     from dicom_node.query.get_scu import get as get_objects  # noqa: PLC0415
-    from dicom_node.scp import IMAGE_CLASSES  # noqa: PLC0415
+    from dicom_node.sop_classes import IMAGE_CLASSES  # noqa: PLC0415
 
     settings, peer = _peer(archive, data_dir)
-    wanted = _query(_level(level), _keys(key))
+    wanted = _retrieval(_level(level), _keys(key))
     house = House(settings if folder is not None else settings_of_a_store(data_dir))
     try:
         take = _into(folder) if folder is not None else _store(house, peer)
@@ -121,7 +131,7 @@ def worklist(
         lambda: orders_of(peer, settings.ae_title, accession_number=accession, patient_id=patient, study_uid=study)
     )
     if fhir:
-        from consilium.ordering import as_service_request  # noqa: PLC0415
+        from consilium.order_keeping import as_service_request  # noqa: PLC0415
 
         requests = (as_service_request(one, resource_id="order", patient_id="patient") for one in orders)
         _show(requests, as_json=True)
@@ -135,9 +145,10 @@ def _peer(name: str, data_dir: Path | None) -> "tuple[Settings, Destination]":
     from consilium.wiring import House  # noqa: PLC0415
 
     settings = settings_of(data_dir=data_dir)
-    found = House(settings).destinations.get(name)
+    destinations = House(settings).destinations
+    found = destinations.get(name)
     if found is None:
-        raise NotFound("no archive of CONSILIUM_PACS has this name")
+        raise NotFound(f"no archive of CONSILIUM_PACS has this name; {named(destinations)}")
     if not found.ae_title:
         raise Unsupported(
             "this archive is reached by STOW-RS, which has no queries; use an entry with an AE title"
@@ -151,7 +162,12 @@ def _asked(ask: "Callable[[], Any]") -> Any:  # noqa: ANN401 - what was asked fo
     try:
         return ask()
     except Unanswered as why:
-        raise Busy(str(why)) from None
+        raise Busy(f"{why}{_remark(why.comment)}") from None
+
+
+def named(destinations: Collection[str]) -> str:
+    """Return which names there are, for who has mistyped one."""
+    return f"there are: {', '.join(destinations)}" if destinations else "it is empty"
 
 
 def _level(text: str) -> str:
@@ -165,18 +181,34 @@ def _keys(given: list[str] | None) -> dict[str, str]:
 
 
 def _query(level: str, keys: dict[str, str]) -> "Dataset":
+    from pydicom.datadict import keyword_dict  # noqa: PLC0415
+
     from dicom_node.query import scu  # noqa: PLC0415
 
     try:
         return scu.query(level, keys)
-    except KeyError:
-        raise IncorrectInput("a key is no keyword of PS3.6, as PatientID is") from None
+    except KeyError as unknown:
+        near = difflib.get_close_matches(str(unknown.args[0]), keyword_dict, n=1)
+        meant = f"; is {near[0]} meant?" if near else ""
+        raise IncorrectInput(f"a key is no keyword of PS3.6, as PatientID is{meant}") from None
+
+
+def _retrieval(level: str, keys: dict[str, str]) -> "Dataset":
+    lacking = [keyword for keyword in _NEEDED[level] if not keys.get(keyword)]
+    if lacking:
+        raise IncorrectInput(f"what is retrieved at level {level} is named by -k {lacking[0]}=...")
+    return _query(level, keys)
 
 
 def _ended(retrieved: "Retrieved") -> None:
     counts = f"{retrieved.completed} taken, {retrieved.warning} with a remark, {retrieved.failed} not"
-    typer.echo(f"{retrieved.words}: {counts}.", err=True)
+    typer.echo(f"{retrieved.words}{_remark(retrieved.comment)}: {counts}.", err=True)
     raise typer.Exit(0 if retrieved.status == 0 else 1)
+
+
+def _remark(comment: str) -> str:
+    """Return what an archive says itself, which goes to this terminal and to no log."""
+    return f" ({comment})" if comment else ""
 
 
 def _into(folder: Path) -> "Callable[[Path, str], None]":

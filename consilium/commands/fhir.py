@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fhir_adapters.importing.items import Problem
     from fhir_adapters.importing.target import Target
 
-app = typer.Typer(no_args_is_help=True, help="Bring FHIR resources in from files.")
+app = typer.Typer(
+    no_args_is_help=True, help="FHIR: files in, results to other servers and keys for them, the index, clients."
+)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder for the database and the images (CONSILIUM_DATA_DIR).")]
 _REPORT = Path("fhir-import-problems.ndjson")
@@ -27,7 +29,7 @@ _REPORT = Path("fhir-import-problems.ndjson")
 
 @app.callback()
 def fhir() -> None:
-    """Bring FHIR resources in from files."""
+    """Bring FHIR resources in from files, follow results to other servers, show keys, the index, the clients."""
 
 
 @app.command("import")

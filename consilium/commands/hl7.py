@@ -171,8 +171,8 @@ def as_fhir(file: File, data_dir: DataDir = None) -> None:
     from fhir_adapters.hl7v2.errors import MessageError  # noqa: PLC0415
     from fhir_adapters.hl7v2.mapping import map_message  # noqa: PLC0415
     from fhir_adapters.hl7v2.message import parse  # noqa: PLC0415
-    from fhir_adapters.hl7v2.parts import dumps  # noqa: PLC0415
     from fhir_adapters.hl7v2.text import decoded  # noqa: PLC0415
+    from fhir_adapters.verbatim import dumps  # noqa: PLC0415
 
     site = site_of(House(settings_of_a_store(data_dir)))()
     for number, data in enumerate(messages_in(file.read_bytes()), 1):

@@ -1,5 +1,6 @@
 """`consilium research`: what leaves for research, without the people in it."""
 
+import getpass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,9 @@ def export(
     systems: Annotated[
         list[str] | None, typer.Option("--system", help="A code system of yours whose codes name nobody.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Who does this, for the audit.")] = "operator",
+    by: Annotated[
+        str | None, typer.Option(help="Who does it, for the audit; by default who runs the command.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write every resource that consent allows without names, numbers, words and places, with dates moved."""
@@ -61,7 +64,7 @@ def export(
             types=types or (),
             form=form.value,
             systems=systems or (),
-            by=by,
+            by=by or getpass.getuser(),
             progress=progress,
         )
     show_table([{"type": kind, "resources": count} for kind, count in manifest["resources"].items()])

@@ -1,10 +1,11 @@
-"""What was ordered, which priors were asked for and fetched: in words for `consilium study explain`."""
+"""What was ordered, which priors were fetched, which steps ask for it: words for `consilium study explain`."""
 
 from collections.abc import Sequence
 
 from record_store.audit import digest
 from record_store.priors import ASKED, FETCHED, PriorRow
 from record_store.study_orders import StudyOrder
+from record_store.workitems import WorkitemRow
 
 _STATES = {"asking": "is being asked", "wanted": "is to come", "fetching": "is coming", "failed": "did not come"}
 
@@ -24,8 +25,25 @@ def order_in_words(order: StudyOrder | None) -> tuple[str, ...]:
         )
     if order.stranger:
         return ("order: its accession number was ordered for another patient",)
+    if order.several:
+        return ("order: its accession number was ordered for different patients",)
     side = {"L": ", left", "R": ", right", "B": ", both sides"}.get(order.side, "")
-    return (f"order: {order.orders} scheduled under its accession number{side}",)
+    if not order.orders:
+        known = "the worklist knows none of it" if not order.problem else "none is taken"
+        return (f"order: {known}{_why(order.problem)}",)
+    by = order.found_by or "accession number"  # of a study that was asked about before this was written down
+    kept = f"; {order.kept}" if order.kept else ""
+    return (f"order: {order.orders} scheduled, found by {by}{side}{kept}{_why(order.problem)}",)
+
+
+def workitems_in_words(rows: Sequence[WorkitemRow]) -> tuple[str, ...]:
+    """Return a line for each step of a worklist elsewhere that the study is the input of."""
+    return tuple(
+        f"workitem {digest(one.workitem_uid)} of {one.worklist}, by rule {one.rule!r}: {one.state}"
+        + (f", {one.outputs} results named" if one.outputs else "")
+        + _why(one.why)
+        for one in rows
+    )
 
 
 def _why(problem: str | None) -> str:

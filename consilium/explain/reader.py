@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical.errors import ClinicalError, NotFound
+from consilium.explain.differing_words import differing_in_words
 from consilium.explain.dry_run import UNREADABLE, DryRun
 from consilium.explain.stages import Match, Stage, as_json, explain
+from consilium.explain.volume_words import volumes_in_words
 from consilium.selection import Selecting, SourceImage
 from model_runtime.engine import Engine
 from model_runtime.manifest import Manifest
 from record_store.database import Database
 from record_store.instances import InstanceRow
-from record_store.study_history import StudyHistory, find_study, history_of
+from record_store.study_history import StudyHistory, differing_of, find_study, history_of
 
 if TYPE_CHECKING:
     from consilium.wiring import House
@@ -38,10 +40,13 @@ class Explainer:
         with self.db.read() as conn:
             uid = find_study(conn, named)
             history = None if uid is None else history_of(conn, uid)
+            refused = differing_in_words(differing_of(conn, named), "") if history is None else ()
         if history is None:
-            raise NotFound("no study has this UID or digest; 'consilium studies' lists the digests")
+            unknown = "no study has this UID or digest; 'consilium studies' lists the digests"
+            raise NotFound("; ".join((unknown, *refused)))
         matches = [self._match(history, manifest) for manifest in self.manifests() if manifest.modalities]
-        return history, explain(history, matches, self.quiet_s)
+        volumes = volumes_in_words(history.instances, self.selecting.blobs)
+        return history, explain(history, matches, self.quiet_s, volumes)
 
     def _match(self, history: StudyHistory, manifest: Manifest) -> Match:
         name = f"{manifest.name} {manifest.version}"

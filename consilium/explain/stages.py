@@ -9,14 +9,18 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from consilium.explain.compared_words import compared_in_words
 from consilium.explain.completeness import evidence_in_words
-from consilium.explain.prior_words import order_in_words, priors_in_words
+from consilium.explain.differing_words import differing_in_words
+from consilium.explain.prior_words import order_in_words, priors_in_words, workitems_in_words
+from consilium.explain.shadow_words import shadows_in_words
 from dicom_node.status import in_words
 from record_store.audit import digest
 from record_store.commitments import ASKED, COMMITTED, UNCONFIRMED, WANTED
 from record_store.deliveries import DEAD, RECALLED_THERE, SENT, SUPERSEDED
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
+from record_store.shadows import DONE as SHADOW_DONE
 from record_store.study_history import Act, Sent, StudyHistory
 
 
@@ -55,17 +59,22 @@ class Match:
     clauses: tuple[str, ...] = ()
 
 
-def explain(history: StudyHistory, matches: Sequence[Match], quiet_s: float) -> tuple[Stage, ...]:
-    """Return the stages in order. quiet_s: the quiet time of an open study."""
+def explain(
+    history: StudyHistory, matches: Sequence[Match], quiet_s: float, volumes: Sequence[str] = ()
+) -> tuple[Stage, ...]:
+    """Return the stages in order. quiet_s: the quiet time of an open study. volumes: what its stacks are."""
     last = [job for job in history.jobs if job.revision == history.study.revision]
+    inferred = _inferred(history, last)
+    unmade = State.NOTHING if inferred.state is State.NOTHING else State.NOT_YET
     return (
         _received(history),
         _complete(history, quiet_s),
-        _matched(history.study, matches),
-        _inferred(history, last),
-        _encoded(history),
-        _delivered(history),
-        _committed(history),
+        _matched(history.study, matches, volumes),
+        inferred,
+        _encoded(history, unmade),
+        _delivered(history, unmade),
+        _committed(history, unmade),
+        *_shadowed(history),
     )
 
 
@@ -93,7 +102,16 @@ def _received(history: StudyHistory) -> Stage:
     first, last = (f"{pick(row.received_at for row in rows):%Y-%m-%d %H:%M:%S}" for pick in (min, max))
     words = f"{_count(len(rows), 'object')} in {series} series, {first} to {last} UTC"
     return Stage(
-        "received", State.DONE, words, (*lines, *order_in_words(history.order), *priors_in_words(history.priors))
+        "received",
+        State.DONE,
+        words,
+        (
+            *lines,
+            *differing_in_words(history.differing, digest(history.study.study_uid)),
+            *order_in_words(history.order),
+            *workitems_in_words(history.workitems),
+            *priors_in_words(history.priors),
+        ),
     )
 
 
@@ -135,8 +153,8 @@ def _closing_in_words(act: Act) -> str:
     return f"{_count(ignored, 'late object')} {verb} ignored: {why}; 'consilium study complete' has them read"
 
 
-def _matched(study: StudyRow, matches: Sequence[Match]) -> Stage:
-    lines: list[str] = []
+def _matched(study: StudyRow, matches: Sequence[Match], volumes: Sequence[str]) -> Stage:
+    lines: list[str] = [*volumes]
     for match in matches:
         lines.append(f"{match.model}: {match.asked}")
         if match.read:
@@ -154,7 +172,7 @@ def _inferred(history: StudyHistory, last: Sequence[JobRow]) -> Stage:
     if not last:
         state = State.NOTHING if history.study.state == CLOSED else State.NOT_YET
         return Stage("inferred", state, "no job exists for this revision")
-    lines = tuple(_job_in_words(job, history) for job in history.jobs)
+    lines = (*(_job_in_words(job, history) for job in history.jobs), *compared_in_words(history.published))
     failed = [job for job in last if job.state == FAILED]
     if failed:
         return Stage("inferred", State.STOPPED, f"{_count(len(failed), 'job')} failed: {failed[0].reason}", lines)
@@ -177,10 +195,11 @@ def _job_in_words(job: JobRow, history: StudyHistory) -> str:
     return f"{said}, {_count(images, 'image')} read, {_count(findings, 'finding')}"
 
 
-def _encoded(history: StudyHistory) -> Stage:
+def _encoded(history: StudyHistory, unmade: State) -> Stage:
+    """Say what was made. unmade: where that stands when nothing was, which later stages take over."""
     if not history.made:
         finished = bool(history.jobs) and all(job.state == DONE for job in history.jobs)
-        return Stage("encoded", State.NOTHING if finished else State.NOT_YET, "no result object was made")
+        return Stage("encoded", State.NOTHING if finished else unmade, "no result object was made")
     kinds = Counter(made.kind for made in history.made)
     lines = tuple(
         f"{act.detail['model']}: no {act.detail['kind']} was made: {act.detail['why']}" for act in history.refused
@@ -189,9 +208,9 @@ def _encoded(history: StudyHistory) -> Stage:
     return Stage("encoded", State.DONE, words, lines)
 
 
-def _delivered(history: StudyHistory) -> Stage:
+def _delivered(history: StudyHistory, unmade: State) -> Stage:
     if not history.sent:
-        state = State.NOTHING if history.made else State.NOT_YET
+        state = State.NOTHING if history.made else unmade
         return Stage(
             "delivered", state, "no destination is meant to get a result" if history.made else "nothing yet"
         )
@@ -224,18 +243,27 @@ def _sent_in_words(sent: Sent) -> str:
     return ", ".join(parts)
 
 
-def _committed(history: StudyHistory) -> Stage:
+def _committed(history: StudyHistory, unmade: State) -> Stage:
     asked = [sent for sent in history.sent if sent.commitment is not None]
     if not asked:
         some = any(sent.state == SENT for sent in history.sent)
         words = "no archive is asked to confirm that it keeps a result" if some else "nothing yet"
-        return Stage("committed", State.NOTHING if some else State.NOT_YET, words)
+        return Stage("committed", State.NOTHING if some else unmade, words)
     counted = Counter(str(sent.commitment) for sent in asked)
     words = ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
     lines = tuple(_commitment_in_words(sent) for sent in asked)
     if counted[UNCONFIRMED]:
         return Stage("committed", State.STOPPED, words, lines)
     return Stage("committed", State.DONE if set(counted) == {COMMITTED} else State.WAITING, words, lines)
+
+
+def _shadowed(history: StudyHistory) -> tuple[Stage, ...]:
+    """Return a stage only where a model has read for nobody to see: most sites have none."""
+    if not history.shadows:
+        return ()
+    words = f"{_count(len(history.shadows), 'model')} read it for nobody to see; no result was made of that"
+    failed = any(one.state != SHADOW_DONE for one in history.shadows)
+    return (Stage("shadow", State.WAITING if failed else State.DONE, words, shadows_in_words(history.shadows)),)
 
 
 def _commitment_in_words(sent: Sent) -> str:

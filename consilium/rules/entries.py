@@ -1,8 +1,8 @@
 """What may stand in a rules file, key by key; docs/rules.md has a row for each. A message never holds a value."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 KINDS = ("SEG", "SR", "SEG-FRACTIONAL", "SR-VIEWER", "SC", "KO", "PDF", "PM")
 
@@ -89,6 +89,30 @@ class PriorEntry(_Entry):
     by: Literal["move", "get"] = "move"
 
 
+class WorkitemWhenEntry(_Entry):
+    """Clauses about a step of a worklist elsewhere."""
+
+    code: Texts | None = None
+    station: Texts | None = None
+    procedure: Texts | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.code or self.station or self.procedure):
+            raise ValueError("expected code, station or procedure: else every step of the worklist would be taken")
+        return self
+
+
+class WorkitemEntry(_Entry):
+    """One `[[workitem]]`."""
+
+    name: Text
+    when: WorkitemWhenEntry
+    models: Annotated[Names, Field(min_length=1)] = ("*",)
+    archive: Text | None = None
+    by: Literal["move", "get"] = "move"
+
+
 class HoldEntry(_Entry):
     """The table `[hold]`."""
 
@@ -104,8 +128,10 @@ class RulesEntry(_Entry):
 
     version: Literal[1]
     unmatched: Literal["every model", "no model"] = "every model"
+    shadow: Names = ()
     read: tuple[ReadEntry, ...] = ()
     send: tuple[SendEntry, ...] = ()
     complete: tuple[CompleteEntry, ...] = ()
     hold: HoldEntry = HoldEntry()
     prior: tuple[PriorEntry, ...] = ()
+    workitem: tuple[WorkitemEntry, ...] = ()

@@ -16,6 +16,7 @@ from consilium.rules.entries import RulesEntry, WhenEntry
 from consilium.rules.lines import Place, line_of, places_of
 from consilium.rules.priors import PriorRule
 from consilium.rules.table import EVERY, ReadRule, Rules, SendRule
+from consilium.rules.workitems import WorkitemRule
 
 MAX_FILE_BYTES = 1 << 20
 _SAID = {
@@ -38,8 +39,10 @@ class RulesWrong(IncorrectInput):
         self.lines = tuple(lines)
 
 
-def read_rules(path: Path, *, models: Collection[str], destinations: Collection[str]) -> Rules:
-    """Return the rules of a file. models, destinations: names that rules may use. Raises RulesWrong."""
+def read_rules(
+    path: Path, *, models: Collection[str], destinations: Collection[str], shadows: Collection[str] = ()
+) -> Rules:
+    """Return the rules of a file. models, destinations, shadows: names that rules may use. Raises RulesWrong."""
     text = _text(path)
     try:
         document = tomllib.loads(text)
@@ -52,6 +55,7 @@ def read_rules(path: Path, *, models: Collection[str], destinations: Collection[
     except ValidationError as exc:
         raise RulesWrong([_in_words(problem, places) for problem in _problems(exc)]) from None
     wrong = _unknown_names(entry, set(models), set(destinations)) + _twins(entry)
+    wrong += [(("shadow",), _SHADOW)] * bool(set(entry.shadow) - set(shadows))
     if wrong:
         raise RulesWrong([_line(places, place, said) for place, said in wrong])
     return _rules(entry)
@@ -99,11 +103,15 @@ def _unknown_names(entry: RulesEntry, models: set[str], destinations: set[str]) 
         wrong += [(("send", number, "to"), _DESTINATION)] * bool(set(send.to) - destinations - {EVERY})
     for number, prior in enumerate(entry.prior):
         wrong += [(("prior", number, "archive"), _ARCHIVE)] * (prior.archive not in destinations)
+    for number, step in enumerate(entry.workitem):
+        wrong += [(("workitem", number, "models"), _MODEL)] * bool(set(step.models) - models - {EVERY})
+        wrong += [(("workitem", number, "archive"), _ARCHIVE)] * (step.archive not in {None, *destinations})
     return wrong
 
 
 _MODEL = "expected names of models in the models folder, or * for all"
 _ARCHIVE = "expected the name of an archive in CONSILIUM_PACS"
+_SHADOW = "expected NAME@VERSION of models in CONSILIUM_SHADOW_MODELS"
 _DESTINATION = "expected names of destinations in CONSILIUM_PACS, or * for all"
 
 
@@ -114,6 +122,7 @@ def _twins(entry: RulesEntry) -> list[tuple[Place, str]]:
         ("send", entry.send),
         ("complete", entry.complete),
         ("prior", entry.prior),
+        ("workitem", entry.workitem),
     ):
         names = [one.name for one in entries]
         wrong += [
@@ -163,7 +172,20 @@ def _rules(entry: RulesEntry) -> Rules:
             )
             for one in entry.prior
         ),
+        workitem=tuple(
+            WorkitemRule(
+                name=one.name,
+                code=one.when.code,
+                station=one.when.station,
+                procedure=one.when.procedure,
+                models=one.models,
+                archive=one.archive,
+                by=one.by,
+            )
+            for one in entry.workitem
+        ),
         unmatched_reads=entry.unmatched == "every model",
+        shadow=entry.shadow,
     )
 
 

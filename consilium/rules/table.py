@@ -11,6 +11,7 @@ from consilium.interlocks import Interlocks
 from consilium.rules.clauses import Clauses, ImageFacts
 from consilium.rules.completion import CompleteRule
 from consilium.rules.priors import PriorRule
+from consilium.rules.workitems import WorkitemRule
 
 EVERY = "*"
 BY_DEFAULT = "no rule fits, so every model made for it may read it"
@@ -50,6 +51,8 @@ class Rules:
 
     unmatched_reads: whether models may read an image that no rule fits. complete: when a study
     is, where quiet time alone does not say it. hold: what holds studies. prior: which earlier studies are fetched.
+    workitem: which steps of worklists elsewhere are performed here.
+    shadow: models (NAME@VERSION) that read what arrives and whose findings nobody is shown.
     """
 
     read: tuple[ReadRule, ...] = ()
@@ -58,6 +61,8 @@ class Rules:
     complete: tuple[CompleteRule, ...] = ()
     hold: Interlocks = field(default_factory=Interlocks)
     prior: tuple[PriorRule, ...] = ()
+    workitem: tuple[WorkitemRule, ...] = ()
+    shadow: tuple[str, ...] = ()
 
 
 NO_RULES = Rules()

@@ -9,8 +9,10 @@ window.browserImportFunction = module => import(module);
       const { cornerstoneViewportService, displaySetService, viewportGridService } = servicesManager.services;
       if (new URLSearchParams(location.search).get('overlay') === 'off') return;
       const done = new Set();
+      // The viewer draws no fractional SEG: the binary one of the same reading is drawn instead.
+      const fractional = d => (d.instance ?? d.instances?.[0])?.SegmentationType === 'FRACTIONAL';
       const newest = modality => displaySetService.getActiveDisplaySets()
-        .filter(d => d.Modality === modality && !d.unsupported)
+        .filter(d => d.Modality === modality && !d.unsupported && !fractional(d))
         .sort((a, b) => Number(b.SeriesNumber || 0) - Number(a.SeriesNumber || 0))[0];
       const apply = async () => {
         const viewportId = viewportGridService.getActiveViewportId();

@@ -47,6 +47,12 @@ def mount(source: Path, target: Path, prefix: str) -> dict[str, int]:
     return edits
 
 
+def configuration(prefix: bytes) -> bytes:
+    """Return our configuration of the viewer below a path."""
+    dicomweb = prefix.rsplit(b"/", 1)[0] + b"/dicom-web"
+    return CONFIG.read_bytes().replace(b"__PREFIX__", prefix).replace(b"__DICOMWEB__", dicomweb)
+
+
 def _edited(within: Path, data: bytes, prefix: bytes, edits: dict[str, int]) -> bytes:
     def edit(name: str, pattern: bytes, by: bytes) -> None:
         nonlocal data
@@ -55,8 +61,7 @@ def _edited(within: Path, data: bytes, prefix: bytes, edits: dict[str, int]) -> 
 
     name = within.as_posix()
     if name == "app-config.js":
-        dicomweb = prefix.rsplit(b"/", 1)[0] + b"/dicom-web"
-        return CONFIG.read_bytes().replace(b"__PREFIX__", prefix).replace(b"__DICOMWEB__", dicomweb)
+        return configuration(prefix)
     if name.endswith(".js"):
         edit("public path", rb'__webpack_require__\.p = "/";', b'__webpack_require__.p = "%s/";' % prefix)
         edit("import", rb"browserImportFunction\('/", b"browserImportFunction('%s/" % prefix)

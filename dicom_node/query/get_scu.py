@@ -42,7 +42,7 @@ def get(
     archive: Destination,
     calling_ae: str,
     wanted: Dataset,
-    classes: Sequence[UID],
+    classes: Sequence[str],
     folder: Path,
     take: Take,
     *,
@@ -53,10 +53,11 @@ def get(
     take raises ClinicalError for what it does not take, which the archive is told. Raises Unanswered.
     """
     contexts: list[tuple[UID, list[UID]]] = [(_MODEL, PLAIN)]
-    contexts += [(one, PLAIN) for one in classes]
-    contexts += [(one, [syntax]) for syntax in COMPRESSED for one in classes]
+    storage = [UID(one) for one in classes]
+    contexts += [(one, PLAIN) for one in storage]
+    contexts += [(one, [syntax]) for syntax in COMPRESSED for one in storage]
     handlers = [(evt.EVT_C_STORE, _on_store, [folder, take])]
-    with associated(archive, calling_ae, contexts[: _MOST_CONTEXTS + 1], timeouts, handlers, classes) as (
+    with associated(archive, calling_ae, contexts[: _MOST_CONTEXTS + 1], timeouts, handlers, storage) as (
         association,
         problem,
     ):

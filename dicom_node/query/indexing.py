@@ -2,8 +2,7 @@
 
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,9 +10,11 @@ from pydicom.valuerep import PN_DELIMS
 
 from clinical.clock import Clock
 from clinical.errors import Busy, Fault, IncorrectInput, NotFound
-from dicom_node.header import Elements, decoded, encodings_of, read_elements
+from clinical.uids import uid_digest
+from dicom_node.character_sets import decoded, encodings_of
+from dicom_node.header import Elements, read_elements
 from dicom_node.query.attributes import ATTRIBUTES, BY_TAG, Level
-from dicom_node.uids import checked_uid, uid_digest
+from dicom_node.uids import checked_uid
 from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.header_index import (
@@ -132,15 +133,13 @@ def _elements(blobs: Blobs, sha256: str) -> Elements:
 
 def _texts(read: Elements) -> Iterator[tuple[str, Level, str]]:
     encodings = encodings_of(read.values.get(_CHARACTER_SET, b""))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote what they could not decode
-        for tag, value in read.values.items():
-            attribute = BY_TAG.get(tag)
-            if value and attribute is not None and not attribute.counted:
-                yield attribute.column, attribute.level, _text(attribute.vr, value, encodings, big=read.big_endian)
+    for tag, value in read.values.items():
+        attribute = BY_TAG.get(tag)
+        if value and attribute is not None and not attribute.counted:
+            yield attribute.column, attribute.level, _text(attribute.vr, value, encodings, big=read.big_endian)
 
 
-def _text(vr: str, value: bytes, encodings: list[str], *, big: bool) -> str:
+def _text(vr: str, value: bytes, encodings: Sequence[str], *, big: bool) -> str:
     if vr == "US":
         return str(int.from_bytes(value[:2], "big" if big else "little")) if len(value) >= 2 else ""
     if vr == "PN" and not value.isascii():  # each component group begins in the first set (PS3.5 6.1.2.5.3)

@@ -34,22 +34,26 @@ SLOW = SendTimeouts(connect_s=3.0, acse_s=5.0, dimse_s=120.0, network_s=120.0)
 
 
 class Unanswered(Exception):
-    """The archive was not reached, or refused, or failed. The text says why. status: its DIMSE status, if any."""
+    """The archive was not reached, or refused, or failed. The text says why. status: its DIMSE status, if any.
 
-    def __init__(self, why: str, status: int | None = None) -> None:
+    comment: its Error Comment. It may name a patient, so it is for a terminal and for no log or row.
+    """
+
+    def __init__(self, why: str, status: int | None = None, comment: str = "") -> None:
         super().__init__(why)
-        self.status = status
+        self.status, self.comment = status, comment
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """How a C-MOVE or C-GET ended. status: the archive's last; words: it and its Error Comment for people."""
+    """How a C-MOVE or C-GET ended. status: the archive's last, words: it for people. comment: see `Unanswered`."""
 
     status: int
     words: str
     completed: int = 0
     failed: int = 0
     warning: int = 0
+    comment: str = ""
 
 
 def query(level: str, keys: Mapping[str, str]) -> Dataset:
@@ -99,7 +103,7 @@ def _answers(association: Association, wanted: Dataset, model: UID, most: int) -
                     raise Unanswered("the archive did not answer in time")
                 if status.Status not in PENDING:
                     if status.Status != 0:
-                        raise Unanswered(words_of(status), int(status.Status))
+                        raise Unanswered(in_words(int(status.Status)), int(status.Status), _comment_of(status))
                     return found
                 if identifier is not None:
                     found.append(identifier)
@@ -138,10 +142,11 @@ def last_of(responses: Any) -> Retrieved:  # noqa: ANN401 - pynetdicom's generat
         if "Status" not in status:
             raise Unanswered("the archive did not answer in time")
         if status.Status not in PENDING:
-            counts = (
+            completed, failed, warning = (
                 int(status.get(f"NumberOf{name}Suboperations") or 0) for name in ("Completed", "Failed", "Warning")
             )
-            return Retrieved(int(status.Status), words_of(status), *counts)
+            words = in_words(int(status.Status))
+            return Retrieved(int(status.Status), words, completed, failed, warning, _comment_of(status))
     raise Unanswered("the archive did not answer in time")
 
 
@@ -155,7 +160,5 @@ def text_of(ds: Dataset, keyword: str) -> str:
     return "\\".join("" if one is None else str(one).strip() for one in many)
 
 
-def words_of(status: Dataset) -> str:
-    """Return a status in words, with what the archive says itself."""
-    comment = str(status.get("ErrorComment") or "").strip()
-    return in_words(int(status.Status)) + (f" ({comment})" if comment else "")
+def _comment_of(status: Dataset) -> str:
+    return str(status.get("ErrorComment") or "").strip()

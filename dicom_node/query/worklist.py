@@ -27,7 +27,9 @@ class Code:
 class Order:
     """One scheduled procedure step and the order that it belongs to; "" where the worklist says nothing.
 
-    side: "L", "R" or "B", where codes or words say it and do not contradict one another.
+    accession_issuer: Issuer of Accession Number Sequence (0008,0051): its local name, else its universal one as a
+    URI. patient_name: family and given name. side: "L", "R" or "B", where codes or words say it and do not
+    contradict one another.
     """
 
     accession_number: str
@@ -47,6 +49,8 @@ class Order:
     scheduled_time: str
     referring_physician: str
     side: str
+    accession_issuer: str = ""
+    patient_name: tuple[str, str] = ("", "")
 
     def __repr__(self) -> str:
         # A repr lands in logs and tracebacks; the patient must not.
@@ -60,16 +64,26 @@ def orders_of(
     accession_number: str = "",
     patient_id: str = "",
     study_uid: str = "",
+    requested_procedure_id: str = "",
     timeouts: SendTimeouts = QUICK,
 ) -> list[Order]:
-    """Return what is scheduled under these keys, of which one has to be given. Raises Unanswered, ValueError."""
+    """Return what is scheduled under these keys, of which one has to be given. Raises Unanswered, ValueError.
+
+    requested_procedure_id: with patient_id; by itself it is unique nowhere but in its own worklist.
+    """
     if not (accession_number or patient_id or study_uid):
         raise ValueError("a worklist is asked for one order, patient or study, and not for everything")
     wanted = _wanted(accession_number, patient_id, study_uid)
+    wanted.RequestedProcedureID = requested_procedure_id
     found = find(
         worklist, calling_ae, wanted, model=ModalityWorklistInformationFind, most=MOST_STEPS, timeouts=timeouts
     )
-    asked = {"accession_number": accession_number, "patient_id": patient_id, "study_uid": study_uid}
+    asked = {
+        "accession_number": accession_number,
+        "patient_id": patient_id,
+        "study_uid": study_uid,
+        "requested_procedure_id": requested_procedure_id,
+    }
     orders = [read_order(one) for one in found]
     # A worklist may not match on a key and answer with everything: another patient's order must not come through.
     return [
@@ -79,8 +93,11 @@ def orders_of(
 
 def _wanted(accession_number: str, patient_id: str, study_uid: str) -> Dataset:
     ds, step, code = Dataset(), Dataset(), Dataset()
+    issuer = Dataset()
     for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"):
         setattr(code, keyword, "")
+    for keyword in ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType"):
+        setattr(issuer, keyword, "")
     for keyword in (
         "Modality", "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime",
         "ScheduledProcedureStepDescription", "ScheduledStationAETitle", "ScheduledProcedureStepID",
@@ -93,6 +110,7 @@ def _wanted(accession_number: str, patient_id: str, study_uid: str) -> Dataset:
     ):  # fmt: skip
         setattr(ds, keyword, "")
     ds.AccessionNumber, ds.PatientID, ds.StudyInstanceUID = accession_number, patient_id, study_uid
+    ds.IssuerOfAccessionNumberSequence = Sequence([issuer])
     ds.RequestedProcedureCodeSequence = Sequence([code])
     ds.ScheduledProcedureStepSequence = Sequence([step])
     return ds
@@ -131,7 +149,27 @@ def read_order(ds: Dataset) -> Order:
         side=side_of(
             (one.value for one in named), (description, step_description, *(one.meaning for one in named))
         ),
+        accession_issuer=_issuer(ds),
+        patient_name=_name(ds),
     )
+
+
+def _issuer(ds: Dataset) -> str:
+    """Return who issued the accession number, by PS3.3 10.14 (HL7 v2 Hierarchic Designator)."""
+    one = next(iter(_items(ds, "IssuerOfAccessionNumberSequence")), Dataset())
+    universal = _text(one, "UniversalEntityID")
+    prefix = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "URI": ""}.get(_text(one, "UniversalEntityIDType"))
+    if universal and prefix is not None:
+        universal = prefix + universal
+    return _text(one, "LocalNamespaceEntityID") or universal
+
+
+def _name(ds: Dataset) -> tuple[str, str]:
+    try:
+        name = ds.get("PatientName")
+        return (str(name.family_name), str(name.given_name)) if name else ("", "")
+    except (TypeError, ValueError, AttributeError):
+        return "", ""
 
 
 def _codes(ds: Dataset, keyword: str) -> tuple[Code, ...]:
@@ -150,7 +188,9 @@ def _items(ds: Dataset, keyword: str) -> list[Any]:
 
 
 def _text(ds: Dataset, keyword: str) -> str:
+    """Return a value in one line: a control character in it would match nothing, and PostgreSQL takes no NUL."""
     try:
-        return str(ds.get(keyword) or "").strip()
+        value = str(ds.get(keyword) or "")
+        return "".join(one if one.isprintable() else " " for one in value).strip()
     except (TypeError, ValueError, AttributeError):
         return ""

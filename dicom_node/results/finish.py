@@ -35,7 +35,7 @@ def finish(made: Dataset, source: Dataset, reading: Reading, context: ResultCont
     meta.MediaStorageSOPClassUID = made.SOPClassUID
     meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     ds.file_meta = meta
     date, moment = context.created.strftime("%Y%m%d"), context.created.strftime("%H%M%S")

@@ -8,11 +8,11 @@ from pydicom.sr.codedict import codes
 from clinical.codes import CERTAINTY_OF_FINDING
 from clinical.errors import Unsupported
 from clinical.finding import Reading, ReadingMask
+from dicom_node.results.concepts import concept
 from dicom_node.results.context import NOT_FOR_DIAGNOSIS, ResultContext
 from dicom_node.results.finish import finish
 from dicom_node.results.segmentation import add_geometry
 from dicom_node.results.source import laterality_of, normalise_source, placed
-from dicom_node.results.structured_report import concept
 
 
 def encode_parametric_map(

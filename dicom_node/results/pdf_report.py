@@ -46,6 +46,7 @@ def _lines(reading: Reading, header: Dataset, context: ResultContext) -> list[tu
         (10, ""),
         (13, verdict(reading)),
         *((11, in_words(reading, one)) for one in reading.findings),
+        *([(10, reading.comparison.in_words)] if reading.comparison is not None else []),
         (10, ""),
         (10, f"Threshold {reading.threshold}. {_of_sizes(reading)}"),
         *([(10, reading.caveat)] if reading.caveat else []),

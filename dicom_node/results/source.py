@@ -28,17 +28,21 @@ _TYPE_2 = (
 # Images that have a place in the patient by definition; without it highdicom writes nothing about them.
 _MUST_BE_PLACED = frozenset((CTImageStorage, MRImageStorage))
 _PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
-_DATE = re.compile(r"[0-9]{8}")
-_TIME = re.compile(r"[0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?")
-_SHAPE = {"PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME, "PatientSex": re.compile(r"[MFO]")}
+_TEXTS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+# Also the forms of ACR-NEMA, 1993.08.22 and 10:09:30: PS3.5 6.2 forbids to write them, and old senders still do.
+_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}(?:\.[0-9]{1,6})?))?)?")
+_SHAPE = {"PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME, "PatientSex": re.compile(r"([MFO])")}
 
 
 def normalise_source(source: Dataset) -> Dataset:
     """Return a copy whose patient and study attributes are all there; pixel data is left behind.
 
     Absent type 2 attributes become empty; a date, time or sex that is not one becomes empty, because
-    the result would be invalid with it. Everything else stays as the source wrote it: a PACS files a result
-    by it, save that a character set that highdicom does not write (the usual Japanese one) becomes UTF-8.
+    the result would be invalid with it, and one in the form of ACR-NEMA takes today's. Everything else stays as
+    the source wrote it: a PACS files a result by it, save that a character set that highdicom does not write (the
+    usual Japanese one) becomes UTF-8, and so does none where a text needs one: senders that declare nothing mostly
+    mean Latin 1, as which it is read.
 
     Raises Unsupported when the image does not say which instance it is.
     """
@@ -52,16 +56,22 @@ def normalise_source(source: Dataset) -> Dataset:
         if not ds.get(keyword):
             raise Unsupported("the image does not say which instance, series and study it is")
         setattr(ds, keyword, UID(str(ds[keyword].value)))
-    if not _written_by_highdicom(ds.get("SpecificCharacterSet")):
+    stated = ds.get("SpecificCharacterSet")
+    if not _written_by_highdicom(stated) or (not stated and _needs_a_character_set(ds)):
         ds.SpecificCharacterSet = "ISO_IR 192"
     if ds.get("PatientIdentityRemoved") == "YES" and not ds.get("DeidentificationMethod"):
         ds.DeidentificationMethod = "not stated by the source"  # type 1C then (PS3.3 C.7.1.1)
     for keyword in _TYPE_2:
-        value = ds.get(keyword)
-        shape = _SHAPE.get(keyword)
-        if value is None or (shape and not shape.fullmatch(str(value))):
+        if ds.get(keyword) is None:
             setattr(ds, keyword, "")
+    for keyword, shape in _SHAPE.items():
+        found = shape.fullmatch(str(ds.get(keyword)))
+        setattr(ds, keyword, "".join(found.groups("")) if found else "")
     return ds
+
+
+def _needs_a_character_set(ds: Dataset) -> bool:
+    return any(element.VR in _TEXTS and not str(element.value).isascii() for element in ds)
 
 
 def _written_by_highdicom(stated: object) -> bool:

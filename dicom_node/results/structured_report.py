@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from clinical.codes import ABSENT, CHEST_IMAGING_STUDY, DICOM_DCM, UCUM, Coding
+from clinical.codes import ABSENT, CHEST_IMAGING_STUDY, DICOM_DCM, Coding
 from clinical.errors import Unsupported
 from clinical.finding import Finding, Measurement, Reading, ReadingMask
 from clinical.uids import derived_uid
+from dicom_node.results.comparison import comparison_groups, evidence_of
+from dicom_node.results.concepts import concept, unit
 from dicom_node.results.context import Predecessor, ResultContext, tracking_identifier
 from dicom_node.results.finish import finish
 from dicom_node.results.source import normalise_source
 
 PRESENCE = Coding(DICOM_DCM, "121052", "Presence of property")
-_UNIT_MEANING = {"mm": "millimeter", "mm2": "square millimeter", "{pixel}": "pixel", "%": "percent"}
 
 
 def encode_structured_report(
@@ -32,16 +33,23 @@ def encode_structured_report(
     A group (TID 1410) holds the outline on the source image, tracking identifier and UID (those of the segment
     and of the Observation), the finding and its site, axes and area in the Reading's unit, the probability as
     Certainty of Finding in percent, that of malignancy as Probability of cancer where the model assesses it,
-    and the algorithm (TID 4019).
+    and the algorithm (TID 4019). Beside them stands what was compared with an earlier image (comparison.py).
 
     Raises Unsupported when the image cannot be referred to.
     """
     del mask  # the outlines are in the findings
-    return document(reading, source, context, [_group(reading, one, context) for one in reading.findings])
+    groups = [_group(reading, one, context) for one in reading.findings]
+    return document(reading, source, context, groups, comparison_groups(reading, context))
 
 
-def document(reading: Reading, source: Dataset, context: ResultContext, groups: Sequence[Dataset]) -> Dataset:
-    """Return the document around measurement groups; without any it says that nothing was found.
+def document(
+    reading: Reading,
+    source: Dataset,
+    context: ResultContext,
+    groups: Sequence[Dataset],
+    beside: Sequence[Dataset] = (),
+) -> Dataset:
+    """Return the document around the findings' groups, without any it says that nothing was found; others beside.
 
     Raises Unsupported when the image cannot be referred to.
     """
@@ -49,12 +57,12 @@ def document(reading: Reading, source: Dataset, context: ResultContext, groups: 
     report = hd.sr.MeasurementReport(
         observation_context=_observer(reading, context),
         procedure_reported=concept(CHEST_IMAGING_STUDY),
-        imaging_measurements=list(groups) or [_nothing_found(reading, context)],
+        imaging_measurements=[*(groups or [_nothing_found(reading, context)]), *beside],
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
         made = hd.sr.ComprehensiveSR(
-            evidence=[header],
+            evidence=[header, *(evidence_of(reading.comparison) if beside else ())],
             content=report[0],
             series_instance_uid=context.series_instance_uid,
             series_number=context.series_number,
@@ -150,11 +158,10 @@ def outline(finding: Finding) -> NDArray[np.float64]:
 
 def number(measurement: Measurement, *where: hd.sr.CoordinatesForMeasurement) -> hd.sr.Measurement:
     """Return a value with its unit and, in the viewer's form, where it was measured."""
-    unit = Coding(UCUM, measurement.unit, _UNIT_MEANING.get(measurement.unit, measurement.unit))
     return hd.sr.Measurement(
         name=concept(measurement.what),
         value=measurement.value,
-        unit=concept(unit),
+        unit=unit(measurement.unit),
         referenced_coordinates=list(where) or None,
     )
 
@@ -173,8 +180,3 @@ def device_observer(reading: Reading, context: ResultContext) -> hd.sr.ObserverC
         serial_number=context.device_serial,
     )
     return hd.sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
-
-
-def concept(coding: Coding) -> hd.sr.CodedConcept:
-    """Return a coded concept as highdicom has it."""
-    return hd.sr.CodedConcept(coding.code, coding.scheme, coding.display)

@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset
 
 from clinical.codes import AREA
 from clinical.finding import Finding, Reading, ReadingMask
+from dicom_node.results.concepts import concept
 from dicom_node.results.context import ResultContext
-from dicom_node.results.structured_report import algorithm, concept, document, number, outline
+from dicom_node.results.structured_report import algorithm, document, number, outline
 
 # The tool of @cornerstonejs/adapters whose shape is any closed outline.
 CORNERSTONE_FREEHAND = "Cornerstone3DTools@^0.1.0:PlanarFreehandROI"

@@ -1,6 +1,6 @@
 """Which SOP classes, in which transfer syntaxes, in which role: PS3.2's tables of presentation contexts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pynetdicom import AllStoragePresentationContexts
@@ -19,6 +19,19 @@ class Offer:
     sop_class: str
     role: str
     syntaxes: tuple[str, ...]
+
+
+_PRIVATE = "Transfer syntaxes of vendors are taken where the site names them (`CONSILIUM_DICOM_PRIVATE_SYNTAXES`)"
+_KEPT = "Their objects are stored bit for bit, go out as they are, and their pixels are decoded by nobody here."
+
+
+def private(syntaxes: Mapping[str, str]) -> list[str]:
+    """Return what is said of private transfer syntaxes. syntaxes: UID -> the standard's that is encoded so."""
+    if not syntaxes:
+        return [f"{_PRIVATE}, and none is named here."]
+    rows = ((name(uid), uid, name(encoded)) for uid, encoded in sorted(syntaxes.items()))
+    lines = table(("private transfer syntax", "UID", "data set encoded as"), rows)
+    return [f"{_PRIVATE}. {_KEPT}", "", *lines]
 
 
 def is_storage(sop_class: str) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pynetdicom.presentation import PresentationContext
 
+from dicom_node.beside import presentation_contexts
 from dicom_node.proposals import PROPOSALS, Proposal
-from dicom_node.scp import ScpSettings, presentation_contexts
+from dicom_node.scp import ScpSettings
 from dicom_node.service import Service, offered
 
 
@@ -21,7 +22,7 @@ class Setting:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """version: of the program. web_path: of DICOMweb. scp: how it listens. services: offered besides
-    storage. security: sentences.
+    storage. security: sentences. web_agent: what is asked of others by HTTP (transaction, method, resource).
     """
 
     version: str
@@ -31,8 +32,12 @@ class Node:
     proposals: Sequence[Proposal] = PROPOSALS
     settings: Sequence[Setting] = ()
     security: Sequence[str] = ()
+    web_agent: Sequence[tuple[str, str, str]] = ()
 
     @property
     def accepted(self) -> list[PresentationContext]:
         """Every presentation context that is negotiated when somebody calls."""
-        return [*presentation_contexts(self.scp.storage_classes), *offered(self.services)]
+        return [
+            *presentation_contexts(self.scp.storage_classes, self.scp.private_syntaxes),
+            *offered(self.services),
+        ]

@@ -42,14 +42,20 @@ def _overview(node: Node) -> list[str]:
 
 
 def _services(node: Node) -> list[tuple[str, bool, bool]]:
-    asked = {str(one) for proposal in node.proposals for one in proposal.classes}
+    asked, called = (
+        {str(one) for proposal in node.proposals if (proposal.role == "SCP") is as_scp for one in proposal.classes}
+        for as_scp in (False, True)
+    )
     offers = contexts.offers_of(node.accepted)
     stored = {one.sop_class for one in offers if contexts.is_storage(one.sop_class)}
     rows = [("Storage", any(contexts.is_storage(one) for one in asked), bool(stored))]
     names = {one.sop_class: one.role for one in offers if one.sop_class not in stored}
-    for sop_class in sorted({*names, *(one for one in asked if not contexts.is_storage(one))}, key=contexts.name):
+    others = {one for one in asked | called if not contexts.is_storage(one)}
+    for sop_class in sorted({*names, *others}, key=contexts.name):
         role = names.get(sop_class, "")
-        rows.append((contexts.name(sop_class), sop_class in asked or "SCU" in role, "SCP" in role))
+        rows.append(
+            (contexts.name(sop_class), sop_class in asked or "SCU" in role, sop_class in called or "SCP" in role)
+        )
     return rows
 
 
@@ -70,6 +76,8 @@ def _accepted(node: Node) -> list[str]:
         "Role is the node's. Objects are stored bit for bit as they come; what of it models read is said below.",
         "",
         *contexts.as_tables(contexts.offers_of(node.accepted)),
+        "",
+        *contexts.private(node.scp.private_syntaxes),
         *(line for service in node.services if service.remark for line in ("", service.remark)),
     ]
 
@@ -123,6 +131,12 @@ def _web(node: Node) -> list[str]:
         "As origin server; media types, parameters, statuses and limits are in [dicomweb.md](../dicomweb.md).",
         "",
         *table(("transaction", "method", "resource"), sorted(rows)),
+        "",
+        "As user agent, of archives and worklists that settings name by their address:",
+        "",
+        *table(
+            ("transaction", "method", "resource"), ((name, how, f"`{what}`") for name, how, what in node.web_agent)
+        ),
     ]
 
 

@@ -1,7 +1,7 @@
 """What every resource of DICOMweb works with: the stores, addresses, and the objects that a path names."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from record_store.blobs import Blobs
 from record_store.database import Database
 from record_store.exchanges import Kind, Note, Party, unnoted
 from record_store.holdings import HeldObject, object_by_uid, objects_of
+from record_store.quarantine_folder import Refusal
 
 if TYPE_CHECKING:
     from dicom_node.pixels import Decoder
@@ -55,6 +56,8 @@ class Archive:
     intake: what takes objects in; None when nothing may be stored. classes: SOP classes that are taken, None for
     all of them. low_water_bytes: free space below which nothing is taken. decoder: for what is rendered.
     catch_up: brings the index of headers up to what is stored; Busy where that takes too long.
+    private_syntaxes: see `ScpSettings`.
+    set_aside: may keep the bytes of an object that is refused for what it is; it does not raise.
     note: told of every request (PS3.15 A.5.3), with us and the caller as its parties.
     """
 
@@ -69,6 +72,8 @@ class Archive:
     decoder: Callable[[], "Decoder"] | None = None
     now: Clock = utc_now
     catch_up: Callable[[], object] = lambda: None
+    private_syntaxes: Mapping[str, str] = field(default_factory=dict)
+    set_aside: Callable[[memoryview, Refusal], object] = lambda _file, _refusal: None
     note: Note = unnoted
     us: Party = field(default_factory=lambda: Party("DICOMweb"))
     caller: Callable[[], Party] = lambda: Party("", application=False)

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from dicom_node.web.decoder_errors import DECODER_ERRORS
+from dicom_node.decoder_errors import DECODER_ERRORS
 from dicom_node.web.json_model import Json, element_json
 from record_store.blobs import Blobs
 

@@ -9,7 +9,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 from clinical.errors import IncorrectInput
-from dicom_node.web.decoder_errors import DECODER_ERRORS
+from dicom_node.decoder_errors import DECODER_ERRORS
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from clinical.errors import IncorrectInput, Unsupported
-from dicom_node.web.decoder_errors import DECODER_ERRORS
+from dicom_node.decoder_errors import DECODER_ERRORS
 from dicom_node.web.media import parameters
 from dicom_node.web.multipart import ReceivedPart
 

@@ -17,7 +17,7 @@ MAX_PREAMBLE_BYTES = 8192
 # RFC 2046: bcharsnospace and space, at most 70 and none at the end.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
-_AFTER = re.compile(rb"[ \t]{0,64}\r\n|--")
+AFTER = re.compile(rb"[ \t]{0,64}\r\n|--")
 _CONTENT_ENCODINGS = {"", "7bit", "8bit", "binary"}
 
 
@@ -36,26 +36,31 @@ class ReceivedPart:
 
 def read_parts(message: bytes, boundary: str) -> Iterator[ReceivedPart]:
     """Yield the parts of a message. Raises IncorrectInput where it is malformed, cut, or over a cap."""
-    mark = boundary.encode("latin-1", "replace")
-    if not _BOUNDARY.fullmatch(mark):
-        raise IncorrectInput("the request names no boundary, or one that is none")
-    view = memoryview(message)
-    count, (start, last) = 0, _first(message, b"--" + mark)
+    mark, view = mark_of(boundary), memoryview(message)
+    count, (start, last) = 0, _first(message, mark)
     while not last:
         count += 1
         if count > MAX_PARTS:
             raise IncorrectInput(f"the request has more than {MAX_PARTS} parts")
-        headers, body = _head(message, start)
-        end, start, last = _delimiter(message, b"\r\n--" + mark, body)
+        headers, body = read_head(message, start)
+        end, start, last = _delimiter(message, b"\r\n" + mark, body)
         yield ReceivedPart(headers, view[body:end])
     if count == 0:
         raise IncorrectInput("the request has no parts")
 
 
+def mark_of(boundary: str) -> bytes:
+    """Return what a delimiter's line begins with. Raises IncorrectInput for what is no boundary."""
+    mark = boundary.encode("latin-1", "replace")
+    if not _BOUNDARY.fullmatch(mark):
+        raise IncorrectInput("the request names no boundary, or one that is none")
+    return b"--" + mark
+
+
 def _first(message: bytes, mark: bytes) -> tuple[int, bool]:
     """Return where the first part begins, after a preamble that nobody reads, and whether there is none."""
     if message.startswith(mark):
-        after = _AFTER.match(message, len(mark))
+        after = AFTER.match(message, len(mark))
         if after is not None:
             return after.end(), after[0] == b"--"
     _, start, last = _delimiter(message[:MAX_PREAMBLE_BYTES], b"\r\n" + mark, 0)
@@ -68,15 +73,15 @@ def _delimiter(message: bytes, mark: bytes, position: int) -> tuple[int, int, bo
     The mark with anything else behind it is part of the data.
     """
     while (found := message.find(mark, position)) >= 0:
-        after = _AFTER.match(message, found + len(mark))
+        after = AFTER.match(message, found + len(mark))
         if after is not None:
             return found, after.end(), after[0] == b"--"
         position = found + 1
     raise IncorrectInput("the request's parts are malformed or not ended")
 
 
-def _head(message: bytes, start: int) -> tuple[dict[str, str], int]:
-    """Return the fields of a part's head and where its body begins."""
+def read_head(message: bytes, start: int) -> tuple[dict[str, str], int]:
+    """Return the fields of a part's head, and where its body begins. Raises IncorrectInput."""
     if message.startswith(b"\r\n", start):
         return {}, start + 2
     end = message.find(b"\r\n\r\n", start, start + MAX_HEAD_BYTES)

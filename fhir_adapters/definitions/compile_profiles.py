@@ -1,4 +1,4 @@
-"""Write `profiles.json.gz`: python -m fhir_adapters.definitions.compile_profiles PACKAGE_FOLDER.
+"""Write `profiles.json.xz`: python -m fhir_adapters.definitions.compile_profiles PACKAGE_FOLDER.
 
 PACKAGE_FOLDER: as of `compile`. Kept are R4's own profiles of resources (vital signs, lipids and others), of each
 element what `profile` reads, and the required value sets that only they name.
@@ -12,7 +12,7 @@ from fhir_adapters.definitions.compile import TERMINOLOGY, resources_of
 from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.value_sets import expansions
 
-OUTPUT = Path(__file__).with_name("profiles.json.gz")
+OUTPUT = Path(__file__).with_name("profiles.json.xz")
 _HEAD = ("resourceType", "url", "version", "name", "type", "kind")
 _READ = ("id", "path", "sliceName", "min", "max", "base", "type", "slicing", "binding", "constraint")
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 def compile_profiles(folder: Path) -> bytes:
-    """Return the profiles of the package in `folder`, as a gzip file."""
+    """Return the profiles of the package in `folder`, as an xz file."""
     published = folder / "dist" / "fhir" / "r4"
     profiles = [
         _small(one)

@@ -1,4 +1,4 @@
-"""Write `search.json.gz` from the published search parameters: python -m <this module> PACKAGE_FOLDER.
+"""Write `search.json.xz` from the published search parameters: python -m <this module> PACKAGE_FOLDER.
 
 PACKAGE_FOLDER: as in `compile`, which has to run first: what an expression walks is known by `structure`. Run
 time evaluates no FHIRPath: each expression of R4 (search-parameters.json) becomes the places it looks at, with the
@@ -24,7 +24,7 @@ from fhir_adapters.definitions.expressions import NotCompiled, Place, places_of
 from fhir_adapters.definitions.packed import packed
 from fhir_adapters.definitions.structure import resource_types
 
-OUTPUT = Path(__file__).with_name("search.json.gz")
+OUTPUT = Path(__file__).with_name("search.json.xz")
 # R4's own, and what US Core adds.
 SOURCES = ("search-parameters.json", "search-parameters-uscore.json")
 EVERYWHERE = ("Resource", "DomainResource")
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 
 def compile_search(folder: Path) -> bytes:
-    """Return the tables of the package in `folder`, as a gzip file."""
+    """Return the tables of the package in `folder`, as an xz file."""
     published = folder / "dist" / "fhir" / "r4"
     definitions = [one for name in SOURCES for one in resources_of(published / name)]
     codes = {definition["url"]: definition["code"] for definition in definitions}

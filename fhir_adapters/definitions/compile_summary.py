@@ -1,4 +1,4 @@
-"""Write `summary.json.gz` from the published definitions: python -m <this module> PACKAGE_FOLDER.
+"""Write `summary.json.xz` from the published definitions: python -m <this module> PACKAGE_FOLDER.
 
 PACKAGE_FOLDER: as in `compile`. By the path of a resource or of a part of one: [names that a summary holds
 (isSummary, R4 3.1.1.5.8), names that change the meaning of the others (isModifier), which no answer leaves out].
@@ -11,11 +11,11 @@ from typing import Any
 from fhir_adapters.definitions.compile import resources_of
 from fhir_adapters.definitions.packed import packed
 
-OUTPUT = Path(__file__).with_name("summary.json.gz")
+OUTPUT = Path(__file__).with_name("summary.json.xz")
 
 
 def compile_summary(folder: Path) -> bytes:
-    """Return the table of the package in `folder`, as a gzip file."""
+    """Return the table of the package in `folder`, as an xz file."""
     published = folder / "dist" / "fhir" / "r4" / "profiles-resources.json"
     table: dict[str, list[list[str]]] = {}
     for definition in resources_of(published, "StructureDefinition"):

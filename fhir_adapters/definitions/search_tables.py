@@ -28,5 +28,5 @@ def left_out() -> dict[str, str]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    tables: dict[str, Any] = unpacked("search.json.gz")
+    tables: dict[str, Any] = unpacked("search.json.xz")
     return tables

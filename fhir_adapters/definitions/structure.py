@@ -145,5 +145,5 @@ def _forms(place: str, said: str, row: list[Any]) -> list[Element]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    tables: dict[str, Any] = unpacked("r4.json.gz")
+    tables: dict[str, Any] = unpacked("r4.json.xz")
     return tables

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from fhir_adapters.hl7v2.errors import TEXTS, MessageError
 from fhir_adapters.hl7v2.message import Delimiters, Value, delimiters_of
-from fhir_adapters.hl7v2.text import CHARACTER_SETS, escaped
+from fhir_adapters.hl7v2.text import CHARACTER_SETS, declared_in, escaped
 
 ACCEPT, ERROR, REJECT = "A", "E", "R"  # the second letter of AA, AE, AR and CA, CE, CR
 # Table 0155: when a sender wants to be told.
@@ -54,7 +54,7 @@ class Header:
 def header_of(data: bytes) -> Header:
     """Return the header of a message as far as it can be read. Raises nothing."""
     line = re.split(rb"[\r\n]", data[:65536], maxsplit=1)[0]
-    text = line.decode("utf-8", errors="replace")
+    text = line.decode(CHARACTER_SETS.get(declared_in(line).upper(), "utf-8"), errors="replace")
     if not text.startswith("MSH"):
         return Header()
     try:

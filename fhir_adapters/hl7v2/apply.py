@@ -13,19 +13,22 @@ from sqlalchemy import Connection
 from fhir_adapters.hl7v2.bundle import complete
 from fhir_adapters.hl7v2.errors import DUPLICATE_KEY, INTERNAL, MessageError
 from fhir_adapters.hl7v2.held import Held
-from fhir_adapters.hl7v2.parts import WITHIN, Mapped, Part, Way, dumps, references
+from fhir_adapters.hl7v2.parts import WITHIN, Mapped, Part, Way, references
 from fhir_adapters.search.index import index_of
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.validation import problems_of
+from fhir_adapters.verbatim import dumps
 from record_store.resource_history import Version
 from record_store.resources import NewResource, put_all
 
 Json = dict[str, Any]
 
 _ABOUT = ("subject",)
-_SETTLED = frozenset(("final", "amended", "corrected"))
-_UNSETTLED = frozenset(("registered", "partial", "preliminary"))
+# How far a result has come (tables 0085 and 0123); what takes one back has no place here, and always counts.
+_PROGRESS = {
+    "registered": 0, "partial": 0, "preliminary": 0, "final": 1, "amended": 2, "corrected": 2,
+}  # fmt: skip
 
 
 class Writer:
@@ -51,6 +54,7 @@ class Writer:
         for old, survivor in mapped.retired:
             gone, stays = names[old.reference], names[survivor.reference]
             if gone != stays:  # they are one already
+                self._demand_own_chart(old, gone)
                 self._link(old, gone, stays, "replaced-by", plan)
                 self._link(survivor, stays, gone, "replaces", plan)
         for part, new in plan.values():
@@ -134,6 +138,11 @@ class Writer:
             if then and not self._held.same_person(str(then.get("reference", "")), subject):
                 raise MessageError(DUPLICATE_KEY, f"it names the number of another patient's {kind}")
 
+    def _demand_own_chart(self, old: Part, gone: str) -> None:
+        """Raise MessageError when a merged number leads to the chart that has taken it over: that stays in use."""
+        if self._held.leads_on(old, gone.partition("/")[2]):
+            raise MessageError(DUPLICATE_KEY, "the number of MRG-1 was merged into another patient's chart before")
+
     def _demand_same_person(self, part: Part, was: Json) -> None:
         for name in _ABOUT:
             now, then = part.resource.get(name), was.get(name)
@@ -186,11 +195,13 @@ class Writer:
 def _is_older(said: Json, was: Json) -> bool:
     """Tell whether a result is from before the one that is here.
 
-    A final result can only be changed with a corrected one (table 0085); a time that is told decides first.
+    A final result can only be changed with a corrected one (table 0085), and a corrected one is not undone by the
+    final one that it corrected; a time that both tell (OBR-22) decides first.
     """
     if "issued" in said and "issued" in was and said["issued"] != was["issued"]:
         return bool(said["issued"] < was["issued"])
-    return was.get("status") in _SETTLED and said.get("status") in _UNSETTLED
+    now, then = (_PROGRESS.get(str(one.get("status"))) for one in (said, was))
+    return now is not None and then is not None and now < then
 
 
 def _identified(kind: str, resource_id: str, version: int, updated: str, content: Json) -> Json:

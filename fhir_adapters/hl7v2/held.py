@@ -87,16 +87,28 @@ class Held:
             )
         return part.id if part.id in common else min(common)
 
+    def leads_on(self, part: Part, patient_id: str) -> bool:
+        """Tell whether a patient's identifiers lead to a chart by a merge only, and none of them is its own.
+
+        A number that was merged is not its own either when its messages list the old numbers, too.
+        """
+        charts = {key: self._with(key) for key in part.patient}
+        own = (patient_id in ids and ids == self._charts(key) for key, ids in charts.items())
+        return any(charts.values()) and not any(own)
+
     def _charts(self, key: PatientKey) -> set[str] | None:
         """Return the charts in use of this identifier; None when nobody has it, empty when none is in use."""
-        ids = {
-            one for one in self._ids.get(("Patient", uri(key.system), key.value), ()) if self.alive("Patient", one)
-        }
+        ids = self._with(key)
         if not ids:
             return None
         if ids & self._replaced or any(self._retired(one) for one in ids):
             return set(surviving(self._conn, key))
         return ids
+
+    def _with(self, key: PatientKey) -> set[str]:
+        """Return all charts of this identifier, in use or not."""
+        found = self._ids.get(("Patient", uri(key.system), key.value), ())
+        return {one for one in found if self.alive("Patient", one)}
 
     def _retired(self, patient_id: str) -> bool:
         found = self.alive("Patient", patient_id)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from clinical.clock import Clock
 from clinical.errors import Busy, ClinicalError
+from clinical.uids import DIGEST_LENGTH
 from fhir_adapters.hl7v2 import acknowledge, provenance
 from fhir_adapters.hl7v2.acknowledge import Header, header_of
 from fhir_adapters.hl7v2.apply import Writer
@@ -25,7 +26,7 @@ from fhir_adapters.hl7v2.parts import Mapped
 from fhir_adapters.hl7v2.site import Site
 from fhir_adapters.hl7v2.text import decoded
 from record_store import hl7_messages
-from record_store.audit import DIGEST_LENGTH, append_all, row_of
+from record_store.audit import append_all, row_of
 from record_store.database import Database
 from record_store.hl7_messages import DROPPED, QUARANTINED, STORED, Kept, Told
 from record_store.ledger import Row

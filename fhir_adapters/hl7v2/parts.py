@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import orjson
-
 from clinical.identity import PatientKey
-from fhir_adapters.verbatim import Verbatim
 
 Json = dict[str, Any]
 
@@ -83,17 +80,6 @@ class Parts:
     def mapped(self) -> Mapped:
         """Return what was collected."""
         return Mapped(tuple(self._parts.values()), tuple(self.retired))
-
-
-def dumps(resource: Mapping[str, Any]) -> bytes:
-    """Return JSON in which numbers have the digits that the message or a client wrote."""
-    return orjson.dumps(resource, default=_number)
-
-
-def _number(value: object) -> object:
-    if isinstance(value, Verbatim):
-        return orjson.Fragment(value.text)
-    raise TypeError
 
 
 def pruned(value: Json) -> Json:

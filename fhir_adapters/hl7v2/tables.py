@@ -54,12 +54,14 @@ REPORT_STATUS: Mapping[str, str] = {
     "X": "cancelled",
 }
 
-# 0119 Order Control -> request-status; those that carry a status of the order leave it to ORC-5.
+# 0119 Order Control -> request-status; those that carry a status of the order leave it to ORC-5. RP, RQ and RU
+# stand by the order that is replaced; the one in its place comes with RO (v2.9 4.5.1.1).
 ORDER_CONTROL: Mapping[str, str] = {
     "NW": "active", "OK": "active", "SN": "active", "NA": "active", "XO": "active", "XR": "active", "XX": "active",
-    "RO": "active", "RP": "active", "RU": "active", "PA": "active", "CH": "active", "RL": "active", "OE": "active",
+    "RO": "active", "PA": "active", "CH": "active", "RL": "active", "OE": "active",
     "CA": "revoked", "OC": "revoked", "CR": "revoked", "DC": "revoked", "OD": "revoked", "DR": "revoked",
-    "UA": "revoked", "OP": "active", "HD": "on-hold", "OH": "on-hold", "HR": "on-hold", "RE": "completed",
+    "RP": "revoked", "RQ": "revoked", "RU": "revoked", "UA": "revoked", "OP": "active",
+    "HD": "on-hold", "OH": "on-hold", "HR": "on-hold", "RE": "completed",
 }  # fmt: skip
 STATUS_IN_ORC_5 = frozenset(("SC", "SR", "SS", "NW", "XO", "XX", "XR", "RE", "OK", "SN", "NA"))
 

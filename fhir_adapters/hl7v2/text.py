@@ -31,7 +31,7 @@ def decoded(data: bytes, otherwise: str | None = None) -> str:
     otherwise: table 0211 name of what is meant by senders that declare none and are neither ASCII nor UTF-8.
     Raises MessageError for a set that is not known here, and bytes that it does not have.
     """
-    declared = _declared(data)
+    declared = declared_in(data)
     name = declared or "UNICODE UTF-8"
     codec = CHARACTER_SETS.get(name.upper())
     if codec is None:
@@ -44,7 +44,8 @@ def decoded(data: bytes, otherwise: str | None = None) -> str:
         raise MessageError(DATA_TYPE, "expected characters of the declared set", Place("MSH", field=18)) from None
 
 
-def _declared(data: bytes) -> str:
+def declared_in(data: bytes) -> str:
+    """Return the set that a message's header names (MSH-18), "" for none. Raises nothing."""
     header = re.split(rb"[\r\n]", data[:65536], maxsplit=1)[0]
     fields = header.split(header[3:4]) if len(header) > 3 else []
     # The header's own delimiters are ASCII, whatever the set: the first repetition is the message's.

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from clinical.errors import IncorrectInput
-from fhir_adapters.rest import splice
+from fhir_adapters import splice
 from fhir_adapters.search.index import ID
 
 Identifiers = frozenset[tuple[str, str]]

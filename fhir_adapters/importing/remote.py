@@ -19,7 +19,7 @@ from fhir_adapters.outcome import SeveralMatches
 from fhir_adapters.remote.problem import RemoteProblem
 from fhir_adapters.remote.server import RemoteServer
 from fhir_adapters.rest.fhir import require_type
-from fhir_adapters.rest.splice import with_id
+from fhir_adapters.splice import with_id
 from record_store.database import Database
 from record_store.imports import Imported, imported, note
 

@@ -12,8 +12,8 @@ from fhir_adapters.importing.prepare import Ready
 from fhir_adapters.importing.tally import Tally
 from fhir_adapters.rest.condition import match
 from fhir_adapters.rest.fhir import Fhir, require_type
-from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.rest.versions import next_version, removal
+from fhir_adapters.splice import with_identity
 from fhir_adapters.validation.profiles import Profiles
 from record_store.imports import Imported, imported, note
 from record_store.resource_history import Version, latest_all

@@ -67,9 +67,12 @@ class RemoteServer:
     sleep: Callable[[float], None] = time.sleep
     seconds: Callable[[], float] = field(default=time.monotonic)
 
-    def read(self, relative: str) -> JsonObject:
-        """Return the resource at Type/id, or one page of a search. Raises RemoteProblem."""
-        return _body(self._done("GET", self._url(relative)))
+    def read(self, relative: str, *, decimals: bool = False) -> JsonObject:
+        """Return the resource at Type/id, or one page of a search. decimals: numbers keep their digits.
+
+        Raises RemoteProblem.
+        """
+        return _body(self._done("GET", self._url(relative)), decimals=decimals)
 
     def search(self, relative: str) -> Iterator[JsonObject]:
         """Yield the resources of a search, page by page (R4 3.1.1.7). Raises RemoteProblem."""
@@ -207,9 +210,9 @@ def _problem(answer: Answer) -> RemoteProblem:
     )
 
 
-def _body(answer: Answer) -> JsonObject:
+def _body(answer: Answer, *, decimals: bool = False) -> JsonObject:
     try:
-        return load_object(answer.body, max_bytes=MAX_BYTES)
+        return load_object(answer.body, max_bytes=MAX_BYTES, decimals=decimals)
     except IncorrectInput:
         raise RemoteProblem("the answer of the server is not FHIR JSON", status=answer.status) from None
 

@@ -38,9 +38,9 @@ def diagnostic_report(
 ) -> Json:
     """Return the report of one reading.
 
-    observation_ids: of its findings, in their order; empty when there is none. resultsInterpreter stays
-    empty until a person has looked at it. replaces: id of the report of the reading that this one replaces.
-    identifiers: of the reading. based_on: References to the orders of the study.
+    observation_ids: of its findings, in their order, and of its comparison; empty when there is none.
+    resultsInterpreter stays empty until a person has looked at it. replaces: id of the report of the reading
+    that this one replaces. identifiers: of the reading. based_on: References to the orders of the study.
     """
     resource: Json = {
         "resourceType": "DiagnosticReport",
@@ -65,6 +65,7 @@ def diagnostic_report(
         resource["extension"] = [{"url": REPLACES, "valueReference": reference("DiagnosticReport", replaces)}]
     if observation_ids:
         resource["result"] = [reference("Observation", each) for each in observation_ids]
+    if reading.findings:
         resource["conclusionCode"] = [_concluded(reading)]
     return resource
 
@@ -77,7 +78,12 @@ def _concluded(reading: Reading) -> Json:
 
 
 def conclusion(reading: Reading) -> str:
-    """Return the reading in plain words."""
+    """Return the reading in plain words, and beside it what an earlier image showed."""
+    compared = reading.comparison
+    return _concluding(reading) + (f" {compared.in_words}" if compared is not None else "")
+
+
+def _concluding(reading: Reading) -> str:
     label = reading.terms.label
     if not reading.findings:
         return (

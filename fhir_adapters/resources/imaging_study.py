@@ -1,5 +1,6 @@
 """A DICOM study as an ImagingStudy (R4 8.17): the series that were read and the series of results."""
 
+import datetime as calendar
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ def date_time(date: str | None, time: str | None = None, utc_offset: str | None 
     """
     day = re.fullmatch(r"([0-9]{4})\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12][0-9]|3[01])", (date or "").strip())
     if day is None:
+        return None
+    try:
+        calendar.date(*map(int, day.groups()))
+    except ValueError:  # the thirtieth of February is no FHIR date
         return None
     clock = re.match(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?", (time or "").strip())
     zone = re.fullmatch(r"([+-])(0[0-9]|1[0-4])([0-5][0-9])", (utc_offset or "").strip())

@@ -9,6 +9,7 @@ from clinical.errors import Fault
 from clinical.finding import Reading
 from clinical.lesion import ANSWER_IN_WORDS, LesionAssessment
 from clinical.risk import RiskScore
+from fhir_adapters.resources.comparison import comparison, comparison_id
 from fhir_adapters.resources.device import device
 from fhir_adapters.resources.diagnostic_report import diagnostic_report
 from fhir_adapters.resources.ids import derived, device_id, imaging_study_id
@@ -25,7 +26,10 @@ REFER = "Referral to a breast unit, for imaging and for a biopsy where it is nee
 
 @dataclass(frozen=True, slots=True)
 class ResultIds:
-    """The resource ids of one reading. observations: one a finding; risks: one a lesion; in their order."""
+    """The resource ids of one reading. observations: one a finding; risks: one a lesion; in their order.
+
+    comparison: of the Observation that compares with an earlier image, "" where nothing was compared.
+    """
 
     device: str
     imaging_study: str
@@ -33,6 +37,7 @@ class ResultIds:
     provenance: str
     observations: tuple[str, ...]
     risks: tuple[str, ...] = ()
+    comparison: str = ""
 
     @property
     def results(self) -> list[tuple[str, str]]:
@@ -40,6 +45,7 @@ class ResultIds:
         return [
             ("DiagnosticReport", self.report),
             *(("Observation", one) for one in self.observations),
+            *([("Observation", self.comparison)] if self.comparison else ()),
             *(("RiskAssessment", one) for one in self.risks),
         ]
 
@@ -57,6 +63,7 @@ def result_ids(reading: Reading, *, reading_id: str) -> ResultIds:
         provenance=derived("provenance", reading_id),
         observations=tuple(derived("observation", reading_id, str(number)) for number in numbers),
         risks=tuple(derived("risk", reading_id, str(lesion.finding)) for lesion in reading.lesions),
+        comparison=comparison_id(reading_id) if reading.comparison is not None else "",
     )
 
 
@@ -76,10 +83,11 @@ def results_of(
 ) -> list[Json]:
     """Return model card, Device, ImagingStudy, an Observation a finding and the DiagnosticReport, in that order.
 
-    Then a RiskAssessment for each lesion that the model assesses: how probable malignancy is, never a Condition.
-    Their Provenance is `provenance_of`. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR
-    made of it. replaces: id of the DiagnosticReport of the reading that this one replaces. based_on: References to
-    the orders of the study.
+    Before the report stands an Observation that compares with an earlier image, where there was one; after it a
+    RiskAssessment for each lesion that the model assesses: how probable malignancy is, never a Condition. Their
+    Provenance is `provenance_of`. tracking_uids: of the findings, as in SEG and SR. evidence: the SEG and SR made
+    of it. replaces: id of the DiagnosticReport of the reading that this one replaces. based_on: References to the
+    orders of the study.
 
     Raises Fault when ids or tracking UIDs are not one a finding.
     """
@@ -104,11 +112,27 @@ def results_of(
             reading.findings, ids.observations, tracking_uids, strict=True
         )
     ]
+    compared = (
+        []
+        if reading.comparison is None
+        else [
+            comparison(
+                reading,
+                reading.comparison,
+                resource_id=ids.comparison,
+                patient_id=patient_id,
+                device_id=ids.device,
+                issued=issued,
+                effective=study.started,
+                based_on=based_on,
+            )
+        ]
+    )
     report = diagnostic_report(
         reading,
         resource_id=ids.report,
         patient_id=patient_id,
-        observation_ids=ids.observations,
+        observation_ids=(*ids.observations, *(one["id"] for one in compared)),
         imaging_study_id=ids.imaging_study,
         issued=issued,
         device_id=ids.device,
@@ -134,6 +158,7 @@ def results_of(
             based_on=based_on,
         ),
         *observations,
+        *compared,
         report,
         *risks,
     ]
@@ -157,13 +182,18 @@ def provenance_of(
     def to(kind: str, ident: str) -> Json:
         return reference(kind, ident, versions.get((kind, ident)))
 
+    compared = reading.comparison
+    prior = [imaging_study_id(compared.prior.study_uid)] if compared is not None and compared.reading_id else []
     record = dict.fromkeys(used.source for lesion in reading.lesions for used in lesion.inputs if used.source)
     return provenance(
         reading.model,
         resource_id=ids.provenance,
         targets=[to(*each) for each in ids.results],
         device_id=ids.device,
-        sources=[to("ImagingStudy", ids.imaging_study), *({"reference": one} for one in record)],
+        sources=[
+            *(to("ImagingStudy", one) for one in (ids.imaging_study, *prior)),
+            *({"reference": one} for one in record),
+        ],
         recorded=issued,
         model_card=to("DocumentReference", about.card_id),
         input_sha256=image_sha256,

@@ -126,7 +126,7 @@ def blueprint(fhir: Fhir) -> Blueprint:
 def _negotiate() -> None:
     # The files of an export are NDJSON, whatever a client says that it takes.
     if request.method != "OPTIONS" and not (request.endpoint or "").endswith(f"-{export_status.FILE}"):
-        require_json_answer(request, request.args.getlist("_format"))
+        require_json_answer(request, request.args.getlist("_format") if request.query_string else ())
 
 
 def _http(error: HTTPException) -> Response:

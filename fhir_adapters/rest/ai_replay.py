@@ -10,7 +10,8 @@ from flask import Response, request
 from sqlalchemy import Connection
 
 from clinical.errors import NotFound
-from fhir_adapters.outcome import MEDIA_TYPE, TooMany
+from fhir_adapters.media_type import MEDIA_TYPE
+from fhir_adapters.outcome import TooMany
 from fhir_adapters.rest.ai.reach import result_within
 from fhir_adapters.rest.fhir import Fhir, Interaction
 from fhir_adapters.rest.negotiate import preferences

@@ -1,23 +1,32 @@
 """batch: each entry as if it had come alone, in the order in which they stand (R4 3.1.0.11.1)."""
 
 from collections.abc import Sequence
+from time import monotonic
 
 import orjson
 from flask import Response, current_app, request
 
-from clinical.errors import IncorrectInput
-from fhir_adapters.outcome import MEDIA_TYPE, http_response, response
+from clinical.errors import Busy, IncorrectInput
+from fhir_adapters.media_type import MEDIA_TYPE
+from fhir_adapters.outcome import http_response, response
 from fhir_adapters.rest.entries import Entry
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir
 from fhir_adapters.rest.patch import patch_in
 
+LONGEST_S = 60.0  # in which an entry may begin: 5,000 searches may take a second each, and hold a thread that long
 # What of the bundle's own request holds for each entry: who asks, and how the answer is wanted.
 _KEPT = ("Authorization", "Prefer", "X-Request-Id")
 
 
 def answer_batch(_fhir: Fhir, entries: Sequence[Entry]) -> Response:
     """Return a batch-response: the answer to each entry, refusals too, with status 200."""
-    return bundle_response("batch-response", [entry_answer(alone(entry)) for entry in entries])
+    until = monotonic() + LONGEST_S
+    told = [entry_answer(alone(entry) if monotonic() < until else response(_too_late())) for entry in entries]
+    return bundle_response("batch-response", told)
+
+
+def _too_late() -> Busy:
+    return Busy(f"the batch has taken {LONGEST_S:g} s: send this entry again in another one")
 
 
 def alone(entry: Entry) -> Response:

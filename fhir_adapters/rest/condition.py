@@ -14,8 +14,9 @@ from fhir_adapters.outcome import SeveralMatches
 from fhir_adapters.rest.fhir import allowed, visible
 from fhir_adapters.search.parse import parse
 from fhir_adapters.search.results import Answering
+from record_store.criteria import Criterion, restricted
 from record_store.resource_history import Version, latest
-from record_store.resource_search import Criterion, SearchQuery, restricted, search
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import condition_key, lock_key
 
 

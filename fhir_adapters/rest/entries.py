@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from clinical.errors import Denied, IncorrectInput
-from fhir_adapters.rest import splice
+from fhir_adapters import splice
 from fhir_adapters.search.index import ID
 from fhir_adapters.search.parameters import TYPES
 

@@ -11,12 +11,14 @@ from werkzeug.http import http_date
 
 from clinical.clock import Clock
 from clinical.errors import Fault, NotFound
+from fhir_adapters.access.grant import Grant, grant_from
+from fhir_adapters.access.restriction import restriction
 from fhir_adapters.bulk.asked import Asked
 from fhir_adapters.bulk.ndjson import packed, unpacked
-from fhir_adapters.bulk.plan import DELETED, ERROR, OUTPUT, steps_of
+from fhir_adapters.bulk.plan import DELETED, ERROR, OUTPUT, steps_of, types_of
 from fhir_adapters.outcome import body_response, outcome
 from fhir_adapters.rest.export import STATUS_PATH, client, offer, status_url
-from fhir_adapters.rest.fhir import Fhir, Interaction
+from fhir_adapters.rest.fhir import Fhir, Interaction, caller
 from record_store import exports
 from record_store.exports import Export, ExportFile
 
@@ -77,9 +79,24 @@ def _found(fhir: Fhir, export_id: str) -> tuple[Export, list[ExportFile]]:
     life_s = offer(fhir).life_s
     with fhir.db.read() as conn:
         export = exports.of_client(conn, export_id, client())
-        if export is None or export.state == exports.CANCELLED or _is_over(export, fhir.now, life_s):
+        if export is None or not _may_have(Asked.of_json(export.asked), caller()):
+            raise NotFound(GONE)
+        if export.state == exports.CANCELLED or _is_over(export, fhir.now, life_s):
             raise NotFound(GONE)
         return export, exports.files_of(conn, export_id)
+
+
+def _may_have(asked: Asked, grant: Grant) -> bool:
+    """Tell whether a caller could have asked for it: about nobody else, for no other purpose, of no type less.
+
+    A client has tokens of several patients and scopes, and one is no good for what another has fetched.
+    """
+    if asked.grant is None or grant.everything:
+        return grant.everything
+    theirs = grant_from(asked.grant)
+    if (theirs.patient, theirs.purpose, theirs.actor) != (grant.patient, grant.purpose, grant.actor):
+        return False
+    return all(restriction(grant, kind, "r") in (None, restriction(theirs, kind, "r")) for kind in types_of(asked))
 
 
 def _is_over(export: Export, now: Clock, life_s: float) -> bool:

@@ -1,6 +1,7 @@
 """history: GET [base]/[type]/[id]/_history and GET [base]/[type]/_history (R4 3.1.0.10), newest first."""
 
 import re
+import time
 from collections.abc import Sequence
 
 import orjson
@@ -9,9 +10,11 @@ from flask import Response, request
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed, require_type
 from fhir_adapters.rest.reach import reaches, read_within
+from fhir_adapters.rest.searchset import SEARCH_LIMIT_S
 from fhir_adapters.search import page
 from fhir_adapters.search.dates import range_of
 from fhir_adapters.search.parse import DEFAULT_COUNT, MAX_COUNT
+from record_store import time_limit
 from record_store.criteria import Criterion
 from record_store.resource_history import Version, history
 
@@ -44,7 +47,9 @@ def _page(fhir: Fhir, resource_type: str, resource_id: str | None, within: Crite
     token = dict(asked).get(page.PARAMETER)
     before = page.place_in(fhir.page_key, path, pairs, token) if token else None
     found: list[Version] = []
-    with fhir.db.read() as conn:
+    # Of a narrowed caller each version is judged by itself, and of a whole type perhaps none is his.
+    until = time.monotonic() + SEARCH_LIMIT_S
+    with fhir.db.read() as conn, time_limit.within(conn, SEARCH_LIMIT_S):
         while True:
             some = history(
                 conn, resource_type, resource_id, since=since, before=before, limit=count + 1, within=within
@@ -54,6 +59,8 @@ def _page(fhir: Fhir, resource_type: str, resource_id: str | None, within: Crite
             if len(some) <= count or len(found) > count:
                 break
             before = some[-1].place
+            if time.monotonic() >= until:
+                raise time_limit.too_long(SEARCH_LIMIT_S)
     shown = found[:count]
     links = [{"relation": "self", "url": page.link(fhir.base_url, path, asked)}]
     if len(found) > count and shown:

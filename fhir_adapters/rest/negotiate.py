@@ -27,10 +27,10 @@ def require_json_answer(request: Request, formats: Iterable[str]) -> None:
         if all(each.replace(" ", "+").partition(";")[0].lower() in _FORMATS for each in asked):
             return
         raise NotAcceptable
+    if not request.headers.get("Accept"):
+        return
     accepted = [parse_options_header(each) for each, quality in request.accept_mimetypes if quality > 0]
-    if request.headers.get("Accept") and not any(
-        name.lower() in _ACCEPTED and _is_r4(options) for name, options in accepted
-    ):
+    if not any(name.lower() in _ACCEPTED and _is_r4(options) for name, options in accepted):
         raise NotAcceptable
 
 

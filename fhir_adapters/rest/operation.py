@@ -1,10 +1,9 @@
 """What an operation is asked with: the query string of a GET, or Parameters in a POST (R4 3.2.0.2)."""
 
-from typing import Any
-
 from flask import request
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.parameters import Parameter, parameters_in
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.strict_json import load_object
 
@@ -24,19 +23,12 @@ def asked_by_parameters() -> Pairs:
     if not request.content_length:
         return pairs
     sent = load_object(read_json_body(request, MAX_PARAMETERS_BYTES))
-    listed = sent.get("parameter", [])
-    if sent.get("resourceType") != "Parameters" or not isinstance(listed, list):
-        raise IncorrectInput("an operation is asked with Parameters", expression=["Parameters"])
-    return [*pairs, *(_pair(one) for one in listed)]
+    return [*pairs, *map(_pair, parameters_in(sent))]
 
 
-def _pair(parameter: Any) -> tuple[str, str]:  # noqa: ANN401 - what JSON holds
-    values = [value for name, value in parameter.items() if name.startswith("value")] if _named(parameter) else []
+def _pair(one: Parameter) -> tuple[str, str]:
+    values = list(one.values.values())
     if len(values) != 1 or not isinstance(values[0], str | int | bool):
-        raise IncorrectInput("each parameter has a name and one simple value", expression=["Parameters.parameter"])
+        raise IncorrectInput("each parameter has a name and one simple value", expression=[one.place])
     (value,) = values
-    return parameter["name"], str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _named(parameter: object) -> bool:
-    return isinstance(parameter, dict) and isinstance(parameter.get("name"), str)
+    return one.name, str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,15 +12,17 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 from flask import Response, request
+from sqlalchemy import Connection
 from werkzeug.exceptions import UnsupportedMediaType
 
 from clinical.errors import IncorrectInput, NotFound
-from fhir_adapters.outcome import MEDIA_TYPE, Gone
+from fhir_adapters.media_type import MEDIA_TYPE
+from fhir_adapters.outcome import Gone
 from fhir_adapters.rest.condition import meant
 from fhir_adapters.rest.fhir import Fhir, Interaction, require_writable
 from fhir_adapters.rest.fhirpath_patch import fhirpath_patch
 from fhir_adapters.rest.negotiate import read_body
-from fhir_adapters.rest.versions import demand_turn, draft, store, written
+from fhir_adapters.rest.versions import Draft, demand_turn, draft, store, written
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object, loads
 from fhir_adapters.validation.refusal import demand_valid
@@ -39,34 +41,59 @@ MAX_COPIED = 256 * 1024  # bytes, by all copies of a patch: thirty of a list int
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Change the resource and return its next version; 404 when there is none."""
     require_writable(resource_type)
-    change = change_of(request.mimetype, read_body(request))
-    with fhir.db.write() as conn:
-        lock_key(conn, f"{resource_type}/{resource_id}")
-        before = latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
-        # Before the patch is tried: whether its tests hold would tell what the resource says.
-        demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"), part=True)
-        data, changed = changed_by(fhir, resource_type, before, change)
-        stored = store(
-            fhir, conn, draft(fhir, changed, data), resource_id=resource_id, before=before, method="PATCH"
-        )
-    return written(fhir, stored, 200)
+    return _patched(
+        fhir,
+        resource_type,
+        lambda conn: latest(conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None,
+    )
 
 
 def answer_conditional(fhir: Fhir, resource_type: str) -> Response:
     """Change the one match; 404 when there is none."""
     require_writable(resource_type)
-    change = change_of(request.mimetype, read_body(request))
-    with fhir.db.write() as conn:
-        found = meant(conn, resource_type, request.query_string.decode(), fhir.base_url)
+    condition = request.query_string.decode()
+
+    def match(conn: Connection) -> Version:
+        found = meant(conn, resource_type, condition, fhir.base_url)
         if found is None:
             raise NotFound(f"the condition matches no {resource_type}")
-        lock_key(conn, f"{resource_type}/{found.stored.id}")
-        before = latest(conn, resource_type, found.stored.id)
+        return found
+
+    return _patched(fhir, resource_type, match)
+
+
+def _patched(fhir: Fhir, resource_type: str, find: Callable[[Connection], Version | None]) -> Response:
+    """Change what `find` finds. It is made on a snapshot: within the transaction everybody else who writes waits.
+
+    Who was faster meanwhile has made another version, and then it is made again, of that one.
+    """
+    media_type, data = request.mimetype, read_body(request)
+    change_of(media_type, data)  # refused before anything is looked up
+
+    def turn(conn: Connection) -> Version | None:
+        before = find(conn)
+        # Before the patch is tried: whether its tests hold would tell what the resource says.
         demand_turn(fhir, conn, resource_type, "u", before, request.headers.get("If-Match"), part=True)
-        data, changed = changed_by(fhir, resource_type, before, change)
-        stored = store(
-            fhir, conn, draft(fhir, changed, data), resource_id=found.stored.id, before=before, method="PATCH"
-        )
+        return before
+
+    def made(before: Version | None) -> Draft:
+        # Anew each time: what a patch has put into a resource is a part of the patch, and is changed with it.
+        body, changed = changed_by(fhir, resource_type, before, change_of(media_type, data))
+        return draft(fhir, changed, body)
+
+    with fhir.db.read() as conn:
+        seen = turn(conn)
+    drafted = made(seen)
+    with fhir.db.write() as conn:
+        found = find(conn)
+        if found is not None:
+            lock_key(conn, f"{resource_type}/{found.stored.id}")
+        before = turn(conn)
+        if before is None:
+            raise NotFound(f"there is no {resource_type} with that id")
+        if seen is None or before.stored.version != seen.stored.version or before.stored.id != seen.stored.id:
+            drafted = made(before)
+        stored = store(fhir, conn, drafted, resource_id=before.stored.id, before=before, method="PATCH")
     return written(fhir, stored, 200)
 
 

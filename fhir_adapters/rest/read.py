@@ -5,15 +5,14 @@ from flask import Response
 from clinical.errors import NotFound
 from fhir_adapters.outcome import Gone
 from fhir_adapters.rest.fhir import Fhir, Interaction, conditional, require_type, served
-from fhir_adapters.rest.reach import read_within
+from fhir_adapters.rest.reach import read_now
 from fhir_adapters.search.index import ID
 
 
 def answer(fhir: Fhir, resource_type: str, resource_id: str) -> Response:
     """Return the current version as it was stored; 410 when it was deleted."""
     require_type(resource_type)
-    with fhir.db.read() as conn:
-        found = read_within(fhir, conn, resource_type, resource_id) if ID.fullmatch(resource_id) else None
+    found = read_now(fhir, resource_type, resource_id) if ID.fullmatch(resource_id) else None
     if found is None:
         raise NotFound(f"there is no {resource_type} with that id")
     if found.deleted:

@@ -12,7 +12,7 @@ from fhir_adapters.rest.search_type import asked_by_form
 from fhir_adapters.rest.several_types import Several, answer_several, types_in
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.search.parse import SearchRequest, parse
-from record_store.resource_search import Criterion
+from record_store.criteria import Criterion
 
 
 def answer(fhir: Fhir) -> Response:

@@ -11,19 +11,9 @@ from fhir_adapters.rest.subset import Cut, cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.parse import SearchRequest, parse
 from fhir_adapters.search.places import place_of
+from record_store.criteria import UPDATED, Criterion, DateIn, restricted
 from record_store.page_snapshot import search_page, taken
-from record_store.resource_search import (
-    UPDATED,
-    Criterion,
-    DateIn,
-    Place,
-    SearchQuery,
-    SortBy,
-    SortKey,
-    count,
-    restricted,
-    search,
-)
+from record_store.resource_search import Place, SearchQuery, SortBy, SortKey, count, search
 from record_store.time_limit import within
 
 MAX_FORM_BYTES = 256 * 1024

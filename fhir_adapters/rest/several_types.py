@@ -16,7 +16,8 @@ from fhir_adapters.rest.subset import cut_of
 from fhir_adapters.search import page
 from fhir_adapters.search.includes import Include
 from fhir_adapters.search.parse import SearchRequest
-from record_store.resource_search import Criterion, SearchQuery, count, restricted, search
+from record_store.criteria import Criterion, restricted
+from record_store.resource_search import SearchQuery, count, search
 from record_store.resources import StoredResource
 from record_store.time_limit import within
 

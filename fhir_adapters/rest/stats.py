@@ -19,10 +19,13 @@ from clinical.errors import IncorrectInput
 from clinical.windows import Floats, Windowed, Windows
 from fhir_adapters.features.values import Values, in_unit, values_in
 from fhir_adapters.rest.fhir import CONTENT_TYPE, Fhir, Interaction, allowed
+from fhir_adapters.rest.searchset import SEARCH_LIMIT_S
 from fhir_adapters.rest.stats_request import STATISTICS, Asked, asked_of, parameters
 from fhir_adapters.search.escapes import escaped
 from fhir_adapters.search.parse import parse
-from record_store.resource_search import Criterion, SearchQuery, SortBy, SortKey, search
+from record_store.criteria import Criterion
+from record_store.resource_search import SearchQuery, SortBy, SortKey, search
+from record_store.time_limit import within
 
 TYPE = "Observation"
 BEFORE = timedelta(days=1)  # a run that says only when it began may reach so far into the period
@@ -36,7 +39,7 @@ def answer(fhir: Fhir) -> Response:
     narrowed = allowed(TYPE, "s")
     asked = asked_of(parameters(), fhir.now)
     made: list[dict[str, Any]] = []
-    with fhir.db.read() as conn:
+    with fhir.db.read() as conn, within(conn, SEARCH_LIMIT_S):
         for system, code in asked.codes:
             found = _observations(fhir, conn, asked, system, code, narrowed)
             made.extend(_made(asked, system, code, found))

@@ -11,6 +11,7 @@ from clinical.clock import Clock
 from clinical.codes import AVERAGE, COUNT, MAXIMUM, MINIMUM, Coding
 from clinical.errors import IncorrectInput
 from fhir_adapters.features.elements import instant
+from fhir_adapters.parameters import parameters_in
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.search.index import ID
 from fhir_adapters.strict_json import load_object
@@ -138,11 +139,5 @@ def parameters() -> list[tuple[str, object]]:
     given: list[tuple[str, object]] = list(request.args.items(multi=True))
     if request.method == "POST":
         sent = load_object(read_json_body(request))
-        listed = sent.get("parameter", [])
-        if sent.get("resourceType") != "Parameters" or not isinstance(listed, list):
-            raise IncorrectInput("$stats reads Parameters", expression=["Parameters"])
-        for one in listed:
-            if not isinstance(one, dict) or not isinstance(one.get("name"), str):
-                raise IncorrectInput("a parameter needs a name", expression=["Parameters.parameter"])
-            given += [(one["name"], value) for name, value in one.items() if name.startswith("value")]
+        given += [(one.name, value) for one in parameters_in(sent) for value in one.values.values()]
     return given

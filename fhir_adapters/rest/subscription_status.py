@@ -19,7 +19,8 @@ from fhir_adapters.search.index import ID
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.topic_messages import Kind, status_of
 from record_store import notifications, subscriptions
-from record_store.resource_search import IdIn, SearchQuery, search
+from record_store.criteria import IdIn
+from record_store.resource_search import SearchQuery, search
 from record_store.subscriptions import Held
 from record_store.times import from_text
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 
 from clinical.errors import IncorrectInput
+from fhir_adapters import splice
 from fhir_adapters.definitions.packed import unpacked
 from fhir_adapters.definitions.structure import Structure, structure_of
-from fhir_adapters.rest import splice
 
 _ALWAYS = ("resourceType", "id", "meta", "implicitRules")
 _TAG = json.dumps(
@@ -154,5 +154,5 @@ def _flags(place: str) -> tuple[list[str], list[str]]:
 
 @cache
 def _table() -> dict[str, tuple[list[str], list[str]]]:
-    table: dict[str, tuple[list[str], list[str]]] = unpacked("summary.json.gz")
+    table: dict[str, tuple[list[str], list[str]]] = unpacked("summary.json.xz")
     return table

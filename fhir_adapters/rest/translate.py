@@ -10,6 +10,7 @@ from flask import Response, request
 
 from clinical.errors import IncorrectInput, NotFound
 from fhir_adapters.outcome import body_response
+from fhir_adapters.parameters import parameters_in
 from fhir_adapters.rest.fhir import Fhir, Interaction, allowed, require_type
 from fhir_adapters.rest.negotiate import read_json_body
 from fhir_adapters.search.escapes import escaped
@@ -42,18 +43,13 @@ def answer(fhir: Fhir) -> Response:
 
 def _of_body() -> dict[str, str]:
     said: dict[str, str] = {}
-    listed = load_object(read_json_body(request)).get("parameter")
-    for one in listed if isinstance(listed, list) else ():
-        if not isinstance(one, dict):
-            continue
-        coding = one.get("valueCoding")
-        if one.get("name") == "coding" and isinstance(coding, dict):
+    for one in parameters_in(load_object(read_json_body(request))):
+        coding = one.values.get("valueCoding")
+        if one.name == "coding" and isinstance(coding, dict):
             said |= {name: str(coding.get(name, "")) for name in ("system", "code")}
-        value = next(
-            (text for name, text in one.items() if name.startswith("value") and isinstance(text, str)), ""
-        )
-        if one.get("name") in _ASKED and value:
-            said[str(one["name"])] = value
+        value = next((text for text in one.values.values() if isinstance(text, str)), "")
+        if one.name in _ASKED and value:
+            said[one.name] = value
     return said
 
 

@@ -14,8 +14,8 @@ from fhir_adapters.rest.accessed import note_written
 from fhir_adapters.rest.fhir import Fhir, Permission, caller, served
 from fhir_adapters.rest.negotiate import preferences
 from fhir_adapters.rest.reach import demand_consented, demand_within, demand_writable
-from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.index import Indexed, index_of
+from fhir_adapters.splice import with_identity
 from record_store.index_rows import IndexRows
 from record_store.resource_history import Version
 from record_store.resources import NewResource, StoredResource, put
@@ -128,10 +128,18 @@ def demand_turn(
         demand_writable(fhir, conn, resource_type, permission, before)
         if part:
             demand_consented(fhir, before)
+        elif permission == "u" and before is None:
+            _demand_creator(resource_type)
     except NotFound:
         demand_match(None, wanted)
         raise
     demand_match(before, wanted)
+
+
+def _demand_creator(resource_type: str) -> None:
+    """Raise NotFound for who may not create: 403 would tell an id that is taken, and hidden, from a free one."""
+    if not caller().may(resource_type, "c"):
+        raise NotFound(f"there is no {resource_type} with that id")
 
 
 def location(fhir: Fhir, stored: StoredResource) -> str:

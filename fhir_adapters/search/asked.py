@@ -12,7 +12,7 @@ from fhir_adapters.search import values
 from fhir_adapters.search.escapes import alternatives, unescaped
 from fhir_adapters.search.modifiers import modified, unmodified
 from fhir_adapters.search.parameters import TYPES, Kind, SearchParameter
-from record_store.resource_search import UPDATED, AllOf, AnyOf, Chained, Criterion, DateIn, Has, IdIn, Not
+from record_store.criteria import UPDATED, AllOf, AnyOf, Chained, Criterion, DateIn, Has, IdIn, Not
 
 MAX_JOINS = 4  # chains and _has within one parameter
 _COLUMNS = ("_id", UPDATED)

@@ -12,8 +12,7 @@ from fhir_adapters.search import values
 from fhir_adapters.search.escapes import alternatives, split, unescaped
 from fhir_adapters.search.parameters import Kind, SearchParameter, TypeSearch
 from fhir_adapters.search.tokens import BY_IDENTIFIER, OF_TYPE
-from record_store.criteria import RowCriterion
-from record_store.resource_search import (
+from record_store.criteria import (
     AnyOf,
     Criterion,
     DateIn,
@@ -22,6 +21,7 @@ from record_store.resource_search import (
     Present,
     QuantityIn,
     ReferenceIn,
+    RowCriterion,
     Rows,
     SamePart,
     StringContains,

@@ -17,7 +17,7 @@ from fhir_adapters.search.links import target_of
 from fhir_adapters.search.numbers import dimension_of, significant_range
 from fhir_adapters.search.parameters import SearchParameter
 from fhir_adapters.search.texts import normal_text
-from record_store.resource_search import Amount, Compare, DateRange, QuantityMatch
+from record_store.criteria import Amount, Compare, DateRange, QuantityMatch
 from record_store.times import from_text, to_text
 
 PREFIXES = "eq ne gt lt ge le sa eb ap"

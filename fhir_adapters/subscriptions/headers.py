@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from clinical.errors import IncorrectInput
-from fhir_adapters.rest.splice import items, members
+from fhir_adapters.splice import items, members
 from record_store.subscriptions import Headers
 
 MASK = "***"

@@ -5,7 +5,7 @@ PUT [endpoint]/[type]/[id] with the bytes of the version that matched, and DELET
 message twice leaves the same behind.
 """
 
-from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.media_type import MEDIA_TYPE
 from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.rest_hook import Message
 from record_store.resource_history import Version

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from clinical.errors import IncorrectInput
 from fhir_adapters.access.grant import Grant
 from fhir_adapters.allow_list import AllowedServer
-from fhir_adapters.outcome import MEDIA_TYPE
+from fhir_adapters.media_type import MEDIA_TYPE
 from fhir_adapters.search.dates import range_of
 from fhir_adapters.search.parameters import TYPES
 from fhir_adapters.search.parse import parse
@@ -21,7 +21,8 @@ from fhir_adapters.subscriptions.asked import Asked
 from fhir_adapters.subscriptions.headers import MASK, headers_in
 from fhir_adapters.subscriptions.owner import owned_by
 from fhir_adapters.subscriptions.rest_hook import allowed
-from record_store.resource_search import AllOf, AnyOf, Chained, Criterion, Has, Not, SearchQuery
+from record_store.criteria import AllOf, AnyOf, Chained, Criterion, Has, Not
+from record_store.resource_search import SearchQuery
 from record_store.subscriptions import Wanted
 
 Json = Mapping[str, Any]

@@ -6,8 +6,8 @@ import orjson
 from sqlalchemy import Connection
 
 from clinical.clock import Clock
-from fhir_adapters.rest.splice import members, with_identity
 from fhir_adapters.search.index import index_of
+from fhir_adapters.splice import members, with_identity
 from fhir_adapters.subscriptions.headers import masked
 from record_store import subscriptions
 from record_store.resource_history import latest

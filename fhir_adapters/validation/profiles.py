@@ -172,5 +172,5 @@ def _codes_of(root: Node) -> list[str]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    tables: dict[str, Any] = unpacked("profiles.json.gz")
+    tables: dict[str, Any] = unpacked("profiles.json.xz")
     return tables

@@ -38,7 +38,7 @@ FINE: dict[str, Any] = {"color": QUIET, "linewidth": 1, "linestyle": (0, (2, 2))
 DOTTED: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (1, 2))}
 KEY_LEFT, KEY_TOP = 4.12, 0.75  # inches from the upper left corner: right of a square panel
 WIDTH_IN, DPI = 6.4, 110  # 704 pixels: the width of a card on a page
-PNG_COLOURS = 192
+PNG_COLOURS, PICTURE_COLOURS = 48, 192  # of lines and text; of a radiograph with a line in it
 LINE_IN = 0.175  # of the key
 LABEL_CHARACTERS, LINE_CHARACTERS = 23, 33  # of the key, bold and plain: what fits beside the panel
 MOST_POINTS = 300  # of one curve: more are not seen at this width, and the SVG stays small
@@ -113,21 +113,21 @@ def panel(figure: Any, left: float, bottom: float, width: float, height: float, 
     return figure.add_axes((left / wide, bottom / high, width / wide, height / high), **kind)
 
 
-def finish(figure: Any, *, name: str, title: str, note: str, alt: str) -> Plot:
+def finish(figure: Any, *, name: str, title: str, note: str, alt: str, colours: int = PNG_COLOURS) -> Plot:
     """Write title and note above the panels and encode."""
     wide, high = figure.get_size_inches()
     figure.text(0.12 / wide, 1 - 0.12 / high, title, ha="left", va="top", size=11.5, weight="bold")
     figure.text(0.12 / wide, 1 - 0.40 / high, note, ha="left", va="top", size=8.5, color=QUIET)
     svg = io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Plot(name, title, alt, _png(figure), _described(svg.getvalue().decode(), alt))
+    return Plot(name, title, alt, _png(figure, colours), _described(svg.getvalue().decode(), alt))
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Any, colours: int) -> bytes:
     """Encode with a palette: a third of the size, and the few colours of a plot lose nothing that is seen."""
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).quantize(colours, dither=Image.Dither.NONE)
     png = io.BytesIO()
     picture.save(png, "PNG", optimize=True, dpi=(DPI, DPI))
     return png.getvalue()

@@ -159,6 +159,8 @@ def _residual(examples: Examples) -> NDArray[np.float32]:
 
 
 def _stepper(network: Network, optimizer: Any, settings: Settings) -> Any:  # noqa: ANN401
+    optimizer.build(network.trainable_variables)  # built within the step, the whole step would be traced twice
+
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator] # tensorflow is untyped
     def step(inputs: Any, residual: Any) -> Any:  # noqa: ANN401
         with tf.GradientTape() as tape:

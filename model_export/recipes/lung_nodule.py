@@ -245,7 +245,8 @@ def gate_rows(seed: int, count: int = GATE_ROWS) -> Float:
     """Return tensors to compare, (count, rows, columns, channels).
 
     The first is a made-up chest with one nodule: it becomes the golden input, so no patient's picture is
-    shipped. Then zeros, ones, the extremes of channel 1, single bright pixels, noise, and more chests.
+    shipped. Then zeros, ones, the extremes of channel 1, single bright pixels, noise, and more chests, each
+    upright, mirrored, on its head and both: to a graph these are four pictures, and making one takes 0.05 s.
     """
     rng = np.random.default_rng(seed)
     shape = (SPEC.rows, SPEC.columns, SPEC.channels)
@@ -257,9 +258,10 @@ def gate_rows(seed: int, count: int = GATE_ROWS) -> Float:
         spot[place] = 1
         rows.append(spot)
     while len(rows) < count:
-        noisy = len(rows) % 2
-        rows.append(rng.uniform(-1, 1, shape).astype(np.float32) if noisy else made_up(seed + len(rows)))
-    return np.stack(rows)
+        chest = made_up(seed + len(rows))
+        for turned in (chest, chest[:, ::-1], chest[::-1], chest[::-1, ::-1]):
+            rows += [rng.uniform(-1, 1, shape).astype(np.float32), turned]
+    return np.stack(rows[:count])
 
 
 def made_up(number: int) -> Float:

@@ -77,5 +77,10 @@ def overlay(look: Look, limits: Any) -> Plot:
             axes.contour(labels, levels=[0.5], colors=[style.colour_of(1)], linewidths=1.5)
     alt = "A made-up chest radiograph with one added nodule, and the same with the outline of the model."
     return style.finish(
-        figure, name="phantom", title="A phantom, no patient", note=f"{SPEC.rows} pixels, halved", alt=alt
+        figure,
+        name="phantom",
+        title="A phantom, no patient",
+        note=f"{SPEC.rows} pixels, halved",
+        alt=alt,
+        colours=style.PICTURE_COLOURS,
     )

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from benchmarks import dicom_ingest, dicom_objects, dicom_receivers, dicom_sender
+from benchmarks import dicom_ingest, dicom_objects, dicom_receivers, dicom_secured, dicom_sender
 from dicom_node.testing import listening_ae
 
 
@@ -50,3 +50,14 @@ def test_peers_that_are_not_installed_are_named_with_their_package(monkeypatch, 
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert [one.name for one in dicom_ingest.receivers(None)] == ["ours"]
     assert "apt-get install dcmtk" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_secured_and_plain_associations_bring_other_objects_in_each_turn_and_the_first_round_does_not_count(
+    tmp_path,
+):
+    pem = dicom_secured.certificate(tmp_path)
+    measured = list(dicom_secured.rounds(tmp_path, pem, 3, 2, 1))
+    assert [sorted(one) for one in measured] == [["plain", "secured"]]
+    sent = [one for turn in tmp_path.glob("?-*") for one, _ in dicom_objects.read_objects(turn)]
+    assert len({one.sop_instance for one in sent}) == len(sent) == 4 * 3

@@ -12,6 +12,7 @@ from cds.hygiene_rules import HygieneRules
 from cds.links import LinkSigner
 from cds.testing import hook_body
 from clinical.codes import LONG_AXIS, LUNG, NODULE_OF_LUNG, SHORT_AXIS
+from clinical.comparison import Comparison, Side
 from clinical.finding import Finding, FindingTerms, ImageRef, Measurement, ModelRef, Reading
 from clinical.identity import IssuerTable, PatientKey
 from clinical.image import PixelSpacing, SpacingOrigin
@@ -134,6 +135,15 @@ def test_the_link_opens_the_overlay_of_this_reading(store, cards):
     assert (link["type"], url.netloc, url.path) == ("absolute", "cds.example", "/overlay/reading-1")
     clock = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
     LinkSigner(b"k" * 32, "https://cds.example", lambda: clock).check("reading-1", query["expires"], query["sig"])
+
+
+def test_the_card_says_what_an_earlier_image_showed(store, cards):
+    prior = ImageRef("1.2.1", "1.2.1.1", "1.2.1.2", "1.2.840.10008.5.1.4.1.1.1.1", "DX", 64, 64, MEASURED)
+    compared = Comparison(prior, "2025-11-01", 384, Side(2, 14.2), Side(1, 12.1), "lung nodule")
+    store(finding(1, 0.9, 12.1, 7.0), comparison=compared)
+    (card,) = cards()
+    words = "2 lung nodules then, 1 now; longest axis 14.2 mm then, 12.1 mm now"
+    assert words in card["detail"].replace("\\", "")
 
 
 def test_a_second_nodule_in_a_study_is_another_finding_than_the_first_alone(store, shared_db, make_client, post):

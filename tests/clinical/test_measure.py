@@ -230,12 +230,13 @@ def test_a_disc_is_as_long_as_its_diameter_within_a_pixel(diameter, spacing_mm):
     assert abs(finding.long_axis.value - diameter * spacing_mm) <= 1.05 * spacing_mm + 0.05
 
 
+@pytest.mark.timed
 def test_a_full_size_radiograph_is_measured_in_less_than_150_ms():
     big = np.zeros((3000, 3000), np.float32)
     for corner in range(0, 2400, 400):
         big[corner : corner + 200, corner : corner + 200] = disc(200, 180)
-    started = time.perf_counter()
+    started = time.process_time()  # what others do on the machine does not count
     findings, _ = found(big)
-    took_ms = 1000 * (time.perf_counter() - started)
+    took_ms = 1000 * (time.process_time() - started)
     assert len(findings) == 6
-    assert took_ms < 150 * 4  # the budget, with room for a machine that does other things
+    assert took_ms < 150 * 4  # the budget, with room for a slow machine

@@ -12,11 +12,10 @@ from consilium.study import StudySteps
 from dicom_node.header import read_stored_header
 from dicom_node.pixels import Decoder
 from dicom_node.testing import write_dicom
-from record_store import testing
 from record_store.instances import ReceivedInstance, close_study, record_instance
 from record_store.readings import JobRow, add_job, job, job_key_of
 from record_store.tables import delivery, reading, resource, result_object
-from record_store.testing import MemoryBlobs, database, empty_all_tables, postgres_absent
+from record_store.testing import MemoryBlobs, database
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ISSUERS = IssuerTable({"": "urn:h"})
@@ -73,15 +72,17 @@ class Study:
 
     def arrives(self, seed, **attributes) -> None:
         ds = self.image(seed, StudyInstanceUID=self.uid, **attributes)
-        blob = self.blobs.put(write_dicom(ds, self.folder / f"{seed}.dcm").read_bytes())
-        header = read_stored_header(self.folder / f"{seed}.dcm")
+        self.comes(write_dicom(ds, self.folder / f"{seed}.dcm"))
+
+    def comes(self, path, syntax="1.2.840.10008.1.2.1") -> None:
+        blob, header = self.blobs.put(path.read_bytes()), read_stored_header(path)
         with self.db.write() as conn:
             record_instance(
                 conn,
                 ReceivedInstance(
                     sop_instance_uid=header.sop_instance_uid,
                     sop_class_uid=header.sop_class_uid,
-                    transfer_syntax_uid="1.2.840.10008.1.2.1",
+                    transfer_syntax_uid=syntax,
                     study_uid=header.study_uid,
                     series_uid=header.series_uid,
                     modality=header.modality,
@@ -140,22 +141,7 @@ def make_study(tmp_path, decoder):
     db.dispose()
 
 
-@pytest.fixture(scope="session")
-def migrated_postgres():
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with testing.migrated_postgres() as db:
-        yield db
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, tmp_path):
+@pytest.fixture
+def store(db):
     """An empty, migrated database: each test runs on both kinds."""
-    if request.param == "postgresql":
-        db = request.getfixturevalue("migrated_postgres")
-        empty_all_tables(db)
-        yield db
-        return
-    db = database(tmp_path)
-    yield db
-    db.dispose()
+    return db

@@ -14,9 +14,10 @@ from fhir_adapters.publish import find_or_add_patient
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.validation import problems_of
 from record_store.audit_chain import verify
+from record_store.criteria import TokenIn
 from record_store.exchanges import Exchange, Kind, Outcome, Party, Trail
 from record_store.instances import ReceivedInstance, record_instance
-from record_store.resource_search import SearchQuery, TokenIn, search
+from record_store.resource_search import SearchQuery, search
 from record_store.tables import audit
 from record_store.testing import database
 

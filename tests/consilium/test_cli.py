@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,10 @@ from consilium import cli, doctor
 from consilium.settings import load_settings
 from consilium.wiring import House, prepare_storage
 from fhir_adapters.publish import publish
+from record_store.testing import postgres_absent, postgres_url
 from tests.fhir_adapters.conftest import reading_with
 from tests.fhir_adapters.test_publish import results
+from tests.pooler import pooler
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -57,6 +60,32 @@ def test_a_database_that_is_away_is_one_line(run, monkeypatch, tmp_path: Path, c
     assert said == "consilium: the database is away, locked or full\n"
 
 
+@pytest.mark.parametrize("command", ["migrate", "studies"])
+def test_a_data_folder_that_is_made_is_for_the_servers_account_alone(run, tmp_path: Path, command: str) -> None:
+    before = os.umask(0o022)
+    try:
+        run(command, "--data-dir", tmp_path / "data")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+_ROW = {"object": "c1aa3a4ae8fe", "kind": "SEG-FRACTIONAL", "why": "[/odd] said " + 30 * "at length "}
+
+
+def test_what_is_copied_from_a_list_is_never_cut_in_a_narrow_terminal(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    cli.show_table([_ROW])
+    assert _ROW["object"] in capsys.readouterr().out
+
+
+def test_a_list_that_is_piped_has_a_line_for_each_row(monkeypatch, capsys) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    cli.show_table([_ROW])
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if _ROW["object"] in one]
+    assert _ROW["why"].strip() in line
+
+
 def test_a_state_that_no_delivery_has_is_refused(run, tmp_path: Path) -> None:
     code, said = run("deliveries", "--data-dir", tmp_path, "--state", "nonsense")
     assert code == 2
@@ -91,6 +120,26 @@ def test_doctor_knows_the_server_that_runs_on_this_folder(tmp_path: Path) -> Non
     assert "CONSILIUM_HTTP_PORT" in stranger.text
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("mode", "wrong", "said"),
+    [
+        ("transaction", False, "a pooler such as PgBouncer stands before it"),
+        ("session", False, "a pooler such as PgBouncer stands before it"),
+        ("statement", True, "set pool_mode=transaction"),
+    ],
+)
+def test_doctor_says_that_a_pooler_stands_before_the_database_and_what_it_lacks(
+    tmp_path: Path, mode: str, wrong: bool, said: str
+) -> None:
+    if reason := postgres_absent():
+        pytest.skip(reason)
+    with postgres_url() as url, pooler(tmp_path, url, mode) as address:
+        given = {"database_url": address, "models_dir": tmp_path / "none", "http_port": 0, "dicom_port": 0}
+        found = doctor.examine(load_settings(data_dir=tmp_path, **given))["database"]
+    assert (found.wrong, said in found.text) == (wrong, True)
+
+
 def test_doctor_finds_a_spoilt_model(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, models_dir=tmp_path / "none", http_port=0, dicom_port=0)
     assert doctor.examine(settings)["models"].wrong
@@ -103,6 +152,8 @@ def test_a_recall_from_the_shell_goes_to_the_end_and_says_what_is_left(run, tmp_
     with db.write() as conn:
         publish(conn, results(reading_with(findings=2)), datetime(2026, 11, 22, tzinfo=UTC))
     recall = ("ai", "recall", "--data-dir", tmp_path, "--reason", "ribs")
+    code, said = run(*recall, "lung-nodule@0.1.0", "--by", "kim & co")
+    assert (code, "expected who does it" in said) == (1, True)
     code, said = run(*recall, "lung-nodule@0.1.0", "--dry-run")
     assert (code, "dryRun: yes" in said, "retracted: 3" in said) == (0, True, True)
     code, said = run(*recall, "lung-nodule@0.1.0", "--json")

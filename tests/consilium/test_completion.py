@@ -1,15 +1,17 @@
 """When a study is complete: by an operator, a list, a count, a release or the quiet time; on both databases."""
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text, update
 
-from clinical.errors import NotFound, PreconditionMissing
+from clinical.errors import Busy, NotFound, PreconditionMissing
 from clinical.identity import PatientKey
-from consilium.closing import Closing
+from consilium.closing import PRIOR, Closing
 from consilium.completing import Completing
 from consilium.counting import Counting
 from consilium.explain.stages import State, explain
@@ -22,11 +24,13 @@ from consilium.worker import ImageModels
 from dicom_node.bearers import BearersEnd
 from dicom_node.expected_count import Counted
 from model_runtime.testing import manifest_of, segmentation_document
+from record_store import priors
 from record_store.announcements import COMPLETED, DISCONTINUED, IN_PROGRESS, Announced, Announcement
 from record_store.audit import digest
-from record_store.instances import ReceivedInstance, hold_study, record_instance, study_row
+from record_store.instances import ReceivedInstance, close_study, hold_study, record_instance, study_row
 from record_store.readings import FAILED, finish_job, queued_jobs
-from record_store.study_history import history_of
+from record_store.study_history import history_of, objects_to_read
+from record_store.tables import instance
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 QUIET_S = 5.0
@@ -361,6 +365,95 @@ def test_an_incomplete_study_is_held_by_rule_until_an_operator_releases_it_and_t
     )
 
 
+def arrives_as_prior(house, at) -> None:
+    arrives(house, 1, at)
+    with house.db.write() as conn:
+        conn.execute(update(instance).values(fetched=1))
+        priors.claim_question(conn, "1.9", "main", "older", at)
+        priors.answer_question(conn, "1.9", at, found=1, chosen=["1.2"], problem=None)
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_prior_is_read_when_an_operator_says_that_it_is_complete(house, operated, is_closed) -> None:
+    clock = house.now()
+    arrives_as_prior(house, clock)
+    if is_closed:
+        closing(house, clock + timedelta(seconds=60)).once()
+        assert stage(house).words == f"closed as revision 1: {PRIOR}"
+    force_study(operated, "1.2", by="dr-blue", why="a result is wanted of it")
+    now = closing(house, clock + timedelta(seconds=120))
+    now.once()
+    assert (row(house).state, len(now.jobs)) == ("closed", 1)
+    with pytest.raises(PreconditionMissing):
+        force_study(operated, "1.2", by="dr-blue", why="once more")
+
+
+def test_a_prior_is_read_also_when_an_operator_says_so_while_it_is_being_closed(house, operated) -> None:
+    clock = house.now()
+    arrives_as_prior(house, clock)
+
+    def hold(_study_uid, _modalities):  # asked when it is known what is due, before it is closed
+        force_study(operated, "1.2", by="dr-blue", why="a result is wanted of it")
+
+    now = closing(house, clock + timedelta(seconds=60), hold=hold)
+    now.once()
+    assert (row(house).state, len(now.jobs)) == ("closed", 1)
+
+
+def somebody_waits(house) -> bool:
+    if house.db.dialect == "sqlite":
+        return True  # it has one writer at a time
+    waiting = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+    with house.db.read() as conn:
+        return conn.execute(text(f"{waiting} AND datname = current_database()")).first() is not None
+
+
+def test_an_operator_who_meets_a_prior_that_is_just_closed_has_it_opened_again(house, operated) -> None:
+    clock = house.now()
+    arrives_as_prior(house, clock)
+    how = {"by": "dr-blue", "why": "a result is wanted of it"}
+    saying = threading.Thread(target=force_study, args=(operated, "1.2"), kwargs=how)
+    with house.db.write() as conn:
+        close_study(conn, "1.2", clock + timedelta(seconds=60))
+        saying.start()
+        while saying.is_alive() and not somebody_waits(house):
+            saying.join(0.01)
+    saying.join()
+    now = closing(house, clock + timedelta(seconds=60))
+    now.once()
+    assert (row(house).state, len(now.jobs)) == ("closed", 1)
+
+
+def test_a_prior_that_an_operator_releases_is_no_less_a_prior(house, operated) -> None:
+    clock = house.now()
+    arrives_as_prior(house, clock)
+    with house.db.write() as conn:
+        hold_study(conn, "1.2", "its images name different patients")
+    release_held_study(operated, "1.2", by="dr-blue", why="it is one patient")
+    closing(house, clock + timedelta(seconds=60)).once()
+    assert stage(house).words == f"closed as revision 2: {PRIOR}"
+
+
+def test_a_study_that_cannot_be_closed_keeps_those_behind_it_from_nothing(house) -> None:
+    """An image that the disk cannot read, for example."""
+    patient = PatientKey("urn:h", "1")
+    with house.db.write() as conn:
+        for number in ("1.2", "1.3", "1.4"):
+            image = ReceivedInstance(
+                f"{number}.1", "1.2", "1.2", number, f"{number}.9", "DX", patient, "0" * 64, 9, "XRAY1", "B"
+            )
+            record_instance(conn, image, later(int(number[-1])))
+
+    def hold(study_uid, _modalities):
+        if study_uid == "1.2":
+            raise Busy("the disk failed")
+
+    with pytest.raises(Busy, match="the disk failed"):
+        closing(house, later(60), hold=hold).once()
+    with house.db.read() as conn:
+        assert [study_row(conn, uid).state for uid in ("1.2", "1.3", "1.4")] == ["open", "closed", "closed"]
+
+
 def test_late_objects_are_ignored_by_rule_and_that_is_told_until_an_operator_asks_for_them(
     house, operated
 ) -> None:
@@ -374,10 +467,34 @@ def test_late_objects_are_ignored_by_rule_and_that_is_told_until_an_operator_ask
     assert (row(house).state, row(house).revision, list(late.jobs)) == ("closed", 1, [])
     assert "1 late object is ignored" in stage(house).words
     assert "rule 'first look only'" in stage(house).words
+    assert to_read(house) == (["1.2.1"], 1), "not when its job is tried again either, nor in shadow"
     force_study(operated, "1.2", by="dr-blue", why="the lateral view matters")
     asked = closing(house, start + timedelta(seconds=67), rules)
     asked.once()
     assert (row(house).revision, len(asked.jobs)) == (2, 1)
+    assert to_read(house) == (["1.2.1", "1.2.2"], 0)
+
+
+def test_what_comes_after_ignored_objects_is_ignored_with_them_until_an_operator_asks_for_all(
+    house, operated
+) -> None:
+    rules = (CompleteRule("first look only", ignore_late=True),)
+    start = house.now()
+    arrives(house, 1, start)
+    closing(house, start + timedelta(seconds=6), rules).once()
+    for number, seconds in ((2, 60), (3, 120)):
+        arrives(house, number, start + timedelta(seconds=seconds))
+        closing(house, start + timedelta(seconds=seconds + 6), rules).once()
+    assert (row(house).revision, to_read(house)) == (1, (["1.2.1"], 2))
+    force_study(operated, "1.2", by="dr-blue", why="all of it matters")
+    closing(house, start + timedelta(seconds=130), rules).once()
+    assert to_read(house)[1] == 0
+
+
+def to_read(house) -> tuple[list[str], int]:
+    with house.db.read() as conn:
+        rows, ignored = objects_to_read(conn, "1.2")
+    return [one.sop_instance_uid for one in rows], ignored
 
 
 def test_a_job_that_failed_while_its_study_was_in_doubt_is_tried_again_when_it_is_released(

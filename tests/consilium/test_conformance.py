@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from consilium.app import create_app
 from consilium.settings import load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_settings")]
 # How fast we are is measured elsewhere (C7 at 500 ms in docs/conformance/consilium.md): this machine may be busy.
@@ -34,11 +34,6 @@ BUSY_MS = 10_000
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
 ISS, ORIGIN, BASE = "https://client.example", "https://ehr.example", "https://cds.example"
 KEY = new_key("ES384", "k1")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def issuers_file(folder: Path, **more: object) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import NoMoreData
 
-from consilium.connection import MAX_UNSENT, PIECES, Arrived, Connection, Outgoing
+from consilium.connection import HELD_BYTES, MAX_UNSENT, PIECES, Arrived, Connection, Outgoing
 
 LARGE = bytes(range(256)) * 40_000  # more than the buffers between two sockets
 
@@ -62,6 +62,30 @@ def test_who_reads_a_long_answer_too_slowly_loses_it(pair, monkeypatch) -> None:
     ours.sendall(LARGE)
     with pytest.raises(TimeoutError):
         ours.sendall(LARGE)
+
+
+def test_the_pieces_of_an_answer_go_out_together_and_a_long_one_does_not_wait(pair) -> None:
+    ours, theirs = pair
+    theirs.setblocking(False)
+    ours.hold()
+    ours.sendall(b"head ")
+    ours.sendall(b"body")
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+    ours.release()
+    assert theirs.recv(100) == b"head body"
+    ours.hold()
+    ours.sendall(b"head ")
+    ours.sendall(b"x" * HELD_BYTES)
+    assert theirs.recv(5) == b"head "
+    ours.sendall(b"the end")
+    ours.release()
+    heard = b""
+    while not heard.endswith(b"the end"):
+        heard += theirs.recv(1 << 20)
+    assert heard == b"x" * HELD_BYTES + b"the end"
+    ours.sendall(b"at once")  # nothing is held any more
+    assert theirs.recv(100) == b"at once"
 
 
 def test_a_client_that_is_gone_is_an_error(pair) -> None:
@@ -121,6 +145,7 @@ def test_a_client_that_asks_again_at_once_is_heard_by_the_thread_that_answered(a
     assert next(conn.parser).body.read() == b"yo"
 
 
+@pytest.mark.timed
 def test_a_thread_waits_for_nobody_who_says_nothing(answered) -> None:
     conn, _ = answered
     started = time.monotonic()

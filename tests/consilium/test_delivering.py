@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import delete
+from structlog.testing import capture_logs
 
 from consilium.delivering import Delivering
 from dicom_node.associating import NO_CONTEXT
@@ -99,6 +100,13 @@ def test_another_form_of_the_same_class_stands_in_for_nothing(deliver) -> None:
 def test_what_may_pass_is_tried_again_and_a_judgement_of_the_object_is_not(deliver, status, state) -> None:
     rows = deliver(["SR", "SC"], "SR", status=status, problem="refused")
     assert {kind: row.state for kind, row in rows.items()} == {"SR": state}
+
+
+@pytest.mark.parametrize(("status", "level"), [(0, "info"), (0xA700, "info"), (0xC000, "warning")])
+def test_what_is_given_up_is_a_warning_in_the_log(deliver, status, level) -> None:
+    with capture_logs() as said:
+        deliver(["SR"], "SR", status=status, problem="refused" if status else None)
+    assert [one["log_level"] for one in said if one["event"] == "result delivery"] == [level]
 
 
 @pytest.mark.parametrize(("asked", "commitment"), [(True, "wanted"), (False, None)])

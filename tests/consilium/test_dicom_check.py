@@ -60,7 +60,7 @@ def test_only_the_kinds_that_this_archive_gets_decide(check) -> None:
 
 def test_a_name_that_no_archive_has_and_an_archive_that_is_not_there(check) -> None:
     code, said = check(1, name="other")
-    assert (code, said) == (1, "consilium: no archive of CONSILIUM_PACS has this name\n")
+    assert (code, said) == (1, "consilium: no archive of CONSILIUM_PACS has this name; there are: main\n")
     assert check(1) == (1, "main: no connection\n")
 
 

@@ -13,7 +13,7 @@ from dicom_node.intake import Intake, Sender
 from dicom_node.query.attributes import Level
 from dicom_node.query.search import Question, search
 from dicom_node.testing import dx_dataset, write_dicom
-from record_store.migrate import migrate
+from record_store.testing import database
 
 pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
 def house(tmp_path, monkeypatch):
     monkeypatch.setenv("CONSILIUM_PATIENT_ISSUERS", json.dumps({"": "urn:hospital"}))
     one = House(load_settings(data_dir=tmp_path))
-    migrate(one.db)
+    database(tmp_path).dispose()
     yield one
     one.db.dispose()
 

@@ -11,10 +11,11 @@ pytestmark = pytest.mark.slow
 
 TOP = Path(__file__).parents[2]
 SEEN = """
-from consilium import metrics
+from consilium import drift_metrics
 from consilium.dicom_metrics import DicomMetrics
-from dicom_node.scp import AssociationSeen, RefusalSeen, StoreSeen
+from dicom_node.scp import AssociationSeen, ReceiversSeen, ReceivingBegun, RefusalSeen, StoreSeen
 
+DicomMetrics(["MR1"])(ReceivingBegun())
 observe = DicomMetrics(["CT1"])
 for number in range(300):
     observe(AssociationSeen(f"SCANNER{number}", "accepted"))
@@ -22,7 +23,9 @@ observe(AssociationSeen("CT1", "released"))
 observe(StoreSeen("CT1", "new", 0x0000, 1000, 0.004))
 observe(StoreSeen("CT1", "busy", 0xA700, 500, 0.2))
 observe(RefusalSeen("somebody"))
-print(metrics.exposition([]).decode())
+for ready, died in ((4, ""), (3, "SIGKILL"), (2, "SIGKILL"), (3, "")):
+    observe(ReceiversSeen(ready, died))
+print(drift_metrics.exposition([]).decode())
 """
 
 
@@ -51,8 +54,19 @@ def test_objects_bytes_and_time_to_the_answer_are_told_apart_by_caller(exposed) 
     assert exposed['consilium_dicom_refused_total{why="somebody"}'] == 1
 
 
+def test_how_many_receive_and_how_others_died_is_counted(exposed) -> None:
+    assert exposed["consilium_dicom_receivers"] == 3
+    assert exposed['consilium_dicom_receivers_died_total{how="SIGKILL"}'] == 2
+
+
 def test_a_stranger_with_ever_new_titles_makes_a_hundred_series_and_no_more(exposed) -> None:
     accepted = {name: value for name, value in exposed.items() if 'outcome="accepted"' in name}
     assert len(accepted) == 100
     assert accepted['consilium_dicom_associations_total{calling_ae="(others)",outcome="accepted"}'] == 201
     assert sum(accepted.values()) == 300
+
+
+def test_whoever_is_known_has_a_series_at_zero_before_anything_came(exposed) -> None:
+    for caller in ("MR1", "(others)"):
+        assert exposed[f'consilium_dicom_instances_total{{calling_ae="{caller}",dimse_status="0x0000"}}'] == 0
+        assert exposed[f'consilium_dicom_store_seconds_count{{calling_ae="{caller}"}}'] == 0

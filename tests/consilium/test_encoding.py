@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from clinical.errors import Unsupported
 from consilium.explain.stages import explain
-from consilium.setting_values import ResultKind
+from consilium.setting_values import PrivateEncoding, ResultKind
 from dicom_node.results import ENCODERS
+from dicom_node.syntaxes import PRIVATE_ENCODINGS
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
 from record_store.readings import readings_of_job, readings_of_patient, result_objects
 from record_store.study_history import history_of
@@ -62,6 +63,10 @@ def with_model(study, version):
 
 def test_the_setting_knows_every_kind_that_there_is():
     assert get_args(ResultKind) == EVERY_KIND
+
+
+def test_the_setting_knows_how_private_data_sets_may_be_encoded():
+    assert get_args(PrivateEncoding) == tuple(PRIVATE_ENCODINGS)
 
 
 def test_every_kind_is_made_where_the_setting_says_so_and_named_in_the_imaging_study(study):

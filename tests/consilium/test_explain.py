@@ -24,6 +24,7 @@ from record_store.audit import append, digest
 from record_store.evidence import Evidence
 from record_store.instances import InstanceRow, ReceivedInstance, StudyRow, record_instance
 from record_store.readings import DONE, FAILED, QUEUED, JobRow
+from record_store.shadows import ShadowStudy
 from record_store.study_history import Act, Made, Sent, StudyHistory, find_study
 from tests.consilium.nodule import one_nodule, radiograph
 
@@ -68,6 +69,22 @@ def test_a_study_that_went_well_is_done_at_every_stage() -> None:
     assert stages[0].lines == ("1 of modality DX from XRAY to CONSILIUM",)
     assert stages[1].words == "closed as revision 1: quiet for 5 s"
     assert "1 image read, 2 findings" in stages[3].lines[0]
+
+
+def test_objects_that_came_again_with_other_bytes_are_told_once_each() -> None:
+    again = [Act(NOW, "instance-differs", "first-kept", "ae:XRAY", {"instance": one}) for one in ("a", "b", "a")]
+    (line,) = stage("received", differing=tuple(again)).lines[1:]
+    assert line.startswith("2 objects came again with other bytes, last from XRAY at 2026-11-22 09:00:00 UTC")
+    assert line.endswith(": answered 0x0111, and the first bytes are kept")
+
+
+def test_objects_that_came_with_the_uid_of_one_of_another_study_are_told_under_both() -> None:
+    here = Act(NOW, "instance-differs", "first-kept", "ae:XRAY", {"instance": "a", "first_study": digest("1.2.3")})
+    there = replace(here, detail={"instance": "b", "first_study": digest("1.2.4")})
+    again, strange = stage("received", differing=(here, there)).lines[1:]
+    assert again.startswith("1 object came again with other bytes, last from XRAY")
+    assert strange.startswith("1 object came with the UID of one of another study, last from XRAY")
+    assert strange.endswith(": answered 0x0111, and not kept")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +146,15 @@ def test_a_held_study_is_stopped_with_its_reason_and_nothing_after_it_looks_done
     assert {one.state for one in stages[2:]} == {State.NOT_YET}
 
 
+def test_a_study_that_no_model_reads_waits_for_nothing() -> None:
+    history = replace(DONE_HISTORY, jobs=(), findings={}, made=(), sent=())
+    assert {one.state for one in explain(history, [], 5.0)[2:]} == {State.NOTHING}
+    unread = replace(history, jobs=(replace(JOB, reason="it is a cine loop"),))
+    assert {one.state for one in explain(unread, [], 5.0)[3:]} == {State.NOTHING}
+    failed = replace(history, jobs=(replace(JOB, state=FAILED, reason="no memory"),))
+    assert {one.state for one in explain(failed, MATCHED, 5.0)[4:]} == {State.NOT_YET}
+
+
 def test_an_open_study_says_how_long_it_waits() -> None:
     told = stage("complete", study=replace(STUDY, state="open"), acts=())
     assert (told.state, told.words) == (
@@ -183,6 +209,17 @@ def test_explain_tells_from_the_stored_rows_what_the_worker_did_and_no_patient(m
         explainer.explain("1.2.3.4.5")
 
 
+def test_a_study_of_which_nothing_was_taken_is_unknown_and_what_came_of_it_is_told(sqlite_db) -> None:
+    row = ReceivedInstance("1.2.3.1", "1.2", "1.2", "1.2.3", "1.9", "DX", None, "0" * 64, 9, "XRAY", "CONSILIUM")
+    with sqlite_db.write() as conn:
+        record_instance(conn, row, NOW)
+        record_instance(conn, replace(row, study_uid="1.2.4", sha256="1" * 64), NOW)
+    explainer = Explainer(sqlite_db, Selecting(None, None), list, 5.0)
+    for named in ("1.2.4", digest("1.2.4")):
+        with pytest.raises(NotFound, match="1 object came with the UID of one of another study, last from XRAY"):
+            explainer.explain(named)
+
+
 def test_command_page_and_json_tell_the_same_study(tmp_path, no_settings, kept_logging, monkeypatch) -> None:
     house = House(load_settings(data_dir=tmp_path, low_water_mb=0))
     prepare_storage(house.settings)
@@ -202,6 +239,21 @@ def test_command_page_and_json_tell_the_same_study(tmp_path, no_settings, kept_l
         assert stage["words"].replace("'", "&#39;") in page
     assert client.get("/studies/9.9/explain.json").status_code == 404
     house.db.dispose()
+
+
+def test_a_model_that_read_for_nobody_to_see_has_a_stage_of_its_own() -> None:
+    read = ShadowStudy("lung-nodule", "2.0.0", "1.2.3", 1, "done", 1, 2, {"it is not a frontal view": 1}, {}, NOW)
+    told = stage("shadow", shadows=(read,))
+    assert (told.state, told.words) == (
+        State.DONE,
+        "1 model read it for nobody to see; no result was made of that",
+    )
+    assert told.lines == (
+        "lung-nodule 2.0.0, revision 1: 2 images read",
+        "lung-nodule 2.0.0, revision 1: leaves out 1: it is not a frontal view",
+    )
+    gone = replace(read, state="reading", attempts=3)
+    assert "attempt 3 of 3" in stage("shadow", shadows=(gone,)).lines[0]
 
 
 def test_a_study_is_found_by_its_digest(make_study) -> None:

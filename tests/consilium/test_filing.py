@@ -254,7 +254,7 @@ def test_a_recall_takes_back_what_was_proposed_with_the_result(house):
 
 
 def test_a_recall_takes_back_proposals_however_many_have_decided_on_the_result(house, monkeypatch):
-    monkeypatch.setattr("fhir_adapters.rest.ai.recall._PAGE", 1)
+    monkeypatch.setattr("fhir_adapters.rest.ai.origin._PAGE", 1)
     house.has_chart()
     house.asks("heart-rate")
     (risk,) = house.stored("RiskAssessment")
@@ -338,6 +338,24 @@ def test_a_result_of_a_model_that_was_recalled_is_not_filed(house):
         publish(conn, [device | {"status": "inactive"}], NOW)
     house.asks("diabetes-risk", prefetch_of("diabetes-risk") | {"glucose": bundle()})
     assert house.outcomes() == ["filed", "recalled"]
+
+
+@pytest.mark.parametrize("digest", ["", "the model's"])
+def test_a_version_that_is_recalled_before_its_first_result_says_nothing_either(house, digest):
+    house.has_chart()
+    manifest = house.engine.manifest("diabetes-risk")
+    meant = Recalled("diabetes-risk", manifest.version, manifest.digest if digest else "", "wrong")
+    fhir = Fhir(db=house.db, now=lambda: NOW, new_id=lambda: "x", page_key=b"", base_url=OURS)
+    for _ in range(2):
+        recall(fhir, meant, Who("operator:eva"), after="", most=100, dry_run=False)
+    (device,) = house.stored("Device")
+    check_r4(device)
+    assert (device["status"], device["note"]) == ("inactive", [{"text": "Recalled: wrong"}])
+    with house.db.read() as conn:
+        rows = conn.execute(select(audit.c.outcome, audit.c.actor).where(audit.c.action == "ai-withdrawn")).all()
+    assert [tuple(row) for row in rows] == [("inactive", "operator:eva")]
+    house.asks("diabetes-risk")
+    assert house.outcomes() == ["recalled"]
 
 
 def test_what_is_filed_keeps_what_the_model_read_and_not_who_the_patient_is(house):

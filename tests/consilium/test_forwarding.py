@@ -1,7 +1,6 @@
 """AI results at another FHIR server: the right patient or nobody, the newest version, nobody's change undone."""
 
 import json
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from clinical.errors import IncorrectInput
-from consilium.forwarding import CHANGED, GONE, Forwarding, Offering
+from consilium.forwarding import CHANGED, GONE, KEPT, Forwarding, Offering, purge_deliveries
 from consilium.matching import Matching
 from fhir_adapters.allow_list import AllowedServer, Network
 from fhir_adapters.publish import publish
@@ -22,7 +21,6 @@ from record_store.deliveries import RetryPolicy
 from record_store.resource_history import latest
 from record_store.resources import put
 from record_store.tables import audit
-from record_store.testing import database
 from tests.fhir_adapters.remote_double import Double, Says
 
 OURS = "https://consilium.example/fhir"
@@ -53,7 +51,10 @@ class There:
         return Says(200, {"resourceType": "Bundle", "entry": entries})
 
     def _write(self, came):
-        sent, kind = json.loads(came.body), came.path.split("/")[2]
+        kind = came.path.partition("?")[0].split("/")[2]
+        if came.method == "GET":
+            return self._read(kind, came.path.partition("?")[0].split("/")[3:])
+        sent = json.loads(came.body)
         known = {one["identifier"][-1]["value"]: own for own, one in self.kept.items()}
         own = came.path.split("/")[3] if came.method == "PUT" else known.get(sent["identifier"][-1]["value"])
         if came.method == "POST" and own:
@@ -64,6 +65,15 @@ class There:
         own = own or f"there-{len(self.kept)}"
         self.kept[own] = sent | {"v": version}
         return self._said(201 if came.method == "POST" else 200, kind, own)
+
+    def _read(self, kind, path):
+        if not path:  # a search by our identifier
+            found = [one | {"id": own} for own, one in self.kept.items() if one["resourceType"] == kind]
+            return Says(200, {"resourceType": "Bundle", "entry": [{"resource": one} for one in found]})
+        one = self.kept.get(path[0])
+        if one is None:
+            return Says(410)
+        return Says(200, one | {"id": path[0], "meta": one["meta"] | {"versionId": str(one["v"])}})
 
     def _said(self, status, kind, own):
         version = self.kept[own]["v"]
@@ -104,22 +114,13 @@ class House:
             return next(one for one in fhir_deliveries.listed(conn) if one.id == own)
 
 
-@pytest.fixture(scope="module")
-def empty_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("forwarding")
-    database(folder).dispose()
-    return folder / "consilium.db"
-
-
 @pytest.fixture
-def house(tmp_path, empty_file):
-    copy = shutil.copy(empty_file, tmp_path / "consilium.db")
-    made = House(open_database(f"sqlite:///{copy}"), There())
+def house(sqlite_db):
+    made = House(sqlite_db, There())
     made.write(PATIENT)
     yield made
     made.exchange.close()
     made.there.double.close()
-    made.db.dispose()
 
 
 def test_what_a_model_says_is_written_through_with_the_patient_as_known_there(house):
@@ -273,6 +274,76 @@ def test_what_was_deleted_here_before_it_was_sent_is_not_sent(house):
         put(conn, _deleted(current))
     house.send()
     assert (house.row().state, house.row().last_problem, house.there.kept) == ("dead", GONE, {})
+
+
+def deleted_here(house):
+    with house.db.write() as conn:
+        put(conn, _deleted(latest(conn, "Observation", "o").stored))
+    house.at += timedelta(seconds=1)
+
+
+def test_what_is_deleted_here_is_in_error_there(house):
+    house.write(observation(status="final"))
+    house.send()
+    deleted_here(house)
+    house.send()
+    assert (house.there.kept["there-0"]["status"], house.there.kept["there-0"]["code"]) == (
+        "entered-in-error",
+        CODE,
+    )
+    assert house.there.double.of("PUT")[0].headers["if-match"] == 'W/"1"'
+    assert (house.row().state, house.row().sent_version) == ("sent", 2)
+    assert not house.there.double.of("DELETE")
+
+
+def test_what_a_person_changed_there_stays_when_it_is_deleted_here(house):
+    house.write(observation(status="final"))
+    house.send()
+    house.there.kept["there-0"] |= {"v": 2, "status": "amended"}
+    deleted_here(house)
+    house.send()
+    assert (house.row().state, house.row().last_problem) == ("dead", CHANGED)
+    assert house.there.kept["there-0"]["status"] == "amended"
+
+
+def test_what_arrived_without_an_answer_and_is_deleted_here_is_in_error_there(house):
+    real = house.there.double.says["/fhir"][0]
+
+    def loses(came):
+        real(came)
+        return Says(hangs_up=True)
+
+    house.there.double.says["/fhir"] = [loses, real]
+    house.write(observation(status="final"))
+    house.send()
+    deleted_here(house)
+    house.at += timedelta(seconds=11)
+    house.send()
+    assert house.there.kept["there-0"]["status"] == "entered-in-error"
+
+
+def test_what_is_gone_there_too_needs_no_withdrawal(house):
+    house.write(observation())
+    house.send()
+    house.there.kept.clear()
+    deleted_here(house)
+    house.send()
+    assert (house.row().state, house.row().last_problem) == ("dead", GONE)
+
+
+def test_what_is_over_is_forgotten_and_what_a_living_result_became_there_is_not(house):
+    house.write(observation("living"), observation())
+    house.send()
+    deleted_here(house)
+    house.send()
+    house.write(report(performer=[{"reference": "Patient/q"}]))  # it names two patients: it never arrives
+    house.send()
+    assert house.row("r").state == "dead"
+    house.at += KEPT - timedelta(days=1)
+    assert purge_deliveries(house.db, lambda: house.at) == 0
+    house.at += timedelta(days=2)
+    assert purge_deliveries(house.db, lambda: house.at) == 2
+    assert house.row("living").remote_id
 
 
 def _deleted(current):

@@ -17,8 +17,8 @@ from consilium.wiring import House
 from fhir_adapters.hl7v2.testing import ORDER, RESULT, raw
 from fhir_adapters.publish import publish
 from record_store.hl7_messages import digest_of
-from record_store.migrate import migrate
 from record_store.tables import audit, resource
+from record_store.testing import database
 
 pytestmark = pytest.mark.usefixtures("no_settings", "kept_logging")
 TEST_MESSAGE = RESULT.replace("|P|2.5.1", "|T|2.5.1")
@@ -29,7 +29,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setenv("CONSILIUM_PATIENT_ISSUERS", json.dumps({"GENERAL": "urn:hospital"}))
     monkeypatch.setenv("CONSILIUM_HL7_PORT", "0")
     one = House(load_settings(data_dir=tmp_path))
-    migrate(one.db)
+    database(tmp_path).dispose()
     yield one
     one.db.dispose()
 
@@ -167,13 +167,20 @@ def test_a_time_zone_has_a_name(monkeypatch):
 LOCAL = "urn:consilium:hl7v2:LAB:L"
 
 
-def test_local_codes_are_listed_until_a_table_knows_them(house, port, run, tmp_path, monkeypatch, capfdbinary):
-    def codes(*arguments):
+@pytest.fixture
+def codes(monkeypatch, capfdbinary):
+    """Run `consilium codes ...` and return its exit code and what it wrote to standard output."""
+
+    def command(*arguments):
         monkeypatch.setattr("sys.argv", ["consilium", "codes", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return ended.value.code or 0, capfdbinary.readouterr().out.decode()
 
+    return command
+
+
+def test_local_codes_are_listed_until_a_table_knows_them(house, port, run, codes, tmp_path, monkeypatch):
     file = tmp_path / "one.hl7"
     file.write_bytes(raw(RESULT))
     run("send", file, "--port", port)
@@ -244,3 +251,45 @@ def test_a_table_that_is_edited_counts_from_the_next_message_on(house, tmp_path,
 
 def busy(_maps):
     raise Busy("not now")
+
+
+def concept_map_of(own, code="CRP"):
+    group = {
+        "source": LOCAL,
+        "target": "http://loinc.org",
+        "element": [{"code": code, "target": [{"code": "1988-5"}]}],
+    }
+    return {"resourceType": "ConceptMap", "id": own, "status": "active", "group": [group]}
+
+
+def applied(house):
+    with house.db.read() as conn:
+        found = select(audit.c.outcome).where(audit.c.action == "codes-applied").order_by(audit.c.row)
+        return list(conn.execute(found).scalars())
+
+
+def test_a_table_that_cannot_be_read_is_not_applied_as_an_empty_one(house, codes, tmp_path, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("consilium.code_tables.from_concept_maps", busy)
+        assert codes("apply", "--data-dir", tmp_path) == (1, "")
+        assert codes("unmapped", "--data-dir", tmp_path) == (1, "")
+    assert applied(house) == ["failed"]
+    with house.db.write() as conn:
+        publish(conn, [concept_map_of("one"), concept_map_of("two")], house.now())
+    monkeypatch.setattr("consilium.code_tables.MOST_MAPS", 1)
+    assert codes("apply", "--data-dir", tmp_path) == (1, "")
+    assert applied(house) == ["failed", "failed"]
+
+
+def test_a_concept_map_that_is_committed_late_counts_all_the_same(house):
+    clock = iter(range(0, 1000, 10))
+    tables = CodeTables(house.db, None, monotonic=lambda: next(clock))
+    began = house.now()
+    for own, code, at in (("first", "CRP", began), ("late", "CRP", began), ("first", "CRP", house.now())):
+        with house.db.write() as conn:
+            publish(conn, [concept_map_of(own, code) | {"version": at.isoformat()}], at)
+    tables.table()
+    with house.db.write() as conn:
+        publish(conn, [concept_map_of("late", "WBC")], began)
+    tables.table()
+    assert [one.code for one in tables.codes(LOCAL, "WBC")] == ["1988-5"]

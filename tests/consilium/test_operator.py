@@ -29,7 +29,6 @@ from record_store.deliveries import RetryPolicy
 from record_store.instances import ReceivedInstance, hold_study, record_instance, study_row
 from record_store.job_steps import StepRetry
 from record_store.jobs import JobClient, JobEngine
-from record_store.migrate import migrate
 from record_store.readings import (
     DONE,
     FAILED,
@@ -41,6 +40,7 @@ from record_store.readings import (
     job,
 )
 from record_store.tables import audit
+from record_store.testing import database
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -55,7 +55,7 @@ def wait_until(true, within_s=20.0):
 @pytest.fixture
 def house(tmp_path):
     made = House(load_settings(data_dir=tmp_path))
-    migrate(made.db)
+    database(tmp_path).dispose()
     yield made
     made.db.dispose()
 

@@ -13,7 +13,7 @@ from consilium.settings import load_settings
 from consilium.wiring import House
 from dicom_node.header import Header
 from dicom_node.testing import CANARY_ID
-from fhir_adapters.orders import ordered_side
+from fhir_adapters.orders import ordered_side, orders_of
 from fhir_adapters.publish import publish
 from model_runtime.testing import CannedEngine
 from record_store.instances import hold_study
@@ -74,6 +74,56 @@ def test_an_order_is_found_by_patient_and_accession_number(store, resources, sid
         publish(conn, resources, NOW)
         assert ordered_side(conn, KEY, "A77") == side
         assert ordered_side(conn, KEY, "") == ""
+
+
+def merged(kind: str, ident: str, to: str, value: str) -> dict:
+    return chart(ident, value) | {"link": [{"other": {"reference": f"Patient/{to}"}, "type": kind}]}
+
+
+@pytest.mark.parametrize(
+    ("charts", "is_theirs"),
+    [
+        ([merged("replaced-by", "old", "p1", "1"), chart()], True),
+        ([chart("old", "1"), merged("replaces", "p1", "old", CANARY_ID)], True),
+        ([merged("replaced-by", "old", "mid", "1"), merged("replaced-by", "mid", "p1", "2"), chart()], True),
+        ([merged("seealso", "old", "p1", "1"), chart()], False),
+        ([merged("replaced-by", "old", "p2", "1"), chart("p2", "2"), chart()], False),
+    ],
+)
+def test_an_order_of_before_a_merge_is_the_merged_patients(store, charts, is_theirs) -> None:
+    with store.write() as conn:
+        publish(conn, [*charts, order(patient="old")], NOW)
+        assert ordered_side(conn, KEY, "A77") == ("L" if is_theirs else "")
+
+
+def ids(conn, system=""):
+    return [one["id"] for one in orders_of(conn, KEY, "A77", system)]
+
+
+def replacing(*gone, **more) -> dict:
+    return {"replaces": [{"reference": f"ServiceRequest/{one}"} for one in gone]} | more
+
+
+def test_the_order_that_replaces_a_revoked_one_is_the_studys_whatever_its_number(store) -> None:
+    with store.write() as conn:
+        publish(conn, [chart(), order(status="revoked")], NOW)
+        assert ids(conn) == []
+        publish(conn, [order("o2", number="B88", **replacing("o1", status="revoked"))], NOW)
+        assert ids(conn) == []
+        publish(conn, [order("o3", number="C99", **replacing("o2"))], NOW)
+        assert ids(conn) == ["o3"]
+        publish(conn, [chart("p2", "2"), order("o3", "p2", "C99", **replacing("o2"))], NOW)
+        assert ids(conn) == []  # never another patient
+        publish(conn, [order("o1", **replacing("o2", status="revoked"))], NOW)
+        assert ids(conn) == []  # a circle
+
+
+def test_the_number_of_another_issuer_is_another_order_of_the_patient(store) -> None:
+    other = order("o2") | {"identifier": [{"system": "urn:other", "value": "A77"}]}
+    with store.write() as conn:
+        publish(conn, [chart(), order(), other], NOW)
+        assert sorted(ids(conn)) == ["o1", "o2"]
+        assert ids(conn, "urn:ris") == ["o1"]
 
 
 @pytest.fixture

@@ -91,10 +91,10 @@ class World:
         self.ended = Retrieved(0, "done", 3)
         self.circuits = ArchiveCircuits(lambda: self.seconds[0])
 
-    def arrive(self, study="1.7.1", patient="P1"):
+    def arrive(self, study="1.7.1", patient="P1", sender="XRAY", *, fetched=False):
         one = ReceivedInstance(
             f"{study}.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.1.2.1", study, f"{study}.8", "DX",
-            PatientKey("urn:hospital", patient), digest(study) * 5, 1, "XRAY", "CONSILIUM",
+            PatientKey("urn:hospital", patient), digest(study) * 5, 1, sender, "CONSILIUM", fetched,
         )  # fmt: skip
         header = {
             "study_uid": study,
@@ -220,7 +220,28 @@ def test_two_workers_ask_once(world) -> None:
 
 
 def test_no_model_reads_a_prior(closed_as) -> None:
-    assert closed_as("1.7.50") == ("nothing-to-do", PRIOR)
+    assert closed_as("1.7.50", fetched=True) == ("nothing-to-do", PRIOR)
+
+
+def test_no_model_reads_what_the_archive_that_was_asked_sends_without_a_word_that_it_was_asked(closed_as) -> None:
+    assert closed_as("1.7.50", sender="PACS") == ("nothing-to-do", PRIOR)
+
+
+def test_what_a_modality_sends_first_is_read_though_it_was_wanted_as_a_prior(closed_as) -> None:
+    assert closed_as("1.7.50", sender="XRAY") == ("nothing-to-do", "nothing came for 5 s")
+
+
+@pytest.mark.parametrize(("sender", "fetched"), [("PACS", True), ("PACS", False)])
+def test_a_prior_that_its_modality_sends_afterwards_is_read(closed_as, world, sender, fetched) -> None:
+    assert closed_as("1.7.50", sender=sender, fetched=fetched)[1] == PRIOR
+    world.arrive("1.7.50", sender=sender, fetched=fetched)  # a fetch that runs again
+    assert closed_as("1.7.50", sender=sender, fetched=fetched) is None
+    assert closed_as("1.7.50", sender="XRAY") == ("nothing-to-do", "nothing came for 5 s")
+
+
+def test_a_prior_that_its_own_archive_sends_unasked_is_read(closed_as) -> None:
+    assert closed_as("1.7.50", sender="PACS", fetched=True)[1] == PRIOR
+    assert closed_as("1.7.50", sender="PACS") == ("nothing-to-do", "nothing came for 5 s")
 
 
 @pytest.fixture
@@ -231,16 +252,17 @@ def closed_as(world):
     from consilium.worker import ImageModels  # noqa: PLC0415
     from record_store.study_history import history_of  # noqa: PLC0415
 
-    def close(study):
+    def close(study, **how):
         world.arrive()
         world.runner().once()
-        world.arrive(study)
+        world.arrive(study, **how)
         world.at += timedelta(seconds=60)
         closing = Closing(
             db=world.db, jobs=None, models=lambda: ImageModels((), {}), completing=Completing(Waits(5.0, 1.0)),
-            now=lambda: world.at,
+            now=lambda: world.at, archives={"main": "PACS"},
         )  # fmt: skip
-        closing.once()
+        if not closing.once():
+            return None
         with world.db.read() as conn:
             act = history_of(conn, study).acts[-1]
         return act.outcome, act.detail["why"]

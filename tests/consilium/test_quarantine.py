@@ -1,5 +1,6 @@
 """An image that ends its decoder is tried three times and set aside; everything else goes on."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -93,10 +94,11 @@ def test_an_error_of_the_image_that_leaves_its_decoder_alive_is_no_try(db):
 def test_an_operator_sees_what_is_set_aside_and_lets_it_be_tried_again(db, tmp_path, no_settings, kept_logging):
     step(db, BrittleDecoder(), POISON)
     run = CliRunner().invoke
-    shown = run(cli.app, ["quarantine", "--data-dir", str(tmp_path)])
-    assert digest(POISON) in shown.stdout
-    assert run(cli.app, ["quarantine", "--data-dir", str(tmp_path), "--release", digest(GOOD)]).exit_code != 0
-    assert run(cli.app, ["quarantine", "--data-dir", str(tmp_path), "--release", digest(POISON)]).exit_code == 0
+    where = ["--data-dir", str(tmp_path)]
+    (listed,) = json.loads(run(cli.app, ["dicom", "quarantine", "list", "--json", *where]).stdout)
+    assert (listed["object"], listed["kind"]) == (digest(POISON), "decoder")
+    assert run(cli.app, ["dicom", "quarantine", "release", digest(GOOD), *where]).exit_code != 0
+    assert run(cli.app, ["dicom", "quarantine", "release", digest(POISON), *where]).exit_code == 0
     assert step(db, BrittleDecoder(DecoderLost("once")), POISON) == {"ok": {"image": "decoded"}}
     with db.read() as conn:
         assert quarantine.quarantined(conn) == []

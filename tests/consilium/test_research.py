@@ -56,6 +56,11 @@ def run(*args):
     return CliRunner().invoke(app, ["research", "export", *map(str, args)])
 
 
+def test_who_exports_is_named_as_the_audit_names_people(folder):
+    assert "expected who does it" in str(run("--out", folder / "out", "--by", "kim & co").exception)
+    assert not (folder / "out").exists()
+
+
 def test_files_tables_and_a_manifest_are_written(folder):
     out = folder / "out"
     reply = run("--out", out, "--for", "far", "--format", "both", "--by", "jo")

@@ -169,6 +169,10 @@ def test_a_pattern_of_stars_against_a_long_text_does_not_backtrack() -> None:
             "line 4, read.1.models: expected names of models in the models folder, or * for all",
         ),
         (
+            'version = 1\nshadow = ["lung-nodule@2.0.0"]\n',
+            "line 2, shadow: expected NAME@VERSION of models in CONSILIUM_SHADOW_MODELS",
+        ),
+        (
             'version = 1\n[[send]]\nname = "a"\nkinds = ["SVG"]\nto = []\n',
             "line 4, send.1.kinds.1: expected a kind of result: " + ", ".join(KINDS) + ", or * for all",
         ),

@@ -36,6 +36,9 @@ PRODUCTION = {
         ("CALLING_AES", '{"PACS": ["hunter2"]}'),
         ("CALLING_AES", '{"PACS": ["sha256:hunter2"]}'),
         ("DICOM_TLS_PROFILE", "hunter2"),
+        ("DICOM_PRIVATE_SYNTAXES", '{"hunter2": "explicit"}'),
+        ("DICOM_PRIVATE_SYNTAXES", '{"1.2.840.10008.1.2.1": "explicit"}'),
+        ("DICOM_PRIVATE_SYNTAXES", '{"1.2.840.113619.5.2": "hunter2"}'),
         ("SECRET_KEY", "hunter2"),
         ("PROFILE", "hunter2"),
         ("FHIR_SERVERS", '["ftp://hunter2"]'),
@@ -87,7 +90,34 @@ def test_every_kind_of_store_is_accepted(monkeypatch: pytest.MonkeyPatch, name: 
 
 def test_a_misspelt_setting_stops_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSILIUM_HTTP_PROT", "8080")
-    with pytest.raises(SettingsError, match="CONSILIUM_HTTP_PROT: expected a known setting"):
+    expected = "CONSILIUM_HTTP_PROT: expected a known setting; is CONSILIUM_HTTP_PORT meant"
+    with pytest.raises(SettingsError, match=expected):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PACS", '{"name": "pacs"}', "expected a JSON list"),
+        ("CALLING_AES", '{"CT1": "10.0.0.1"}', "expected a JSON list"),
+        ("CALLING_AES", '["CT1"]', "expected a JSON object"),
+        ("PACS", '["pacs"]', "expected a JSON object"),
+    ],
+)
+def test_json_of_another_shape_is_told_in_words_of_json(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    with pytest.raises(SettingsError, match=rf"CONSILIUM_{name}.*: {expected}"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "RULES_FILE", "AE_TITLE", "BEARER_TOKEN"])
+def test_a_setting_that_is_empty_is_neither_a_value_nor_left_out(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"CONSILIUM_{name}", " ")
+    with pytest.raises(SettingsError, match=f"CONSILIUM_{name}: is empty; give it a value, or leave it out"):
         load_settings()
 
 

@@ -13,7 +13,7 @@ from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 import dicom_node
 from benchmarks.raw_peer import A_ASSOCIATE_RJ, IMPLICIT, RawPeer, association_request
 from clinical.identity import IssuerTable
-from consilium.node_services import services_of
+from consilium.node_services import node_offers
 from consilium.settings import load_settings
 from consilium.statement import EVERY_SERVICE, node_of
 from consilium.wiring import House
@@ -27,9 +27,12 @@ from dicom_node.query import get_scu, scu
 from dicom_node.results import ENCODERS
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.scu import send
+from dicom_node.sop_classes import STORAGE_COMMITMENT_PUSH_MODEL, storage_classes
 from dicom_node.statement import as_markdown
 from dicom_node.statement.contexts import offers_of
 from dicom_node.statement.objects import example, kinds
+from dicom_node.ups.events import STATUS_CHANGE, report_each, restarted
+from dicom_node.ups.scu import UpsPull
 from record_store.migrate import migrate_if_needed
 
 pytestmark = pytest.mark.slow
@@ -48,22 +51,28 @@ def stated(settings, tmp_path_factory):
     return node_of(settings, tmp_path_factory.mktemp("empty"))
 
 
-@pytest.fixture(scope="module")
-def port(settings):
-    """The port of a node with every service that the settings switch on."""
+@contextmanager
+def running(settings):
+    """Yield the port of a node with every service that the settings switch on."""
     house = House(settings)
     migrate_if_needed(house.db)
     scp = StorageScp(
-        ScpSettings(ae_title=TITLE, port=0, low_water_bytes=0),
+        ScpSettings(ae_title=TITLE, port=0, low_water_bytes=0, private_syntaxes=settings.private_encodings),
         db=house.db,
         blobs=house.blobs,
         issuers=IssuerTable({}),
         now=house.now,
-        services=services_of(house),
+        services=node_offers(house),
     )
     yield scp.start()
     scp.stop()
     house.db.dispose()
+
+
+@pytest.fixture(scope="module")
+def port(settings):
+    with running(settings) as number:
+        yield number
 
 
 @contextmanager
@@ -113,6 +122,11 @@ def test_every_listed_context_is_accepted_by_a_running_node(stated, port):
     assert accepted(port, wanted) == {(uid, *syntaxes, role) for uid, syntaxes, role in wanted}
 
 
+def test_a_service_that_is_not_made_yet_is_known_by_the_classes_that_it_will_have(settings):
+    for offer in node_offers(House(settings)):
+        assert offer.classes == frozenset().union(*(one.classes for one in offer.services()))
+
+
 def known_classes():
     """Every SOP class that pynetdicom has a name for."""
     return {value for value in vars(sop_class).values() if isinstance(value, sop_class.SOPClass)}
@@ -125,6 +139,20 @@ def test_nothing_that_is_not_listed_is_accepted(stated, port):
     unknown = [(UID("1.2.826.0.1.3680043.9.1"), [ImplicitVRLittleEndian], "")]
     private = [(uid, [PRIVATE], "") for uid in sorted(there)]
     assert accepted(port, elsewhere + unknown + private) == set()
+
+
+@pytest.mark.parametrize("more", [{}, EVERY_SERVICE], ids=["storage alone", "every service"])
+def test_a_private_syntax_that_the_site_names_is_listed_and_accepted_for_every_storage_class(tmp_path, more):
+    settings = load_settings(**more, data_dir=tmp_path, dicom_private_syntaxes={str(PRIVATE): "implicit"})
+    stated = node_of(settings, tmp_path / "empty")
+    wanted = [one for one in listed(stated) if one[1] == [PRIVATE]]
+    assert {uid for uid, _, _ in wanted} == set(storage_classes("images"))
+    if more:  # so that pynetdicom serves it
+        wanted.append((UID(STORAGE_COMMITMENT_PUSH_MODEL), [ImplicitVRLittleEndian], ""))
+    with running(settings) as port:
+        assert accepted(port, wanted) == {(uid, *syntaxes, role) for uid, syntaxes, role in wanted}
+    line = f"| GE Implicit VR, pixels big endian (private) | {PRIVATE} | Implicit VR Little Endian |"
+    assert line in as_markdown(stated)
 
 
 def test_a_caller_of_c_get_may_be_the_scp_of_any_storage_class_and_nobody_else(port):
@@ -179,10 +207,14 @@ def files_of_results(folder):
 def questions(destination, folder):
     study = scu.query("STUDY", {"StudyInstanceUID": "2.25.2"})
     yield partial(find.instances_of_study, destination, TITLE, "2.25.2")
-    for more in ({}, {"patient_root": True}, {"model": sop_class.ModalityWorklistInformationFind}):
+    models = (sop_class.ModalityWorklistInformationFind, sop_class.UnifiedProcedureStepPull)
+    for more in ({}, {"patient_root": True}, *({"model": one} for one in models)):
         yield partial(scu.find, destination, TITLE, study, **more)
     for root in (False, True):
         yield partial(scu.move, destination, TITLE, study, TITLE, patient_root=root)
+    yield partial(UpsPull(destination, TITLE).read, "2.25.3")
+    yield partial(UpsPull(destination, TITLE).watch, "2.25.3")
+    yield lambda: list(report_each(destination, TITLE, [("2.25.3", STATUS_CHANGE, restarted())]))
     yield partial(get_scu.get, destination, TITLE, study, [], folder, lambda *_: None)
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from pynetdicom.dsutils import encode
 
-from clinical.errors import Fault, PreconditionMissing
+from clinical.errors import Fault, PreconditionMissing, Unsupported
 from clinical.identity import IssuerTable
+from dicom_node.part10 import file_beginning
 from model_runtime.outputs import Outputs
 from model_runtime.session import Device
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
@@ -44,6 +46,18 @@ def test_our_own_result_coming_back_from_the_archive_makes_no_new_results(study)
     key = study.is_read()
     assert study.counts() == {"reading": 1, "result_object": 2, "delivery": 2, "reports": 1}
     assert (study.job(key).state, study.job(key).reason) == (DONE, None)
+
+
+@pytest.mark.parametrize("syntax", ["1.3.46.670589.33.1.4.1", "1.2.840.113619.5.2"])
+def test_an_image_in_a_vendors_own_transfer_syntax_is_not_read_and_its_syntax_is_named(study, tmp_path, syntax):
+    ds = radiograph("one", StudyInstanceUID=study.uid)
+    data = encode(ds, is_implicit_vr=syntax == "1.2.840.113619.5.2", is_little_endian=True)
+    path = tmp_path / "private.dcm"
+    path.write_bytes(file_beginning(str(ds.SOPClassUID), str(ds.SOPInstanceUID), syntax) + data)
+    study.comes(path, syntax)
+    with pytest.raises(Unsupported, match=f"its transfer syntax {syntax} is private to a vendor"):
+        study.is_read()
+    assert study.counts()["reading"] == 0
 
 
 def test_a_reading_for_which_the_cpu_stood_in_for_a_lost_gpu_says_so_in_every_text(study) -> None:

@@ -11,7 +11,7 @@ def test_everything_is_done_once_and_said_with_what_came_of_it() -> None:
     threads: Threads[int] = Threads(4, lambda item: item % 2 == 0, lambda *what: said.put(what))
     for item in range(100):
         threads.submit(item)
-    assert sorted(said.get(timeout=5) for _ in range(100)) == [(item, item % 2 == 0) for item in range(100)]
+    assert sorted(said.get(timeout=30) for _ in range(100)) == [(item, item % 2 == 0) for item in range(100)]
     threads.shutdown()
 
 
@@ -23,7 +23,7 @@ def test_no_more_run_at_a_time_than_there_are_threads() -> None:
         with lock:
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
-        gate.wait(5)
+        gate.wait(30)
         with lock:
             under_way[0] -= 1
         return True
@@ -33,7 +33,7 @@ def test_no_more_run_at_a_time_than_there_are_threads() -> None:
         threads.submit(item)
     gate.set()
     for _ in range(9):
-        said.get(timeout=5)
+        said.get(timeout=30)
     assert 1 <= most[0] <= 3
     threads.shutdown()
 
@@ -49,7 +49,7 @@ def test_a_thread_goes_on_after_what_ended_its_work() -> None:
     threads: Threads[str] = Threads(1, work, lambda *what: said.put(what))
     threads.submit("bad")
     threads.submit("good")
-    assert [said.get(timeout=5) for _ in range(2)] == [("bad", False), ("good", True)]
+    assert [said.get(timeout=30) for _ in range(2)] == [("bad", False), ("good", True)]
     threads.shutdown()
 
 
@@ -58,7 +58,7 @@ def test_they_end_when_they_are_told_to() -> None:
     before = set(threading.enumerate())
     threads: Threads[int] = Threads(2, lambda _item: True, lambda *what: said.put(what))
     threads.submit(1)
-    said.get(timeout=5)
+    said.get(timeout=30)
     ours = set(threading.enumerate()) - before
     threads.shutdown()
     for thread in ours:

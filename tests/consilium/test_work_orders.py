@@ -3,16 +3,21 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydicom.dataset import Dataset
 
 from clinical.errors import Category
 from consilium.closing import Closing
 from consilium.completing import Completing
+from consilium.explain.compared_words import compared_in_words
+from consilium.publishing import NO_ORDER_STANDS
 from consilium.rules.completion import Waits
 from consilium.worker import ImageModels
 from dicom_node.testing import CANARY_ID
 from fhir_adapters.publish import publish
 from model_runtime.testing import CannedEngine, manifest_of, segmentation_document
+from record_store import study_orders
 from record_store.readings import queued_jobs
+from record_store.study_history import history_of
 from tests.consilium.nodule import one_nodule, radiograph
 from tests.fhir_adapters.ai_transparency import faults_of
 from tests.fhir_adapters.r4 import check_r4
@@ -93,6 +98,64 @@ def test_a_job_is_requested_then_completed_with_its_results_for_the_patient_and_
     assert [one["basedOn"] for one in (task, *made)] == [ordered] * 4
     everything = [one for kind in ("Device", "DocumentReference", "Provenance") for one in study.resources(kind)]
     assert faults_of([*made, *everything]) == []
+
+
+def test_images_of_two_orders_in_one_study_are_based_on_each_their_own_and_the_task_on_both(study):
+    other = ORDER | {"id": "other", "identifier": [{"value": "B88"}]}
+    with study.db.write() as conn:
+        publish(conn, [CHART, ORDER, other], NOW)
+    study.arrives("first", AccessionNumber="A77")
+    study.arrives("second", AccessionNumber="B88")
+    study.run(closes(study))
+    assert based_on(the_task(study)) == {"order", "other"}
+    assert sorted(map(sorted, map(based_on, study.resources("DiagnosticReport")))) == [["order"], ["other"]]
+
+
+def test_an_image_that_fulfils_two_requests_is_based_on_both(study):
+    other = ORDER | {"id": "other", "identifier": [{"value": "B88"}]}
+    with study.db.write() as conn:
+        publish(conn, [CHART, ORDER, other], NOW)
+    requests = []
+    for number in ("A77", "B88"):
+        item = Dataset()
+        item.AccessionNumber = number
+        requests.append(item)
+    study.arrives("first", AccessionNumber="", RequestAttributesSequence=requests)
+    study.run(closes(study))
+    assert [based_on(one) for one in (*study.resources("DiagnosticReport"), the_task(study))] == [
+        {"order", "other"}
+    ] * 2
+
+
+def test_that_the_order_of_a_study_was_revoked_is_told(study):
+    with study.db.write() as conn:
+        publish(conn, [CHART, ORDER | {"status": "revoked"}], NOW)
+    study.arrives("first", AccessionNumber="A77")
+    study.run(closes(study))
+    (report,) = study.resources("DiagnosticReport")
+    assert "basedOn" not in report
+    with study.db.read() as conn:
+        lines = compared_in_words(history_of(conn, study.uid).published)
+    assert f"lung-nodule 0.1.0: {NO_ORDER_STANDS}" in lines
+
+
+def test_that_only_another_issuers_order_has_the_number_is_told(study):
+    with study.db.write() as conn:
+        publish(conn, [CHART, ORDER | {"identifier": [{"system": "urn:other", "value": "A77"}]}], NOW)
+    study.arrives("first", AccessionNumber="A77")
+    with study.db.write() as conn:
+        study_orders.claim(conn, study.uid, NOW)
+        study_orders.answer(conn, study.uid, NOW, orders=1, accession=("urn:ris", "A77"))
+    study.run(closes(study))
+    (report,) = study.resources("DiagnosticReport")
+    assert "basedOn" not in report
+    with study.db.read() as conn:
+        (line,) = [one for one in compared_in_words(history_of(conn, study.uid).published) if "order" in one]
+    assert line.endswith("or is another issuer's")
+
+
+def based_on(resource) -> set[str]:
+    return {one["reference"].removeprefix("ServiceRequest/") for one in resource.get("basedOn", ())}
 
 
 def test_a_patient_who_is_not_here_yet_is_named_by_the_identifier(study):

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -145,17 +144,25 @@ def test_a_loop_goes_on_whatever_its_work_raises(error) -> None:
 
     loop = Loop("test", work, 0.001, after_error_s=0.001)
     loop.start()
-    assert worked.wait(5)
-    loop.stop(5)
+    assert worked.wait(30)
+    loop.stop(30)
 
 
 def test_loops_stop_together_and_not_one_after_the_other() -> None:
-    loops = [Loop("test", lambda: time.sleep(0.1) or 0, 0.001) for _ in range(4)]
+    begun, asked, ended = threading.Semaphore(0), threading.Event(), []
+
+    def work() -> int:
+        begun.release()
+        ended.append(asked.wait(30))
+        return 0
+
+    loops = [Loop("test", work, 0.001) for _ in range(4)]
     for loop in loops:
         loop.start()
-    began = time.monotonic()
+    assert all(begun.acquire(timeout=30) for _ in loops)
     for loop in loops:
         loop.ask_to_stop()
+    asked.set()
     for loop in loops:
-        loop.stop(5)
-    assert time.monotonic() - began < 0.3
+        loop.stop(30)
+    assert ended == [True] * 4, "all were asked before the first had ended, and none began anew"

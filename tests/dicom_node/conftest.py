@@ -33,7 +33,7 @@ from dicom_node.results import ENCODERS, ResultContext
 from dicom_node.scp import ScpSettings, StorageScp
 from dicom_node.testing import PhantomTruth, dx_dataset, radiograph_phantom
 from record_store.blobs import open_blobs
-from record_store.database import Database, open_database
+from record_store.database import Database
 from record_store.testing import database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -87,7 +87,7 @@ class Node:
 
     def start(self, *, services: Any = (), **more: Any) -> "Node":
         """Run with collaborators of StorageScp and fields of ScpSettings."""
-        given = {name: more.pop(name) for name in ("tls", "note", "restore") if name in more}
+        given = {name: more.pop(name) for name in ("tls", "note", "restore", "set_aside") if name in more}
         settings = more
         settings = {"port": 0, "low_water_bytes": 0} | settings
         issuers = IssuerTable({"": "urn:hospital", "OTHER": "urn:other"})
@@ -113,19 +113,10 @@ class Node:
         return list(self.blobs.staging.glob("*.part"))
 
 
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory) -> Path:
-    """Return a migrated SQLite file to copy: migrating takes longer than most tests here."""
-    folder = tmp_path_factory.mktemp("migrated")
-    database(folder).dispose()
-    return folder / "consilium.db"
-
-
 @contextmanager
-def node_in(folder: Path, migrated_database: Path) -> Iterator[Node]:
+def node_in(folder: Path) -> Iterator[Node]:
     """Yield a node that is not yet started; it is stopped and its database closed afterwards."""
-    shutil.copy(migrated_database, folder / "consilium.db")
-    db = open_database(f"sqlite:///{folder / 'consilium.db'}")
+    db = database(folder)
     one = Node(folder, db)
     yield one
     if one.scp is not None:
@@ -134,15 +125,15 @@ def node_in(folder: Path, migrated_database: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def node(tmp_path, migrated_database):
-    with node_in(tmp_path, migrated_database) as one:
+def node(tmp_path):
+    with node_in(tmp_path) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def shared_node(tmp_path_factory, migrated_database):
+def shared_node(tmp_path_factory):
     """Yield a started node that all tests of a module share."""
-    with node_in(tmp_path_factory.mktemp("shared"), migrated_database) as one:
+    with node_in(tmp_path_factory.mktemp("shared")) as one:
         yield one.start()
 
 

@@ -1,12 +1,19 @@
 """Text is read in the character set that it declares; where that is wrong, the object is kept and names nobody."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.charset import CODES_TO_ENCODINGS, convert_encodings, decode_bytes, python_encoding
+from pydicom.valuerep import PN_DELIMS
 from sqlalchemy import select
 
 from clinical.identity import IssuerTable
+from dicom_node.character_sets import decoded, encodings_of
 from dicom_node.header import read_stored_header
 from dicom_node.testing import cr_dataset, send_files, write_dicom
 from record_store.tables import study
@@ -75,3 +82,45 @@ def test_an_object_in_a_wrong_character_set_is_taken_bit_for_bit_and_names_nobod
         assert conn.execute(select(study)).mappings().one()["patient_value"] is None
     (stored,) = node.stored()
     assert written.encoded.ljust(len(PLACE)) in stored
+
+
+NAMES = sorted(python_encoding)
+ESCAPES = sorted(CODES_TO_ENCODINGS)
+some_text = st.lists(
+    st.one_of(
+        st.sampled_from(ESCAPES),
+        st.sampled_from([b"\x1b", b"\x1b$", b"\x1b(Z", b"=", b"^", b"\\", b" ", b"A"]),
+        st.binary(max_size=6),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    declared=st.lists(st.sampled_from([*NAMES, "ISO-IR 100", "ISO 2022-IR 87", "nobody's", "utf-8"]), max_size=3),
+    value=some_text,
+    in_a_name=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_any_bytes_in_any_character_sets_are_the_text_that_pydicom_reads(declared, value, in_a_name):
+    delimiters = PN_DELIMS if in_a_name else set()
+    expected = decode_bytes(value, convert_encodings(list(declared)), delimiters)
+    encodings = encodings_of("\\".join(declared).encode())
+    assert decoded(value, encodings, delimiters) == expected.strip("\0 ")
+
+
+def test_a_character_set_that_the_standard_names_is_read_without_pydicom():
+    code = """
+import sys
+from dicom_node.character_sets import decoded, encodings_of
+for declared, value in (
+    (b"ISO_IR 192", "Müller".encode()), (b"ISO_IR 100 ", b"M\\xfcller"), (b"GB18030", "王".encode("gb18030")),
+    (b"\\\\ISO 2022 IR 87", b"\\x1b$B;3ED\\x1b(B"), (b"ISO 2022 IR 6\\\\ISO 2022 IR 149", b"\\x1b$)C\\xb1\\xe8"),
+):
+    print(decoded(value, encodings_of(declared), set()))
+assert not {"pydicom", "numpy"} & set(sys.modules)
+"""
+    run = [sys.executable, "-X", "utf8", "-c", code]
+    said = subprocess.run(run, check=True, capture_output=True, encoding="utf-8")
+    assert said.stdout.split() == ["Müller", "Müller", "王", "山田", "김"]

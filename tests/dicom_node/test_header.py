@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import config, dcmread, examples
+from pydicom import Dataset, config, dcmread, examples
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 
 from clinical.errors import IncorrectInput
-from dicom_node.header import read_header, read_stored_header
+from dicom_node.header import header_of_beginning, read_header, read_stored_header
 from dicom_node.testing import CANARY_ID, cr_dataset, write_dicom
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -35,6 +35,15 @@ def test_the_attributes_are_found_in_every_encoding(tmp_path, syntax):
 def test_the_header_s_repr_does_not_name_the_patient(tmp_path):
     (tmp_path / "a").write_bytes(VALID[ExplicitVRLittleEndian])
     assert CANARY_ID not in repr(read_header(tmp_path / "a", 0, ExplicitVRLittleEndian))
+
+
+def test_a_birth_date_in_the_form_of_acr_nema_is_compared_as_any_other(tmp_path):
+    ds = cr_dataset(np.zeros((4, 4), np.uint16))
+    data = encode(ds, False, True)
+    written = data.replace(b"DA\x08\x00" + str(ds.PatientBirthDate).encode(), b"DA\x0a\x001969.12.31")
+    assert written != data
+    (tmp_path / "a").write_bytes(written)
+    assert read_header(tmp_path / "a", 0, ExplicitVRLittleEndian).birth_date == "19691231"
 
 
 def test_identifiers_are_decoded_with_the_character_set_that_they_declare(tmp_path):
@@ -103,6 +112,44 @@ def test_a_header_hangs_together_to_its_end_and_not_only_as_far_as_it_is_used(tm
     else:
         with pytest.raises(IncorrectInput):
             read_header(tmp_path / "a", 0, ExplicitVRLittleEndian)
+
+
+def _with_sequences():
+    ds = cr_dataset(PIXELS)
+    plain, private, nested = Dataset(), Dataset(), Dataset()
+    plain.CodeValue, plain.CodeMeaning = "T-D3000", "Chest"
+    private.add_new(0x00091010, "OB", b"12345678")
+    nested.ConceptNameCodeSequence = [plain]
+    ds.AnatomicRegionSequence, ds.RequestAttributesSequence = [plain, private, Dataset()], []
+    ds.ViewCodeSequence = [nested]
+    return bytes(encode(ds, False, True))
+
+
+SEQUENCES = _with_sequences()
+
+
+def _outcome(read):
+    try:
+        return read()
+    except IncorrectInput as error:
+        return str(error)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(400, len(SEQUENCES) - 1), st.sampled_from((0, 1, 7, 8, 0xE0, 0xFE, 0xFF, 0x53))),
+        max_size=3,
+    )
+)
+def test_a_header_that_is_run_through_is_the_one_that_is_walked_to(tmp_path_factory, changes):
+    data = bytearray(SEQUENCES)
+    for place, value in changes:
+        data[place] = value
+    path = tmp_path_factory.getbasetemp() / "run-through"
+    path.write_bytes(data)
+    walked = _outcome(lambda: read_header(path, 0, ExplicitVRLittleEndian))
+    assert _outcome(lambda: header_of_beginning(memoryview(data), len(data), ExplicitVRLittleEndian)) == walked
 
 
 def test_importing_this_room_makes_pydicom_silent_about_values():

@@ -25,6 +25,7 @@ from dicom_node.results import ENCODERS, ResultContext
 from dicom_node.scu import Destination, send
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
 from record_store.tables import instance
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}  # dcmtk waits 40 ms for each answer without it
@@ -35,12 +36,6 @@ def data_set_bytes(part10: bytes) -> bytes:
     assert part10[128:132] == b"DICM"
     length = int.from_bytes(part10[140:144], "little")
     return part10[144 + length :]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Running:

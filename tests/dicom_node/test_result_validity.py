@@ -23,10 +23,11 @@ from clinical.image import PixelSpacing, SpacingOrigin
 from dicom_node.compressing import in_syntax
 from dicom_node.destinations import Destination
 from dicom_node.preflight import preflight
-from dicom_node.results import ENCODERS, encoders_of
+from dicom_node.results import ENCODERS, encoders_of, normalise_source
 from dicom_node.scu import send
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, listening_ae, ultrasound_region, us_dataset
-from tests.orthanc import free_port, orthanc_program, running_orthanc
+from tests.orthanc import orthanc_program, running_orthanc
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,11 @@ def bare(ds):
 
 def odd(ds):
     ds.StudyDate, ds.StudyTime, ds.PatientBirthDate, ds.PatientSex = "2026.01.02", "10:11", "unknown", "X"
+    return ds
+
+
+def undeclared(ds):
+    ds.SpecificCharacterSet, ds.PatientName = None, "Müller^Jörg"
     return ds
 
 
@@ -85,6 +91,7 @@ SOURCES = {
     "CR": cr_dataset,
     "CR without spacing": lambda pixels: cr_dataset(pixels, spacing_mm=None),
     "CR with dates that are none": lambda pixels: odd(cr_dataset(pixels)),
+    "CR with a name in a character set that it does not declare": lambda pixels: undeclared(cr_dataset(pixels)),
     "DX in a frame of reference": lambda pixels: dx_dataset(pixels, FrameOfReferenceUID="1.2.3.99"),
     "MG": mg_dataset,
     "CT": ct_dataset,
@@ -126,11 +133,23 @@ def errors_of(tmp_path, program, result_context, small_phantom):
             assert not reading.findings
             return []
         made.save_as(tmp_path / "made.dcm", enforce_file_format=True)
-        said = subprocess.run([dciodvfy, tmp_path / "made.dcm"], capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [dciodvfy, tmp_path / "made.dcm"], capture_output=True, text=True, errors="replace", check=False
+        )
         assert "Media Storage" not in said.stderr
         return [(encoder.kind, line) for line in said.stderr.splitlines() if "Error" in line]
 
     return check
+
+
+def test_dates_and_times_in_the_form_of_acr_nema_are_written_in_todays(small_phantom):
+    made = normalise_source(odd(cr_dataset(small_phantom[0])))
+    assert (made.StudyDate, made.StudyTime, made.PatientBirthDate, made.PatientSex) == ("20260102", "1011", "", "")
+    whole = cr_dataset(small_phantom[0], StudyDate="20260102", StudyTime="101112.5", PatientSex="F")
+    made = normalise_source(whole)
+    assert (made.StudyDate, made.StudyTime, made.PatientSex) == ("20260102", "101112.5", "F")
+    whole.StudyTime = "10:11:12.5"
+    assert normalise_source(whole).StudyTime == "101112.5"
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -79,6 +79,12 @@ def test_nobody_listening_is_a_problem_of_every_object(files):
     assert all(one.may_pass for one in outcomes)
 
 
+@pytest.mark.parametrize("host", ["archive.invalid", "archive..example"])
+def test_a_host_name_without_an_address_is_a_problem_of_every_object(files, host):
+    outcomes = send(files, Destination("pacs", host, 104, "PACS"), "CONSILIUM")
+    assert {one.problem for one in outcomes} == {"no connection: its host name has no address"}
+
+
 def test_a_rejection_is_told_in_words(files, node):
     node.start()
     assert send(files, to(node.port, "WRONG"), "CONSILIUM")[0].problem == (

@@ -7,7 +7,7 @@ from pydicom.uid import UID
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
 from benchmarks.raw_peer import association, message, store_command
-from dicom_node.scp import presentation_contexts
+from dicom_node.beside import presentation_contexts
 from dicom_node.syntaxes import IMAGE_SYNTAXES, NATIVE
 from dicom_node.testing import write_dicom
 from tests.dicom_node.test_syntaxes import TWELVE, natively, picture, with_frames

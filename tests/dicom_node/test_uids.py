@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical.errors import Category, IncorrectInput
-from clinical.uids import derived_uid
+from clinical.uids import derived_uid, uid_digest
 from dicom_node.status import DIMSE_STATUS, in_words, is_taken, is_transient
-from dicom_node.uids import checked_uid, is_uid, uid_digest
+from dicom_node.uids import checked_uid, is_uid
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]))))

@@ -32,7 +32,8 @@ def rules(tmp_path):
     def of(example: int) -> Rules:
         path = tmp_path / "rules.toml"
         path.write_text(EXAMPLES[example], encoding="utf-8")
-        return read_rules(path, models=["lung-nodule"], destinations=["pacs", "teaching"])
+        shadows = ["lung-nodule@2.0.0"]
+        return read_rules(path, models=["lung-nodule"], destinations=["pacs", "teaching"], shadows=shadows)
 
     return of
 
@@ -52,7 +53,11 @@ def test_the_reading_example_does_what_it_says(rules, facts, reads) -> None:
 
 @pytest.mark.parametrize(("kind", "to"), [("SEG", ("teaching",)), ("SR", ("pacs",)), ("KO", ("pacs", "teaching"))])
 def test_the_sending_example_does_what_it_says(rules, kind, to) -> None:
-    assert send_decision(rules(1), kind, "lung-nodule", ("pacs", "teaching")).to == to
+    assert send_decision(rules(2), kind, "lung-nodule", ("pacs", "teaching")).to == to
+
+
+def test_the_shadow_example_names_a_version(rules) -> None:
+    assert rules(1).shadow == ("lung-nodule@2.0.0",)
 
 
 def test_every_clause_and_kind_has_its_place_on_the_page() -> None:
@@ -60,7 +65,7 @@ def test_every_clause_and_kind_has_its_place_on_the_page() -> None:
 
 
 def test_the_holding_example_asks_the_sides_of_the_parts_that_it_names(rules) -> None:
-    assert rules(3).hold == Interlocks(laterality=("BREAST", "KNEE"))
+    assert rules(4).hold == Interlocks(laterality=("BREAST", "KNEE"))
 
 
 def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
@@ -80,7 +85,7 @@ def test_the_reasons_on_the_page_are_those_that_the_code_gives() -> None:
 
 
 def test_the_completing_example_does_what_it_says(rules) -> None:
-    complete, waits = rules(2).complete, Waits(5.0)
+    complete, waits = rules(3).complete, Waits(5.0)
     pair = Arrived(2, 1, 0.0, frozenset({"DX"}), frozenset({"XRAY2"}))
     assert "two views" in completeness(pair, complete, waits).why
     slow = Arrived(2, 1, 30.0, frozenset({"US"}), frozenset({"US1"}))

@@ -15,6 +15,7 @@ import pytest
 
 from dicom_node import tls
 from dicom_node.callers import Callers, Refusal
+from dicom_node.negotiation import NotAccepted
 from dicom_node.tls import Credentials, TlsContexts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security-dicom.md").read_text(encoding="utf-8")
@@ -34,7 +35,14 @@ def test_every_reason_is_on_the_page_and_no_other() -> None:
     part = PAGE[PAGE.index("## Who may call") : PAGE.index("## Pseudonyms")]
     documented = set(re.findall(r"^\| `([^`]+)` \|", part, re.M))
     given = set(re.findall(r'return "([^"]+)"', inspect.getsource(tls.why_failed)))
-    assert documented == given | {str(one) for one in Refusal}
+    assert documented == given | set(tls.NOT_BELIEVED.values()) | {str(one) for one in Refusal}
+
+
+def test_every_reason_why_a_context_is_not_accepted_is_on_the_page_with_its_setting() -> None:
+    for one in NotAccepted:
+        why, _, setting = one.partition(": ")
+        (row,) = re.findall(rf"^\| {re.escape(why)} \|(.*)\|$", PAGE, re.M)
+        assert setting in row
 
 
 @pytest.mark.slow

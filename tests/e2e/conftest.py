@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from consilium.demo.server import RunningServer, running_server
+from consilium.demo.server import RunningServer
 from dicom_node.testing import ReceivedByAe, listening_ae
 from record_store.database import Database, open_database
+from tests.serving import serving
 
 SYSTEM = "urn:consilium:test-hospital"
 
@@ -28,11 +29,12 @@ def house(archive: ReceivedByAe, tmp_path_factory: pytest.TempPathFactory) -> It
         "WEB_WORKERS": "1",
         "HOOK_BUDGET_MS": "10000",
         "PATIENT_ISSUERS": json.dumps({"": SYSTEM}),
+        "DICOM_PRIVATE_SYNTAXES": json.dumps({"1.2.840.113619.5.2": "implicit"}),
         "PACS": json.dumps(
             [{"name": "archive", "host": "127.0.0.1", "port": archive.port, "ae_title": "ARCHIVE"}]
         ),
     }
-    with running_server(folder, settings) as server:
+    with serving(folder, settings) as server:
         yield server
 
 

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from consilium.demo.server import running_server
 from dicom_node.testing import CANARY_ID, CANARY_NAME, dx_dataset, write_dicom
+from tests.serving import serving
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def server(folder):
     if shutil.which("storescu") is None:
         pytest.skip("storescu is not installed")
     callers = json.dumps({"CT1": ["127.0.0.0/8"]})
-    with running_server(folder, {"WEB_WORKERS": "1", "CALLING_AES": callers}) as running:
+    with serving(folder, {"WEB_WORKERS": "1", "CALLING_AES": callers}) as running:
         yield running
 
 
@@ -42,7 +42,7 @@ def audit_events(server, **query):
     """Return the AuditEvents that are found, as soon as there are some."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        bundle = httpx.get(f"{server.base_url}/fhir/AuditEvent", params=query, trust_env=False).json()
+        bundle = httpx.get(f"{server.base_url}/fhir/AuditEvent", params=query, trust_env=False, timeout=60).json()
         if bundle.get("entry"):
             return [entry["resource"] for entry in bundle["entry"]]
         time.sleep(0.2)

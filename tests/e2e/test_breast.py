@@ -63,4 +63,4 @@ def test_the_card_says_what_it_was_made_from_and_links_to_the_overlay(result: di
     assert "record and image" in card["summary"]
     assert "| Shape | irregular |" in card["detail"]
     assert "Research demonstration, not a medical device" in card["detail"]
-    assert httpx.get(card["links"][0]["url"], trust_env=False).status_code == 200
+    assert httpx.get(card["links"][0]["url"], trust_env=False, timeout=60).status_code == 200

@@ -322,6 +322,7 @@ SLOW = {
 }
 
 
+@pytest.mark.timed
 def test_slow_clients_are_ended_in_time_and_others_are_served_at_once_meanwhile(web: Web) -> None:
     runs = [slow(web, sent, then=then) for sent, then in SLOW.values() for _ in range(8)]
     with ThreadPoolExecutor(len(runs)) as threads:
@@ -335,6 +336,7 @@ def test_slow_clients_are_ended_in_time_and_others_are_served_at_once_meanwhile(
     assert max(when for _, when in ended) < REQUEST_S + 3
 
 
+@pytest.mark.timed
 def test_large_bodies_that_do_not_end_fill_no_memory_and_small_calls_are_answered(web: Web) -> None:
     def memory_kb() -> int:
         status = [Path(f"/proc/{pid}/status").read_text() for pid in web.workers()]
@@ -355,6 +357,7 @@ def test_large_bodies_that_do_not_end_fill_no_memory_and_small_calls_are_answere
     assert grown < 250_000  # of 300 MB that were sent, two workers keep 64 MiB each, and what the allocator keeps
 
 
+@pytest.mark.timed
 def test_clients_that_say_nothing_take_nobody_s_place_however_many(web: Web) -> None:
     with ExitStack() as idle:
         for _ in range(2100):  # more than both workers hold together
@@ -364,6 +367,7 @@ def test_clients_that_say_nothing_take_nobody_s_place_however_many(web: Web) -> 
     assert max(took for _, took in others) < SOON_S
 
 
+@pytest.mark.timed
 def test_clients_that_do_not_read_or_close_take_nobody_s_place(web: Web) -> None:
     with ExitStack() as held:
         for _ in range(40):
@@ -424,6 +428,7 @@ def test_a_request_that_is_begun_at_the_heels_of_another_is_waited_for_and_not_f
         assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", expected]
 
 
+@pytest.mark.timed
 def test_clients_that_never_stop_asking_share_with_the_others(web: Web) -> None:
     ends_at = time.monotonic() + 1.5
 
@@ -453,6 +458,7 @@ def test_a_body_that_nobody_reads_is_not_the_next_request(web: Web) -> None:
     assert re.findall(rb"HTTP/1.1 (\d+)", web.say(unread + LAST)) == [b"404", b"200"]
 
 
+@pytest.mark.timed
 def test_an_ehr_that_hangs_holds_up_those_who_named_it_and_nobody_else(web: Web) -> None:
     def name_it(_number: int) -> tuple[int, float]:
         return web.call(fhirServer=web.ehr)

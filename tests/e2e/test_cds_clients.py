@@ -27,7 +27,8 @@ from cds.conformance.record import invented_record as record_at
 from cds.conformance.run import bench, passes, rows, run
 from cds.wire_schema.testing import problems
 from clinical.clock import utc_now
-from consilium.demo.server import RunningServer, running_server
+from consilium.demo.server import RunningServer
+from tests.serving import serving
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,7 @@ def server(folder: Path, client: Client, listed: Page, fhir_port: int) -> Iterat
         "WEB_WORKERS": "1",
         "HOOK_BUDGET_MS": "10000",  # the machine may be busy with the rest of the suite
     }
-    with running_server(folder, settings) as running:
+    with serving(folder, settings) as running:
         yield running
 
 
@@ -214,7 +215,7 @@ def test_a_page_of_another_origin_gets_nothing_even_with_good_tokens(
 def test_the_served_openapi_describes_what_discovery_announces(server: RunningServer, client: Client) -> None:
     with remote(server.base_url, client) as house:
         announced = {one["id"] for one in services_of(house.discover())}
-    document = httpx.get(f"{server.base_url}/openapi.json", trust_env=False).json()
+    document = httpx.get(f"{server.base_url}/openapi.json", trust_env=False, timeout=60).json()
     assert {path.split("/")[2] for path in document["paths"] if path.count("/") == 2} == announced
     assert document["servers"] == [{"url": server.base_url}]
 

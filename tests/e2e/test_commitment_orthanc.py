@@ -1,6 +1,5 @@
 """Storage commitment with Orthanc: it asks us and is told, we ask it, and a restart in between loses nothing."""
 
-import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -26,7 +25,8 @@ from record_store.database import open_database
 from record_store.deliveries import RetryPolicy
 from record_store.readings import ResultObject, add_result_object
 from record_store.testing import database
-from tests.orthanc import free_port, orthanc_program, running_orthanc
+from tests.orthanc import orthanc_program, running_orthanc
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -105,16 +105,9 @@ def peers(tmp_path_factory):
         yield port, one
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    database(folder).dispose()
-    return folder / "consilium.db"
-
-
 @pytest.fixture
-def house(peers, empty_store, tmp_path):
-    shutil.copy(empty_store, tmp_path / "consilium.db")
+def house(peers, tmp_path):
+    database(tmp_path).dispose()
     port, orthanc = peers
     one = House(tmp_path, port, Destination("pacs", "127.0.0.1", orthanc.port, "ARCHIVE", commitment=True))
     one.start()

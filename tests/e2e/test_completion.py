@@ -14,9 +14,10 @@ from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
-from consilium.demo.server import running_server
 from dicom_node.testing import cr_dataset, write_dicom
-from tests.orthanc import free_port, orthanc_program, running_orthanc
+from tests.orthanc import orthanc_program, running_orthanc
+from tests.ports import free_port
+from tests.serving import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -49,7 +50,7 @@ class Site:
 
     def complete(self, study):
         """Return the state, the words and the lines of the study's stage `complete`."""
-        answer = httpx.get(f"{self.server.base_url}/studies/{study}/explain.json", trust_env=False)
+        answer = httpx.get(f"{self.server.base_url}/studies/{study}/explain.json", trust_env=False, timeout=60)
         assert answer.status_code == 200, answer.text
         told = answer.json()
         stage = next(one for one in told["stages"] if one["stage"] == "complete")
@@ -78,7 +79,7 @@ def site(tmp_path_factory):
         "PACS": json.dumps([archive]),
     }
     with (
-        running_server(folder, settings) as server,
+        serving(folder, settings) as server,
         running_orthanc(folder / "orthanc", program, {"consilium": ("CONSILIUM", server.dicom_port)}, port=port),
     ):
         yield Site(server, port, folder)

@@ -33,7 +33,7 @@ def test_an_image_of_18_mb_goes_in_and_comes_back_and_is_found(house: RunningSer
     assert dcmread(BytesIO(back.content)) == ds
     frames = httpx.get(f"{address}/frames/1", timeout=30)
     assert pixels.tobytes() in frames.content
-    (row,) = httpx.get(f"{root}/studies", params={"PatientID": "DICOMWEB-1"}).json()
+    (row,) = httpx.get(f"{root}/studies", params={"PatientID": "DICOMWEB-1"}, timeout=60).json()
     assert row["0020000D"]["Value"] == [ds.StudyInstanceUID]
     # What stores images may be large; a call of a hook or of FHIR may not.
     fhir = {"Content-Type": "application/fhir+json"}

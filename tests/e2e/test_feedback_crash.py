@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,8 @@ from sqlalchemy import func, select
 
 from record_store.database import open_database
 from record_store.tables import feedback, sent_card
-from record_store.testing import database, postgres_absent, postgres_url
+from record_store.testing import database, postgres_url
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -30,8 +30,7 @@ CALLERS = 4
 @contextmanager
 def _web(folder: Path, database_url: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`consilium web` with two workers in a process group of its own; killed at the end if it still runs."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIUM_")}
     (folder / "models").mkdir(exist_ok=True)  # none is needed, and none is loaded at the start
     settings = {
@@ -54,7 +53,7 @@ def _web(folder: Path, database_url: str) -> Iterator[tuple[str, subprocess.Pope
         )
     base = f"http://127.0.0.1:{port}"
     try:
-        _until(lambda: httpx.get(f"{base}/livez", trust_env=False).status_code == 200)
+        _until(lambda: httpx.get(f"{base}/livez", trust_env=False, timeout=60).status_code == 200)
         yield base, process
     finally:
         _kill(process)
@@ -104,9 +103,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         database(tmp_path).dispose()
         yield f"sqlite:///{tmp_path / 'consilium.db'}"
         return
-    if absent := postgres_absent():
-        pytest.skip(absent)
-    with postgres_url() as made:
+    with postgres_url(request.getfixturevalue("postgres_template")) as made:
         yield made
 
 

@@ -56,6 +56,7 @@ def pushed(house: RunningServer, tmp_path_factory: pytest.TempPathFactory):
             f"{house.base_url}/fhir/ImagingStudy",
             params={"identifier": f"urn:dicom:uid|urn:oid:{ds.StudyInstanceUID}"},
             trust_env=False,
+            timeout=60,
         )
         return [entry["resource"] for entry in answer.json().get("entry", [])]
 
@@ -69,7 +70,7 @@ def _call(house: RunningServer, service: str, prefetch: dict, patient_id: str = 
         "context": {"userId": "Practitioner/1", "patientId": patient_id},
         "prefetch": prefetch,
     }
-    return httpx.post(f"{house.base_url}/cds-services/{service}", json=body, trust_env=False)
+    return httpx.post(f"{house.base_url}/cds-services/{service}", json=body, trust_env=False, timeout=60)
 
 
 def _canary(patient_id: str = "canary", system: str = SYSTEM) -> dict:
@@ -117,19 +118,19 @@ def test_the_card_names_the_finding_and_its_link_opens_the_overlay(pushed, house
     assert answer.status_code == 200, answer.text
     card = answer.json()["cards"][0]
     assert len(card["summary"]) < 140
-    page = httpx.get(card["links"][0]["url"], trust_env=False)
+    page = httpx.get(card["links"][0]["url"], trust_env=False, timeout=60)
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "lung-nodule" in page.text
     assert "Zzcanary" not in page.text
-    image = httpx.get(card["links"][0]["url"].replace("?", "/image.png?"), trust_env=False)
+    image = httpx.get(card["links"][0]["url"].replace("?", "/image.png?"), trust_env=False, timeout=60)
     assert image.headers["content-type"] == "image/png"
 
 
 def test_a_link_that_was_changed_opens_nothing(pushed, house: RunningServer) -> None:
     url = _call(house, "imaging-findings", {"patient": _canary()}).json()["cards"][0]["links"][0]["url"]
     for changed in (url[:-1], url.replace("expires=1", "expires=9"), url.split("?")[0]):
-        assert httpx.get(changed, trust_env=False).status_code == 403
+        assert httpx.get(changed, trust_env=False, timeout=60).status_code == 403
 
 
 def test_the_same_number_of_another_issuer_is_another_patient(pushed, house: RunningServer) -> None:
@@ -153,7 +154,7 @@ def test_what_a_model_saw_and_where_it_ran_stands_in_the_metrics(pushed, house: 
     reference = Library(MODELS).manifest("lung-nodule").reference
 
     def counted():
-        text = httpx.get(f"{house.base_url}/metrics", trust_env=False).text
+        text = httpx.get(f"{house.base_url}/metrics", trust_env=False, timeout=60).text
         here = 'consilium_model_device{device="cpu",model="lung-nodule"} 1.0' in text
         return here and all(f'feature="{name}",model="lung-nodule"' in text for name in reference.features)
 
@@ -203,11 +204,15 @@ def test_zz_the_canary_is_in_no_log_line(pushed, house: RunningServer) -> None:
         content=json.dumps(_canary() | {"gender": "Zzcanary"}),
         headers={"Content-Type": "application/fhir+json"},
         trust_env=False,
+        timeout=60,
     )
     assert refused.status_code in {400, 422}
     # By form: the test's own HTTP client logs the addresses it asks.
     httpx.post(
-        f"{house.base_url}/fhir/Patient/_search", data={"identifier": f"{SYSTEM}|{CANARY_ID}"}, trust_env=False
+        f"{house.base_url}/fhir/Patient/_search",
+        data={"identifier": f"{SYSTEM}|{CANARY_ID}"},
+        trust_env=False,
+        timeout=60,
     )
     _call(house, "imaging-findings", {"patient": _canary()})
     log = house.log.read_text(encoding="utf-8").lower()

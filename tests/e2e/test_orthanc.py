@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, or_, select
 
-from consilium.demo.server import running_server
 from dicom_node.destinations import Destination
 from dicom_node.find import instances_of_study
 from dicom_node.preflight import CLASSES_OF_KIND, preflight
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
 from record_store.database import open_database
 from record_store.tables import delivery, instance, result_object, study_job
+from tests.ports import free_port
+from tests.serving import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -35,15 +36,10 @@ def _program(name: str) -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @contextmanager
 def orthanc(folder: Path, dicom_port: int, house_port: int) -> Iterator[str]:
     """Run Orthanc as the archive ARCHIVE; yield its REST address. house_port: where it reports commitment to."""
-    http_port = _free_port()
+    http_port = free_port()
     settings = {
         "DicomPort": dicom_port,
         "HttpPort": http_port,
@@ -103,7 +99,7 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
     sent.mkdir()
     (tmp_path / "house").mkdir()
     files = radiographs(sent, count)
-    port = _free_port()
+    port = free_port()
     archive = {"name": "orthanc", "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", "commitment": True}
     settings = {
         "STUDY_QUIET_S": "0.5",
@@ -112,7 +108,7 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
         "PACS": json.dumps([archive]),
     }
     with (
-        running_server(tmp_path / "house", settings) as server,
+        serving(tmp_path / "house", settings) as server,
         orthanc(tmp_path / "orthanc", port, server.dicom_port) as rest,
     ):
         push = [

@@ -83,7 +83,7 @@ def _cards(house: RunningServer, patient: dict) -> list[dict]:
         "context": {"userId": "Practitioner/1", "patientId": patient["id"]},
         "prefetch": {"patient": patient},
     }
-    answer = httpx.post(f"{house.base_url}/cds-services/imaging-findings", json=body, trust_env=False)
+    answer = httpx.post(f"{house.base_url}/cds-services/imaging-findings", json=body, trust_env=False, timeout=60)
     return list(answer.json()["cards"])
 
 
@@ -108,7 +108,7 @@ def _with_feedback(house: RunningServer) -> str:
     report = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": "2026-11-22T09:00:00Z"}
     report["overrideReason"] = {"reason": card["overrideReasons"][0], "userComment": "Zzcanary"}
     url = f"{house.base_url}/cds-services/imaging-findings/feedback"
-    answer = httpx.post(url, json={"feedback": [report]}, trust_env=False)
+    answer = httpx.post(url, json={"feedback": [report]}, trust_env=False, timeout=60)
     assert (answer.status_code, answer.json()) == (200, {})
     return f"{house.base_url}/feedback?service=imaging-findings"
 
@@ -122,7 +122,7 @@ def test_the_feedback_page_shows_what_became_of_the_cards(
     # The bar of the overridden card, in its colour of consilium.css: the drawing came through the security policy.
     assert (np.abs(pixels - OVERRIDDEN).max(axis=2) < 8).sum() > 50
     assert pixels.mean() < 80
-    text = httpx.get(url, trust_env=False).text
+    text = httpx.get(url, trust_env=False, timeout=60).text
     assert "imaging-findings" in text
     assert "Zzcanary" not in text
 
@@ -130,7 +130,7 @@ def test_the_feedback_page_shows_what_became_of_the_cards(
 def test_the_status_page_says_that_all_is_well(house: RunningServer, tmp_path: Path) -> None:
     pixels = _picture(f"{house.base_url}/", tmp_path)
     assert pixels.mean() < 80, "the page is dark; a white one has lost its style sheet"
-    text = httpx.get(f"{house.base_url}/", trust_env=False).text
+    text = httpx.get(f"{house.base_url}/", trust_env=False, timeout=60).text
     assert ">ready<" in text
     # The house is shared, and a study of two patients may be waiting in it for somebody to look.
     held = re.compile(r'<tr class="bad"><th>studies</th><td>held</td>.*?</tr>')

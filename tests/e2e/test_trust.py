@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +18,9 @@ import httpx
 import pytest
 
 from fhir_adapters.trust.testing import Signer, claims
-from record_store.testing import postgres_absent, postgres_url
+from record_store.testing import postgres_url
+from tests.ports import free_port
+from tests.serving import prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -56,9 +57,7 @@ def settings(request: pytest.FixtureRequest, issuers: Path) -> Iterator[dict[str
     if request.param == "sqlite":
         yield base
         return
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with postgres_url() as url:
+    with postgres_url(request.getfixturevalue("postgres_template")) as url:
         yield base | {"DATABASE_URL": url}
 
 
@@ -71,8 +70,9 @@ class Web:
 @contextmanager
 def web_alone(folder: Path, settings: dict[str, str]) -> Iterator[Web]:
     """Run `consilium web` until the block ends: hooks need no DICOM and no worker."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
+    if "DATABASE_URL" not in settings:
+        prepared(folder)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CONSILIUM_")}
     environ |= {f"CONSILIUM_{name}": value for name, value in settings.items()}
     command = [
@@ -98,7 +98,7 @@ def web_alone(folder: Path, settings: dict[str, str]) -> Iterator[Web]:
 
 def alive(server: Web) -> bool:
     try:
-        return httpx.get(f"{server.base_url}/livez", trust_env=False, verify=False).status_code == 200
+        return httpx.get(f"{server.base_url}/livez", trust_env=False, verify=False, timeout=60).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consilium.demo.server import RunningServer, running_server
+from consilium.demo.server import RunningServer
+from consilium.viewer.mount import configuration
 from dicom_node.testing import dx_dataset, radiograph_phantom, send_files, write_dicom
 from tests.e2e.browser import browser
+from tests.serving import serving
 
 pytestmark = pytest.mark.slow
 
@@ -43,19 +45,29 @@ def read_study(tmp_path_factory: pytest.TempPathFactory):
         "VIEWER_LINKS": "true",
         "BEARER_TOKEN": TOKEN,
         "PATIENT_ISSUERS": json.dumps({"": SYSTEM}),
-        "RESULTS": json.dumps(["SEG", "SR-VIEWER", "SC", "PDF"]),
+        # The fractional SEG is the newest one, and the viewer draws none of its kind.
+        "RESULTS": json.dumps(["SEG", "SR-VIEWER", "SC", "PDF", "SEG-FRACTIONAL"]),
+        "VIEWER_DIR": str(_viewer(folder)),
     }
-    with running_server(folder, settings) as server:
+    with serving(folder, settings) as server:
         pixels, truth = radiograph_phantom(PHANTOM, NODULES, rows=600, columns=480)
         ds = dx_dataset(pixels, spacing_mm=truth.spacing_mm, seed="viewer", PatientID=NUMBER)
         assert send_files([write_dicom(ds, folder / "1.dcm")], server.dicom_port) == [0]
         study = str(ds.StudyInstanceUID)
-        _until(lambda: len(_objects(server, study)) == 1 + 4, "the results did not appear")
+        _until(lambda: len(_objects(server, study)) == 1 + 5, "the results did not appear")
         yield server, study
 
 
+def _viewer(folder: Path) -> Path:
+    """Return the viewer with the configuration of today, whenever it was fetched."""
+    shutil.copytree(VIEWER, folder / "viewer")
+    (folder / "viewer" / "app-config.js").write_bytes(configuration(b"/viewer"))
+    (folder / "viewer" / "app-config.js.gz").unlink(missing_ok=True)
+    return folder / "viewer"
+
+
 def _objects(server: RunningServer, study: str) -> list[dict]:
-    answer = httpx.get(f"{server.base_url}/dicom-web/studies/{study}/instances", headers=ADMITTED)
+    answer = httpx.get(f"{server.base_url}/dicom-web/studies/{study}/instances", headers=ADMITTED, timeout=60)
     return answer.json() if answer.status_code == 200 else []
 
 
@@ -79,7 +91,9 @@ def _link(server: RunningServer) -> str:
     }
 
     def link() -> str | None:
-        answer = httpx.post(f"{server.base_url}/cds-services/imaging-findings", json=body, headers=ADMITTED)
+        answer = httpx.post(
+            f"{server.base_url}/cds-services/imaging-findings", json=body, headers=ADMITTED, timeout=60
+        )
         links = [one["url"] for card in answer.json().get("cards", []) for one in card.get("links", [])]
         return next((url for url in links if "/viewer/" in url), None)
 
@@ -91,7 +105,7 @@ def test_a_card_s_link_opens_the_study_with_every_segment_and_measurement_drawn(
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium on this machine")
-    assert httpx.get(f"{server.base_url}/dicom-web/studies/{study}/metadata").status_code == 401
+    assert httpx.get(f"{server.base_url}/dicom-web/studies/{study}/metadata", timeout=60).status_code == 401
     with browser(chromium, tmp_path) as page:
         page.call("Page.navigate", url=_link(server))
         picture = page.until(_is_drawn, 90)

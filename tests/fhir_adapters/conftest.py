@@ -1,7 +1,7 @@
-"""FHIR tests: a store on both databases, the REST door over it, and readings of every kind."""
+"""FHIR tests: the REST door over a store, and readings of every kind."""
 
 import itertools
-import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +13,6 @@ from clinical.finding import MILLIMETRE, PIXEL, Finding, FindingTerms, ImageRef,
 from clinical.image import PixelSpacing, SpacingOrigin
 from fhir_adapters.outcome import http_response
 from fhir_adapters.rest import Fhir, blueprint
-from record_store import testing
-from record_store.database import open_database
-from record_store.testing import database, empty_all_tables, postgres_absent
 
 _makers = itertools.count(1)  # so that two servers on one store make different ids
 BASE_URL = "http://127.0.0.1:8080/fhir"
@@ -23,39 +20,6 @@ START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SNOMED_LESION = Coding("http://snomed.info/sct", "52988006", "Lesion")
 MODEL = ModelRef("lung-nodule", "0.1.0", "ab" * 32)
 TERMS = FindingTerms(SNOMED_LESION, SNOMED_LESION, NODULE_OF_LUNG, LUNG, "lung nodule")
-
-
-@pytest.fixture(scope="session")
-def fhir_sqlite_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fhir-sqlite")
-    database(folder).dispose()
-    return folder / "consilium.db"
-
-
-@pytest.fixture(scope="session")
-def fhir_postgres():
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with testing.migrated_postgres() as db:
-        yield db
-
-
-@pytest.fixture
-def sqlite_db(fhir_sqlite_file, tmp_path):
-    copy = tmp_path / "consilium.db"
-    shutil.copy(fhir_sqlite_file, copy)
-    db = open_database(f"sqlite:///{copy}")
-    yield db
-    db.dispose()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request):
-    if request.param == "sqlite":
-        return request.getfixturevalue("sqlite_db")
-    db = request.getfixturevalue("fhir_postgres")
-    empty_all_tables(db)
-    return db
 
 
 class TickingClock:
@@ -84,6 +48,9 @@ def client(fhir):
     return client_of(fhir)
 
 
+_ROUTING = threading.Lock()
+
+
 def make_fhir(db, now, base_url=BASE_URL):
     numbers = itertools.count(1)
     maker = next(_makers)
@@ -93,8 +60,11 @@ def make_fhir(db, now, base_url=BASE_URL):
 
 
 def client_of(fhir):
-    app = Flask("fhir-test")
-    app.register_blueprint(blueprint(fhir))
+    # werkzeug parses Python for each route, which two threads of CPython 3.11 cannot do at once (SystemError);
+    # an application comes with a route of its own.
+    with _ROUTING:
+        app = Flask("fhir-test")
+        app.register_blueprint(blueprint(fhir))
     # As the server's own edge does: an address that no route of ours can match (a line feed in it).
     app.register_error_handler(HTTPException, lambda error: http_response(error.code))
     return app.test_client()

@@ -44,7 +44,7 @@ def ask(sqlite_db, make_client, ident, monkeypatch):
     """ask(answer) -> the reply, with a worker whose replaying gives `answer` (None: no worker)."""
 
     def call(answer=None, kind="Observation", which=None, **headers):
-        worker = ReplayRequests(sqlite_db, CannedReplaying(answer), lambda: NOW)
+        worker = ReplayRequests(sqlite_db, CannedReplaying(answer).run, lambda: NOW)
         monkeypatch.setattr(ai_replay, "pause", lambda _s: worker.once() if answer is not None else None)
         return make_client(sqlite_db).post(f"/fhir/{kind}/{which or ident}/$ai-replay", headers=headers)
 
@@ -61,6 +61,19 @@ def test_the_same_again_is_equal_with_model_and_input(ask, ident):
     assert (reply.status_code, said["equal"]["valueBoolean"]) == (200, True)
     assert said["result"]["valueReference"]["reference"] == f"Observation/{ident}/_history/1"
     assert (said["modelDigest"]["valueString"], said["inputDigest"]["valueString"]) == ("ab" * 32, "cd" * 32)
+
+
+def test_a_result_that_many_have_written_about_is_found_all_the_same(ask, ident, sqlite_db, monkeypatch):
+    monkeypatch.setattr("fhir_adapters.rest.ai.origin._PAGE", 1)
+    said = {
+        "resourceType": "Provenance",
+        "target": [{"reference": f"Observation/{ident}"}],
+        "recorded": "2026-11-22T09:00:00Z",
+        "agent": [{"who": {"display": "somebody"}}],
+    }
+    with sqlite_db.write() as conn:
+        publish(conn, [said | {"id": f"0000{number}"} for number in range(3)], NOW)
+    assert ask("equal").status_code == 200
 
 
 def test_a_difference_has_its_place_and_both_values(ask):
@@ -87,7 +100,7 @@ def test_without_a_worker_the_answer_is_an_address_for_later(sqlite_db, ask, mak
         assert reply.status_code == 202
         place = reply.headers["Content-Location"].removeprefix("http://127.0.0.1:8080")
         assert make_client(sqlite_db).get(place).status_code == 202
-        assert ReplayRequests(sqlite_db, CannedReplaying("equal"), lambda: NOW).once() == 1
+        assert ReplayRequests(sqlite_db, CannedReplaying("equal").run, lambda: NOW).once() == 1
         assert told(make_client(sqlite_db).get(place))["equal"]["valueBoolean"] is True
     for nobody in ("nobody", "%00"):
         assert make_client(sqlite_db).get(f"/fhir/$ai-replay-status/{nobody}").status_code == 404

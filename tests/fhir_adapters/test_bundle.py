@@ -53,6 +53,16 @@ def door(db, make_client):
     return make_client(db)
 
 
+def test_entries_of_a_batch_that_takes_too_long_are_refused_each_by_itself(client, monkeypatch):
+    ticks = iter((0.0, 1.0, 59.0, 60.0, 61.0))
+    monkeypatch.setattr("fhir_adapters.rest.batch.monotonic", lambda: next(ticks))
+    reply = post(client, "batch", *[entry("POST", "Patient", PATIENT)] * 4)
+    answers = [one["response"] for one in reply.get_json(force=True)["entry"]]
+    assert [one["status"] for one in answers] == ["201", "201", "503", "503"]
+    assert answers[3]["outcome"]["issue"][0]["code"] == "throttled"
+    assert total(client, "Patient") == 2
+
+
 def test_a_transaction_resolves_links_whatever_the_order(door):
     reply = post(
         door,

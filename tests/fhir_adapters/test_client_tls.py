@@ -67,7 +67,7 @@ def fetch(host, port, certificate):
     allowed = [AllowedServer(base, Network.LOOPBACK)]
     client = FhirClient(allowed, resolve=lambda host, port: ["127.0.0.1"], tls=trust)
     try:
-        return client.fetch(Grant(base, "tok"), "Patient/p1", ends_at=time.monotonic() + 3)
+        return client.fetch(Grant(base, "tok"), "Patient/p1", ends_at=time.monotonic() + 20)
     finally:
         client.close()
 

@@ -196,6 +196,22 @@ def test_a_group_s_members_are_exported_and_nobody_else(house):
     assert found == ["Observation/o-p1", "Patient/p1"]
 
 
+def test_a_group_within_a_group_is_followed_and_one_that_holds_itself_ends(house):
+    for patient in ("p1", "p2", "p3", "p4"):
+        house.put("Patient", patient)
+        house.observation(f"o-{patient}", patient)
+
+    def group(name, *members, **more):
+        listed = [{"entity": {"reference": one}} for one in members] + ([more] if more else [])
+        house.put("Group", name, type="person", actual=True, member=listed)
+
+    group("g1", "Patient/p1", "Group/g2")
+    group("g2", "Patient/p2", "Group/g3", entity={"reference": "Patient/p4"}, inactive=True)
+    group("g3", "Patient/p3", "Group/g1")
+    found = house.names("/fhir/Group/g1/$export?_type=Patient")
+    assert found == ["Patient/p1", "Patient/p2", "Patient/p3"]
+
+
 def test_since_gives_what_has_changed_and_what_was_deleted(each):
     each.observation("o1")
     each.observation("o2")
@@ -237,6 +253,29 @@ def test_a_killed_worker_s_export_goes_on_behind_its_last_file(each, monkeypatch
     assert each.exporter(executor="worker-2", file_bytes=1).once() == 1
     found = each.lines(each.manifest(status)["output"])
     assert [one["id"] for one in found] == [f"o{number}" for number in range(6)]
+
+
+def test_a_file_of_a_worker_that_dies_before_its_row_is_removed(each, monkeypatch):
+    for number in range(3):
+        each.observation(f"o{number}")
+    first, second = each.kick_off("/fhir/$export?_type=Observation"), each.kick_off("/fhir/$export?_type=Patient")
+    with monkeypatch.context() as dying:
+        dying.setattr(exports, "come_on", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            each.exporter(file_bytes=1).once()
+    assert len(each.blobs.stored) == 1  # the dead one's
+    assert each.exporter(file_bytes=1).once() == 1
+    assert len(each.blobs.stored) == len(each.manifest(first)["output"]) == 3
+    # Neither does it stay when nobody goes on.
+    each.put("Patient", "p1")
+    with monkeypatch.context() as dying:
+        dying.setattr(exports, "come_on", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            each.exporter().once()
+    assert len(each.blobs.stored) == 4
+    assert [each.client.delete(one).status_code for one in (first, second)] == [202, 202]
+    clear_old(each.db, each.blobs, each.now, 3600)
+    assert each.blobs.stored == {}
 
 
 def test_two_workers_of_one_name_add_no_part_twice(house, monkeypatch):
@@ -337,7 +376,7 @@ def test_a_worker_that_searches_longer_than_its_lease_keeps_the_export(each, mon
         each.now.at += timedelta(seconds=making.LEASE_S - 1)
         for _ in range(2):  # the first may have begun before the clock moved
             renewed.clear()
-            assert renewed.wait(5)
+            assert renewed.wait(30)
         each.now.at += timedelta(seconds=2)
         assert exports.claim(each.db, "worker-2", each.now, making.LEASE_S) is None
         yield from as_of(*given, **more)

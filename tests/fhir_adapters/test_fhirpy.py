@@ -1,14 +1,13 @@
 """fhirpy, sync and async, with all of its features that this server offers, over a real socket."""
 
 import asyncio
-import shutil
 
 import pytest
 from fhirpy import AsyncFHIRClient, SyncFHIRClient
 from fhirpy.base.exceptions import MultipleResourcesFound, OperationOutcome, ResourceNotFound
 from fhirpy.base.searchset import Raw
 
-from record_store.database import open_database
+from record_store.testing import database
 from tests.fhir_adapters.live import live
 
 pytestmark = pytest.mark.slow
@@ -16,10 +15,8 @@ OID = "urn:oid:1.2.3"
 
 
 @pytest.fixture(scope="module")
-def base_url(fhir_sqlite_file, tmp_path_factory):
-    copy = tmp_path_factory.mktemp("fhirpy") / "consilium.db"
-    shutil.copy(fhir_sqlite_file, copy)
-    db = open_database(f"sqlite:///{copy}")
+def base_url(tmp_path_factory):
+    db = database(tmp_path_factory.mktemp("fhirpy"))
     with live(db) as url:
         yield url
     db.dispose()

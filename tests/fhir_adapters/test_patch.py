@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from fhir_adapters.rest import patch as module
+
 RAW = (
     b'{"resourceType":"Observation","id":"o1","status":"preliminary","code":{"text":"x"},'
     b'"valueQuantity":{"value":1.10,"unit":"g"},"component":[{"code":{"text":"a"},"valueQuantity":{"value":1.0E+2}}]}'
@@ -39,6 +41,39 @@ def test_a_json_patch_changes_what_it_names_and_keeps_every_digit(door):
 def test_a_patch_brings_its_own_digits(door):
     patch(door, b'[{"op":"add","path":"/component/0/valueQuantity/value","value":2.500}]')
     assert b'"value":2.500' in door.get("/fhir/Observation/o1").data
+
+
+def test_a_patch_keeps_no_writer_waiting_and_is_made_anew_when_somebody_was_faster(db, make_client, monkeypatch):
+    door, real, seen = make_client(db), module.changed_by, []
+    door.put("/fhir/Observation/o1", data=RAW, content_type="application/fhir+json")
+
+    def while_another_writes(fhir, kind, before, change):
+        seen.append(before.stored.version)
+        if len(seen) == 1:
+            later = RAW.replace(b'"x"', b'"y"')
+            assert (
+                door.put("/fhir/Observation/o1", data=later, content_type="application/fhir+json").status_code
+                == 200
+            )
+        return real(fhir, kind, before, change)
+
+    monkeypatch.setattr(module, "changed_by", while_another_writes)
+    noted = [
+        {"op": "add", "path": "/note", "value": []},
+        {"op": "add", "path": "/note/-", "value": {"text": "once"}},
+    ]
+    reply = patch(door, noted)
+    assert (reply.status_code, seen, reply.headers["ETag"]) == (200, [1, 2], 'W/"3"')
+    found = json.loads(reply.data)
+    assert (found["code"], found["note"]) == ({"text": "y"}, [{"text": "once"}])
+
+
+def test_integers_beyond_64_bits_keep_their_digits(door):
+    door.put("/fhir/Basic/b1", json={"resourceType": "Basic", "id": "b1", "code": {"text": "x"}})
+    long = 10**25
+    change = f'[{{"op":"add","path":"/extension","value":[{{"url":"urn:x","valueDecimal":{long}}}]}}]'.encode()
+    assert patch(door, change, path="Basic/b1").status_code == 200
+    assert str(long).encode() in door.get("/fhir/Basic/b1").data
 
 
 @pytest.mark.parametrize("media_type", ["application/merge-patch+json", "application/json"])

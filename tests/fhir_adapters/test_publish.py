@@ -12,8 +12,9 @@ from fhir_adapters.resources.imaging_study import Instance, StudyFacts
 from fhir_adapters.resources.model_card import AiModel
 from fhir_adapters.resources.patient import Demographics
 from fhir_adapters.resources.reading import result_ids, results_of
+from record_store.criteria import PatientIn, TokenIn
 from record_store.resource_history import version
-from record_store.resource_search import PatientIn, SearchQuery, TokenIn, search
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import read
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -156,3 +157,19 @@ def test_results_are_found_by_their_model_and_by_how_sure_it_is(sqlite_db, make_
         assert found(kind, "ai-model=lung-nodule@0.1.0") == 2
         assert found(kind, "ai-model=lung-nodule@0.2.0") == 0
         assert found(kind, "ai-model=lung-nodule&ai-confidence=gt0.8") == 1
+
+
+def test_a_control_character_in_a_header_keeps_no_result_from_the_store(db) -> None:
+    """PostgreSQL refused the whole result of an image whose patient's name held a NUL."""
+    said = {
+        "resourceType": "Patient",
+        "id": "p",
+        "name": [{"family": "Do\0\x1be\\u0000", "given": ["\b\fJ\n", "\\f"]}],
+    }
+    for count in (1, 0):
+        with db.write() as conn:
+            assert len(publish(conn, [said], NOW)) == count
+    with db.read() as conn:
+        assert orjson.loads(read(conn, "Patient", "p").body)["name"] == [
+            {"family": "Doe\\u0000", "given": ["J\n", "\\f"]}
+        ]

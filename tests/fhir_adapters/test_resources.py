@@ -422,6 +422,7 @@ def test_a_patient_of_any_issuer_is_valid_r4(key, demographics):
         (("20261122", "080910", None), "2026-11-22"),
         (("2026.11.22", None, None), "2026-11-22"),
         (("20261322", None, None), None),
+        (("20260230", None, None), None),
         ((None, "080910", "+0100"), None),
         (("", "", ""), None),
     ],

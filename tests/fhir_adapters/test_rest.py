@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from clinical.errors import Busy
 from fhir_adapters.definitions.structure import structure_of
 from fhir_adapters.rest import INTERACTIONS, blueprint
-from fhir_adapters.rest.splice import with_identity
 from fhir_adapters.search.parameters import RESULTS, TYPES
 from fhir_adapters.search.parse import parse
+from fhir_adapters.splice import with_identity
 
 FHIR_JSON = "application/fhir+json"
 OBSERVATION = {
@@ -391,6 +391,9 @@ def test_a_store_that_is_away_is_503_with_the_time_to_come_back(fhir):
     class Away:
         def read(self):
             raise Busy("the database is away, locked or full", retry_after_s=3)
+
+        def rows_of(self, *_):
+            self.read()
 
     app = Flask("away")
     app.register_blueprint(blueprint(type(fhir)(Away(), fhir.now, fhir.new_id, fhir.page_key, fhir.base_url)))

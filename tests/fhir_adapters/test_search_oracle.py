@@ -15,8 +15,7 @@ from benchmarks.search_oracle.asking import Asking
 from benchmarks.search_oracle.pages import day, observation, put, walk, walks_under_writes
 from benchmarks.search_oracle.run import differences, fill
 from record_store.database import open_database
-from record_store.migrate import migrate
-from record_store.testing import database, postgres_absent, postgres_url
+from record_store.testing import database, postgres_url
 from tests.fhir_adapters.conftest import START
 
 SEED = 3
@@ -31,11 +30,8 @@ def filled(request, tmp_path_factory, make_client_for):
         yield client, fill(client)
         db.dispose()
         return
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with postgres_url() as url:
+    with postgres_url(request.getfixturevalue("postgres_template")) as url:
         db = open_database(url)
-        migrate(db)
         client = make_client_for(db)
         yield client, fill(client)
         db.dispose()

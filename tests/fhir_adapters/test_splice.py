@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_adapters.rest.splice import in_each, members, start_of, with_id, with_identity
+from fhir_adapters.splice import in_each, members, start_of, with_id, with_identity
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),

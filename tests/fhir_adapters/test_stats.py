@@ -159,6 +159,14 @@ def test_more_than_can_be_read_at_once_is_refused(client, monkeypatch):
     assert (reply.status_code, reply.get_json(force=True)["issue"][0]["expression"]) == (400, ["period"])
 
 
+def test_statistics_end_in_time(client, monkeypatch):
+    monkeypatch.setattr(stats, "SEARCH_LIMIT_S", 0.0)
+    monkeypatch.setattr("record_store.time_limit._STEPS", 1)
+    reply = client.get(f"/fhir/Observation/$stats?patient=p&code=8867-4&{DAY}")
+    assert reply.status_code == 400
+    assert "narrow it" in reply.get_json(force=True)["issue"][0]["details"]["text"]
+
+
 def test_windows_agree_with_the_values_one_by_one():
     rng = np.random.default_rng(3)
     offsets, values = rng.uniform(-50, 650, 500), rng.normal(70, 9, 500)

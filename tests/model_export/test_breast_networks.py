@@ -9,17 +9,16 @@ from model_export.recipe import quiet
 from model_runtime.lesion_shape import NAMES
 from model_runtime.lesion_tensors import image_tensors, record_tensors
 from model_runtime.lesion_view import CropRules, crop, reader_outline, window_around
+from tests.model_export.lazily import NEEDS_TENSORFLOW, Lazily
 
-pytestmark = pytest.mark.export
-pytest.importorskip("tensorflow")
-diagnosis = pytest.importorskip("model_export.recipes.breast_diagnosis")
-fit = pytest.importorskip("model_export.recipes.breast_lesion_fit")
-views = pytest.importorskip("model_export.recipes.ultrasound_views")
-keras_network = pytest.importorskip("model_export.onnx.keras_network")
-variants = pytest.importorskip("model_export.onnx.variants")
+pytestmark = [pytest.mark.export, NEEDS_TENSORFLOW]
+diagnosis = Lazily("model_export.recipes.breast_diagnosis")
+fit = Lazily("model_export.recipes.breast_lesion_fit")
+views = Lazily("model_export.recipes.ultrasound_views")
+keras_network = Lazily("model_export.onnx.keras_network")
+variants = Lazily("model_export.onnx.variants")
 
-WIDTH = diagnosis.LOOKS + len(NAMES)
-SMALL = diagnosis.Design(width=8, heads=2, layers=1, dropout=0.0)
+WIDTH = 4 + len(NAMES)  # what the image network looks for, and the shape
 
 
 def rows(*records, tokens=None, by_reader=False):
@@ -35,7 +34,8 @@ def committee():
     records = [{"birads": frozenset({"5" if one else "2"})} for one in truth]
     tokens = rng.normal(0, 1, (200, WIDTH)).astype(np.float32)
     tokens[:, 0] += 2 * truth
-    made = diagnosis.Committee(BREAST_RECORD, 3, SMALL, tokens.mean(axis=0), tokens.std(axis=0))
+    small = diagnosis.Design(width=8, heads=2, layers=1, dropout=0.0)
+    made = diagnosis.Committee(BREAST_RECORD, 3, small, tokens.mean(axis=0), tokens.std(axis=0))
     weight = np.ones((200, 3), np.float32)
     weight[:, 2] = 0  # a member that never learns: what it would say of all cases is its own start
     table = diagnosis.Rows(rows(*records, tokens=tokens), truth, np.ones(200), weight)

@@ -8,13 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.export
-pytest.importorskip("tensorflow", reason="needs the training stack")
+from clinical.errors import IncorrectInput, PreconditionMissing
+from tests.model_export.lazily import NEEDS_TENSORFLOW, Lazily
 
-import keras  # noqa: E402
-
-from clinical.errors import IncorrectInput, PreconditionMissing  # noqa: E402
-from model_export.recipes import efficientnet_lite as lite  # noqa: E402
+pytestmark = [pytest.mark.export, NEEDS_TENSORFLOW]
+keras = Lazily("keras")
+lite = Lazily("model_export.recipes.efficientnet_lite")
 
 
 class Call:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -33,6 +33,7 @@ class SlowLibrary(Library):
 
     opened = 0
     gate = None
+    entered = threading.Event()  # a run has the turn
 
     def verify(self, name, device=Device.CPU, graph="model"):
         SlowLibrary.opened += 1
@@ -40,7 +41,7 @@ class SlowLibrary(Library):
         session = super().verify(name, device, graph)
         if self.gate is not None:
             run = session.run
-            session.run = lambda inputs: (self.gate.wait(5), run(inputs))[1]
+            session.run = lambda inputs: (self.entered.set(), self.gate.wait(60), run(inputs))[2]
         return session
 
 
@@ -215,33 +216,29 @@ def test_sixteen_threads_open_one_session(models, one_row):
 
 
 def held_engine(models, monkeypatch):
-    """An engine with one turn per model, whose runs wait for the event that is returned with it."""
+    """An engine with one turn per model; an event that is set once a run has it, and one that runs wait for."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     library = SlowLibrary(models)
     engine = LocalEngine(library)
-    library.gate = threading.Event()
+    library.gate, library.entered = threading.Event(), threading.Event()
     engine.warm(RISK)
-    return engine, library.gate
+    return engine, library.entered, library.gate
 
 
 def test_a_caller_that_gets_no_turn_in_time_is_told_busy(models, one_row, monkeypatch):
-    engine, gate = held_engine(models, monkeypatch)
+    engine, entered, gate = held_engine(models, monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(engine.run, RISK, one_row)
-        while not running.running():
-            time.sleep(0.001)
-        time.sleep(0.02)
-        started = time.monotonic()
-        with pytest.raises(Busy):
+        assert entered.wait(60)
+        with pytest.raises(Busy):  # while the first run still has the turn
             engine.run(RISK, one_row, timeout_s=0.05)
-        assert time.monotonic() - started < 1
         gate.set()
         assert running.result()["probability"].item() == 0.5
-    assert engine.run(RISK, one_row, timeout_s=1.0)["probability"].item() == 0.5
+    assert engine.run(RISK, one_row, timeout_s=60.0)["probability"].item() == 0.5
 
 
 def test_the_queue_of_a_model_is_bounded(models, one_row, monkeypatch):
-    engine, gate = held_engine(models, monkeypatch)
+    engine, _, gate = held_engine(models, monkeypatch)
 
     def outcome(_):
         try:
@@ -251,8 +248,7 @@ def test_the_queue_of_a_model_is_bounded(models, one_row, monkeypatch):
 
     with ThreadPoolExecutor(MAX_WAITING + 3) as pool:
         pending = [pool.submit(outcome, n) for n in range(MAX_WAITING + 3)]
-        time.sleep(0.2)
-        assert sum(future.done() for future in pending) >= 1
+        assert wait(pending, 60, FIRST_COMPLETED).done  # refused, for nobody is answered before the gate opens
         gate.set()
         results = [future.result() for future in pending]
     assert results.count("busy") >= 1

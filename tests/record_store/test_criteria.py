@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from clinical.errors import IncorrectInput
-from record_store.index_rows import IndexRows, ReferenceRow, StringRow, TokenRow
-from record_store.resource_search import (
+from record_store.criteria import (
     AllOf,
     AnyOf,
     Chained,
@@ -16,14 +15,13 @@ from record_store.resource_search import (
     Present,
     ReferenceIn,
     Rows,
-    SearchQuery,
     StringContains,
     StringStarts,
     TokenIn,
-    condition,
     restricted,
-    search,
 )
+from record_store.index_rows import IndexRows, ReferenceRow, StringRow, TokenRow
+from record_store.resource_search import SearchQuery, condition, search
 from record_store.resources import NewResource, put_all
 from record_store.tables import resource
 from record_store.time_limit import within

@@ -130,6 +130,24 @@ def test_concurrent_writers_wait_for_one_another(db):
 
 
 @pytest.mark.slow
+def test_threads_that_use_it_first_at_the_same_time_share_what_each_of_them_opens(db):
+    db.dispose()
+    together = threading.Barrier(8)
+
+    def use(number):
+        together.wait()
+        db.add_once(executor, row(f"once {number}"), ["executor_id"])
+        with db.record() as run:
+            run(insert(executor), row(f"record {number}"))
+        with db.write() as conn:
+            beat(conn, f"write {number}")
+        return len(db.rows_of("SELECT executor_id FROM executor WHERE executor_id = ?", [f"write {number}"]))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(use, range(8))) == [1] * 8
+    assert len(names(db)) == 24
+
+
 def test_a_forked_child_uses_connections_of_its_own(db):
     with db.write() as conn:
         beat(conn, "parent")

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from clinical.identity import PatientKey
+from record_store.audit import digest
 from record_store.instances import (
     CLOSED,
     HELD,
@@ -21,9 +22,12 @@ from record_store.instances import (
     hold_study,
     instances_of,
     record_instance,
+    record_instances,
     release_study,
     study_row,
 )
+from record_store.sql import run_on
+from record_store.study_history import differing_of, history_of
 from record_store.tables import audit
 
 PATIENT = PatientKey("urn:hospital", "ZZCANARY-4711")
@@ -72,6 +76,23 @@ def test_a_received_object_is_stored_counted_and_audited_together(db, now):
     assert [(row.action, row.outcome, row.actor) for row in trail] == [("instance-received", "new", "ae:PACS")] * 2
 
 
+def test_an_object_of_a_known_study_writes_only_what_it_changes(db, now):
+    receive(db, now, FIRST)
+    now.advance(1)
+    written = []
+    with db.write() as conn:
+        run = run_on(conn)
+
+        def noting(statement, values):
+            written.append((str(statement).split()[0], set(values)))
+            return run(statement, values)
+
+        record_instances(noting, db.dialect, [SECOND], now())
+    assert ("UPDATE", {"uid", "instances", "last_received_at"}) in written
+    receive(db, now, replace(FIRST, sop_instance_uid="1.2.3.3", patient=None))
+    assert (study(db).state, study(db).instances) == (HELD, 3)
+
+
 def test_nothing_of_it_is_there_when_the_transaction_fails(db, now):
     def fail():
         with db.write() as conn:
@@ -102,7 +123,23 @@ def test_the_same_uid_with_other_bytes_keeps_the_first_and_is_audited(db, now):
     assert study(db) == before
     with db.read() as conn:
         assert [row.sha256 for row in instances_of(conn, "1.2.3")] == ["a" * 64]
-        assert conn.execute(select(audit.c.outcome).order_by(audit.c.row)).scalars().all() == ["new", "different"]
+        trail = conn.execute(select(audit.c.action, audit.c.outcome).order_by(audit.c.row)).all()
+        (differing,) = history_of(conn, "1.2.3").differing
+    assert [one for _, one in trail] == ["new", "different", "first-kept"]
+    assert (differing.actor, differing.detail) == ("ae:PACS", {"instance": digest("1.2.3.1")})
+
+
+def test_other_bytes_of_another_study_are_audited_under_the_study_of_the_first_and_under_the_one_that_they_name(
+    db, now
+):
+    receive(db, now, FIRST)
+    assert receive(db, now, replace(FIRST, study_uid="1.2.4", sha256="f" * 64)) == [Taken.DIFFERENT]
+    detail = {"instance": digest("1.2.3.1"), "first_study": digest("1.2.3")}
+    with db.read() as conn:
+        assert study_row(conn, "1.2.4") is None
+        assert [one.detail for one in history_of(conn, "1.2.3").differing] == [detail]
+        assert [one.detail for one in differing_of(conn, "1.2.4")] == [detail]
+        assert differing_of(conn, digest("1.2.4")) == differing_of(conn, "1.2.4")
 
 
 def test_the_audit_names_no_patient_and_no_uid(db, now):

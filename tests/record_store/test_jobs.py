@@ -1,5 +1,6 @@
 """Study jobs survive the death of their workers, and no completed step is run again."""
 
+import math
 import os
 import signal
 import subprocess
@@ -8,33 +9,30 @@ import threading
 import time
 import uuid
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from clinical.errors import Busy, Category, IncorrectInput, NotFound
+from record_store.changes import changes_of
 from record_store.database import open_database
 from record_store.job_steps import Failure, StepRetry
 from record_store.jobs import QUEUE, JobClient, JobEngine, jobs_url
-from record_store.migrate import migrate
 
 pytestmark = pytest.mark.slow
 
 STEPS = ("read", "infer", "encode", "publish")
 SILENCE_S = 1.5
 WAIT_S = 60
+QUEUE_THREAD = f"queue-worker-{QUEUE}"  # DBOS's name
 WORKER = (sys.executable, "-W", "error", str(Path(__file__).with_name("job_worker.py")))
 
 
 @pytest.fixture
-def jobs_db(empty_database):
-    migrate(empty_database)
-    return empty_database
-
-
-@pytest.fixture
-def client(jobs_db):
-    client = JobClient(jobs_db)
+def client(own_db):
+    client = JobClient(own_db)
     yield client
     client.close()
 
@@ -47,8 +45,8 @@ def nursery():
 
 
 @pytest.fixture
-def workers(jobs_db, nursery, tmp_path):
-    workers = Workers(jobs_db, nursery, tmp_path)
+def workers(own_db, nursery, tmp_path):
+    workers = Workers(own_db, nursery, tmp_path)
     yield workers
     for name in workers.living():
         os.kill(workers.pids[name], signal.SIGKILL)
@@ -135,6 +133,7 @@ def test_another_worker_takes_over_from_one_killed_at_any_point(client, workers)
     assert workers.count("end") == {("job", step): 1 for step in STEPS}
 
 
+@pytest.mark.timed
 def test_a_killed_workers_job_goes_on_elsewhere_within_the_silence_and_five_seconds(
     client, workers, record_property
 ):
@@ -208,13 +207,20 @@ def test_the_worker_listens_on_no_port_and_says_nothing_by_itself(client, worker
 class Bench:
     """An engine in this process, with steps that tests steer."""
 
-    def __init__(self, db):
+    def __init__(self, db, **given):
         self.seen, self.told, self.errors, self.gate = [], [], {}, threading.Event()
         self.gate.set()
         steps = [(name, self.step(name)) for name in STEPS]
         retry = StepRetry(busy_attempts=2, fault_attempts=2, first_s=0.01)
         self.engine = JobEngine(
-            db, "w1", steps, lambda *words: self.told.append(words), poll_s=0.02, silence_s=SILENCE_S, retry=retry
+            db,
+            "w1",
+            steps,
+            lambda *words: self.told.append(words),
+            poll_s=0.02,
+            silence_s=SILENCE_S,
+            retry=retry,
+            **given,
         )
 
     def step(self, name):
@@ -229,8 +235,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(jobs_db):
-    bench = Bench(jobs_db)
+def bench(own_db):
+    bench = Bench(own_db)
     bench.engine.start()
     yield bench
     bench.engine.stop(drain_s=1)
@@ -246,6 +252,54 @@ def test_steps_run_in_order_and_a_known_key_is_never_run_again(client, bench):
     assert client.stats() == {"queued": 0, "running": 0, "parked": 0}
     assert client.status("never") is None
     assert bench.engine.silent_for_s() < WAIT_S
+
+
+class Polls:
+    """Sees an engine's changes for it, and notes at each poll of its queue what was seen and then asked for."""
+
+    def __init__(self, db):
+        self.changed, self.noted, self.of_the_queue = changes_of(jobs_url(db)), [], []
+        self.close = self.changed.close
+
+    def __call__(self):
+        seen = self.changed()
+        if threading.current_thread().name == QUEUE_THREAD:
+            self.noted.append((seen, []))
+        return seen
+
+    def ask(self, _conn, _cursor, statement, *_more):
+        if threading.current_thread().name == QUEUE_THREAD and self.noted:
+            # A look reads the application's version as well, and each poll may read the queue's own row before.
+            (self.of_the_queue if ".queues" in statement else self.noted[-1][1]).append(statement)
+
+    def first(self, number):
+        deadline = time.monotonic() + WAIT_S
+        while len(self.noted) <= number:  # the last one may not have asked yet
+            assert time.monotonic() < deadline, "the queue is not polled"
+            time.sleep(0.01)
+        return self.noted[:number]
+
+
+@pytest.fixture
+def polls(own_db):
+    """The polls of an engine that looks at its queue after a change alone."""
+    polls = Polls(own_db)
+    bench = Bench(own_db, changes=polls, look_s=math.inf)
+    event.listen(Engine, "before_cursor_execute", polls.ask)
+    bench.engine.start()
+    yield polls
+    bench.engine.stop(drain_s=1)
+    event.remove(Engine, "before_cursor_execute", polls.ask)
+
+
+def test_an_engine_at_rest_looks_for_jobs_when_something_has_changed_and_not_before(client, polls):
+    # PostgreSQL's changes are those of the whole server: how many there are is for whoever uses it to say.
+    noted = polls.first(50)
+    for (before, _), (seen, asked) in pairwise(noted):
+        assert bool(asked) == (seen != before)
+    assert len(polls.of_the_queue) <= 1, "the queue's own row is read once"
+    client.enqueue("job", {})
+    until(client, "job", "done")
 
 
 def test_a_failed_job_is_parked_told_and_continued_from_its_failed_step_when_asked(client, bench):
@@ -276,13 +330,13 @@ def test_a_failed_job_is_parked_told_and_continued_from_its_failed_step_when_ask
         client.retry("never")
 
 
-def test_a_job_claimed_by_an_earlier_process_of_the_same_worker_is_found_and_run(jobs_db, client, bench):
+def test_a_job_claimed_by_an_earlier_process_of_the_same_worker_is_found_and_run(own_db, client, bench):
     bench.gate.clear()
     client.enqueue("slow", {})
     until(client, "slow", "running")
     client.enqueue("lost", {})
     # What a draining predecessor leaves that claims a job after its successor has looked and is then killed.
-    jobs = open_database(jobs_url(jobs_db))
+    jobs = open_database(jobs_url(own_db))
     with jobs.write() as conn:
         table = "workflow_status" if jobs.dialect == "sqlite" else "dbos.workflow_status"
         conn.exec_driver_sql(

@@ -52,3 +52,43 @@ def test_a_study_is_asked_for_until_somebody_answers_and_its_priors_come_once(db
         assert priors.held_of(conn, [STUDY, "1.7.40"]) == {STUDY}
         question, *others = priors.priors_of(conn, STUDY)
     assert (question.prior_uid, question.objects, len(others)) == ("", 3, 2)
+
+
+def wanted(db, now, *uids):
+    arrive(db, now)
+    with db.write() as conn:
+        priors.claim_question(conn, STUDY, "main", "rule", now())
+        priors.answer_question(conn, STUDY, now(), found=len(uids), chosen=uids, problem=None)
+
+
+def claimed(db, now):
+    with db.write() as conn:
+        return priors.claim_wanted(conn, now())
+
+
+def state(db):
+    with db.read() as conn:
+        return [(one.state, one.problem) for one in priors.priors_of(conn, STUDY)[1:]]
+
+
+def test_of_two_workers_the_one_that_is_late_takes_nothing_back(db, now) -> None:
+    wanted(db, now, "1.7.50")
+    slow = claimed(db, now)
+    now.advance(660)
+    second = claimed(db, now)
+    with db.write() as conn:
+        assert priors.end_fetch(conn, slow, now(), objects=0, problem="no answer") is None
+    assert state(db) == [(priors.FETCHING, None)]
+    with db.write() as conn:
+        assert priors.end_fetch(conn, second, now(), objects=2, problem=None) == priors.FETCHED
+        assert priors.end_fetch(conn, slow, now(), objects=0, problem="no answer") is None
+    assert state(db) == [(priors.FETCHED, None)]
+
+
+def test_a_prior_over_which_workers_end_is_given_up_as_one_that_does_not_come(db, now) -> None:
+    wanted(db, now, "1.7.40", "1.7.50")
+    for _ in range(priors.MOST_ATTEMPTS):
+        assert {claimed(db, now).prior_uid, claimed(db, now).prior_uid} == {"1.7.40", "1.7.50"}
+        now.advance(660)
+    assert claimed(db, now) is None
+    assert state(db) == [(priors.FAILED, priors.CUT_OFF)] * 2

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, select
 
 from clinical.errors import Busy, Fault
+from record_store.criteria import Compare, DateIn, DateRange, IdIn, PatientIn, ReferenceIn, StringStarts, TokenIn
 from record_store.index_rows import (
     INDEX_TABLES,
     DateRow,
@@ -21,21 +22,7 @@ from record_store.index_rows import (
     fit,
 )
 from record_store.resource_history import latest_all, version
-from record_store.resource_search import (
-    Compare,
-    DateIn,
-    DateRange,
-    IdIn,
-    PatientIn,
-    ReferenceIn,
-    SearchQuery,
-    SortBy,
-    SortKey,
-    StringStarts,
-    TokenIn,
-    count,
-    search,
-)
+from record_store.resource_search import SearchQuery, SortBy, SortKey, count, search
 from record_store.resources import (
     NewResource,
     hot_code,

@@ -1,11 +1,14 @@
 """A store that any earlier release left behind comes up to this one, and its resources are still there."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from alembic import command
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from clinical.errors import Busy
+from record_store import subscriptions
 from record_store.as_of import Wanted, as_of
 from record_store.criteria import (
     AllOf,
@@ -30,6 +33,7 @@ from record_store.resources import NewResource, put
 
 REVISIONS = [f"{number:04}" for number in range(1, int(HEAD) + 1)]
 AT = "2026-11-22T08:00:00.000000Z"
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 BY_STATUS = TokenIn("status", ((None, "final"),))
 
 
@@ -170,3 +174,26 @@ def test_links_and_the_newest_of_each_code_wait_for_their_rows_too(old):
     ):
         with old.read() as conn, pytest.raises(Busy):
             ask(conn)
+
+
+def test_ends_of_subscriptions_are_found_after_the_upgrade(empty_database):
+    upgrade(empty_database, "0026")
+    with empty_database.write() as conn:
+        for own, asked in (
+            ("s1", '{"end": "2026-01-01T00:00:00.000000Z"}'),
+            ("s2", '{"end": null}'),
+            ("s3", "{}"),
+        ):
+            values = {"id": own, "asked": asked, "at": AT}
+            conn.execute(
+                text(
+                    "INSERT INTO subscription (id, version, status, asked, due_at, updated_at)"
+                    " VALUES (:id, 1, 'active', :asked, :at, :at)"
+                ),
+                values,
+            )
+    migrate(empty_database)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    with empty_database.read() as conn:
+        assert subscriptions.over(conn, at, LONG_AGO) == ["s1"]
+        assert subscriptions.over(conn, at - timedelta(days=2), LONG_AGO) == []

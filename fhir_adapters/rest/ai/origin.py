@@ -1,5 +1,6 @@
 """How a result came about: the AI-Provenance that names it, and the version that the model made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,12 @@ from sqlalchemy import Connection
 from clinical.errors import NotFound
 from fhir_adapters.resources.labels import AI_PROVENANCE_PROFILE, SHA256_IDENTIFIER
 from fhir_adapters.resources.reading import READING_IDENTIFIER
+from record_store.criteria import ReferenceIn
 from record_store.resource_history import version
-from record_store.resource_search import ReferenceIn, SearchQuery, search
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import read
 
-MOST = 100
+_PAGE = 200
 Json = dict[str, Any]
 
 
@@ -40,9 +42,7 @@ class Origin:
 
 def origin_of(conn: Connection, resource_type: str, resource_id: str) -> Origin:
     """Return how a result came about. Raises NotFound when no Provenance of a model names it."""
-    wanted = ReferenceIn("target", ((resource_type, resource_id),))
-    for match in search(conn, SearchQuery("Provenance", (wanted,), limit=MOST)):
-        provenance = orjson.loads(match.resource.body)
+    for provenance in provenances_of(conn, ((resource_type, resource_id),)):
         # A client may have written one of that profile whose agent names nobody: it is not how we made this.
         if AI_PROVENANCE_PROFILE not in provenance.get("meta", {}).get("profile", ()) or not _names_a_device(
             provenance
@@ -55,6 +55,17 @@ def origin_of(conn: Connection, resource_type: str, resource_id: str) -> Origin:
                 if made is not None and not made.deleted:
                     return Origin(provenance, made.stored.version, orjson.loads(made.stored.body))
     raise NotFound("no Provenance says that a model of this server made that")
+
+
+def provenances_of(conn: Connection, targets: tuple[tuple[str, str], ...]) -> Iterator[Json]:
+    """Yield all that name one of these (type, id): whoever decided on a result has left one too."""
+    after = None
+    while True:
+        page = search(conn, SearchQuery("Provenance", (ReferenceIn("target", targets),), after=after, limit=_PAGE))
+        yield from (orjson.loads(match.resource.body) for match in page)
+        if len(page) < _PAGE:
+            return
+        after = page[-1].place
 
 
 def _names_a_device(provenance: Json) -> bool:

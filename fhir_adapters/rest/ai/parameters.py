@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clinical.errors import IncorrectInput
+from fhir_adapters.parameters import parameters_in
 
 Json = dict[str, Any]
 
@@ -52,19 +53,15 @@ def asked_of(body: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> Ask
 
     Raises IncorrectInput for another resource, an unknown name, a name twice, a value of another kind.
     """
-    if body.get("resourceType") != "Parameters":
-        raise IncorrectInput("the body is a Parameters resource", expression=["resourceType"])
     values: dict[str, Any] = {}
-    given = body.get("parameter", [])
-    for number, one in enumerate(given if isinstance(given, list) else [None]):
-        place = f"Parameters.parameter[{number}]"
-        name = one.get("name") if isinstance(one, dict) else None
-        if not isinstance(name, str) or name not in known:
-            raise IncorrectInput(f"a parameter is one of: {', '.join(known)}", expression=[place])
-        element = next((each for each in known[name] if each in one), None)
-        if name in values or element is None or not _VALUES[element](one[element]):
-            raise IncorrectInput(f"{name} comes once, as {' or '.join(known[name])}", expression=[place])
-        value = one[element]
+    for one in parameters_in(body):
+        name = one.name
+        if name not in known:
+            raise IncorrectInput(f"a parameter is one of: {', '.join(known)}", expression=[one.place])
+        element = next((each for each in known[name] if each in one.values), None)
+        if name in values or element is None or not _VALUES[element](one.values[element]):
+            raise IncorrectInput(f"{name} comes once, as {' or '.join(known[name])}", expression=[one.place])
+        value = one.values[element]
         values[name] = value["reference"] if element == "valueReference" else value
     return Asked(values)
 

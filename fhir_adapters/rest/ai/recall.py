@@ -29,14 +29,15 @@ from fhir_adapters.rest.ai.changes import (
     decision_provenance,
     with_status,
 )
+from fhir_adapters.rest.ai.origin import provenances_of
 from fhir_adapters.rest.fhir import Fhir
 from fhir_adapters.search.parameters import RESULTS
 from record_store.audit import append as append_audit
-from record_store.resource_search import ReferenceIn, SearchQuery, TokenIn, search
+from record_store.criteria import TokenIn
+from record_store.resource_search import SearchQuery, search
 from record_store.resources import NewResource, StoredResource, lock_writers, put_all, read
 
 BATCH = 100
-_PAGE = 200  # of Provenances
 INACTIVE = "inactive"
 PROPOSALS = frozenset(("CarePlan", "Flag", "Goal"))
 Json = Mapping[str, Any]
@@ -139,7 +140,7 @@ def recall_batch(
     """Retract the next BATCH results behind `after` ("" or a Batch's `next`); dry_run: only say what would be."""
     if not dry_run:
         lock_writers(conn)
-        _withdraw(fhir, conn, what)
+        _withdraw(fhir, conn, what, who)
     page = _page(conn, what, after)
     meant, before, kept, confirmed = _sorted_out(what, page)
     place = f"{page[-1].type}/{page[-1].id}" if len(page) == BATCH else ""
@@ -219,7 +220,7 @@ def _proposals(conn: Connection, meant: Sequence[StoredResource]) -> list[Stored
         return []
     targets = [
         str(target.get("reference", "")).partition("/_history/")[0]
-        for body in _provenances(conn, risks)
+        for body in provenances_of(conn, risks)
         if AI_PROVENANCE_PROFILE in body.get("meta", {}).get("profile", ())
         for target in body["target"]
     ]
@@ -232,25 +233,35 @@ def _proposals(conn: Connection, meant: Sequence[StoredResource]) -> list[Stored
     return found
 
 
-def _provenances(conn: Connection, targets: tuple[tuple[str, str], ...]) -> Iterator[Json]:
-    """Yield all that name one of these: whoever decided on a result has left one too."""
-    after = None
-    while True:
-        page = search(conn, SearchQuery("Provenance", (ReferenceIn("target", targets),), after=after, limit=_PAGE))
-        yield from (orjson.loads(match.resource.body) for match in page)
-        if len(page) < _PAGE:
-            return
-        after = page[-1].place
+def _withdraw(fhir: Fhir, conn: Connection, what: Recalled, who: Who) -> None:
+    """Set the model's Device to inactive: from then on this server takes no new result of it.
+
+    Without one nothing would stop a version that is recalled before it has said anything, or another digest of it.
+    """
+    devices = {stored.id: orjson.loads(stored.body) for stored in devices_of(conn, what)}
+    own = device_id(ModelRef(what.model, what.version, what.digest))
+    devices.setdefault(own, _device(what, own))
+    note = {"text": f"Recalled: {what.reason}"}
+    over = [
+        device | {"status": INACTIVE, "note": [note, *device.get("note", [])]}
+        for device in devices.values()
+        if device.get("status") != INACTIVE
+    ]
+    if over:
+        publish(conn, over, fhir.now())
+        _audited(fhir, conn, what, who, "ai-withdrawn", INACTIVE, {"devices": len(over)})
 
 
-def _withdraw(fhir: Fhir, conn: Connection, what: Recalled) -> None:
-    """Set the model's Device to inactive: from then on this server takes no new result of it."""
-    for stored in devices_of(conn, what):
-        device = orjson.loads(stored.body)
-        if device.get("status") != INACTIVE:
-            note = {"text": f"Recalled: {what.reason}"}
-            notes = [note, *device.get("note", [])]
-            publish(conn, [device | {"status": INACTIVE, "note": notes}], fhir.now())
+def _device(what: Recalled, own: str) -> dict[str, Any]:
+    """Return the Device that stands for a version, of any digest where none is meant, and makes nothing itself."""
+    versions = [{"value": what.version}, *([{"value": what.digest}] if what.digest else [])]
+    return {
+        "resourceType": "Device",
+        "id": own,
+        "identifier": [{"system": MODEL_IDENTIFIER, "value": what.label}],
+        "deviceName": [{"name": what.model, "type": "model-name"}],
+        "version": versions,
+    }
 
 
 def devices_of(conn: Connection, what: Recalled) -> list[StoredResource]:
@@ -280,16 +291,23 @@ def _written(fhir: Fhir, conn: Connection, what: Recalled, who: Who, news: Seque
         news, resource_id=derived("recall-audit", key), who=who.name, recorded=now, base=fhir.base_url
     )
     publish(conn, [provenance, event], now)
+    detail = {"count": len(news), "provenance": key}
+    _audited(fhir, conn, what, who, "ai-recalled", ENTERED_IN_ERROR, detail)
+    return f"Provenance/{key}"
+
+
+def _audited(
+    fhir: Fhir, conn: Connection, what: Recalled, who: Who, action: str, outcome: str, detail: Json
+) -> None:
     append_audit(
         conn,
-        at=now,
-        action="ai-recalled",
-        outcome="entered-in-error",
+        at=fhir.now(),
+        action=action,
+        outcome=outcome,
         actor=who.name,
         subject=f"model:{what.label}",
-        detail={"count": len(news), "provenance": key, "digest": what.digest[:12] or None},
+        detail={**detail, "digest": what.digest[:12] or None},
     )
-    return f"Provenance/{key}"
 
 
 def _readings_of(stored: StoredResource) -> Iterator[str]:

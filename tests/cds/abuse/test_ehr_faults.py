@@ -244,6 +244,7 @@ def test_with_the_patient_alone_a_service_that_needs_more_is_412(ask_all, fault)
 
 @pytest.mark.parametrize("honest_about", [[], ["Patient/"]], ids=["all of it", "the searches"])
 @pytest.mark.parametrize("fault", TAKING_TIME)
+@pytest.mark.timed
 def test_an_ehr_that_takes_its_time_costs_the_time_of_the_call_and_not_more(ask_all, fault, honest_about):
     began = time.monotonic()
     services = [one for one in SERVICES if not honest_about or one not in ONLY_PATIENT]

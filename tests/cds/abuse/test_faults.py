@@ -112,6 +112,7 @@ def test_a_model_that_is_absent_is_500_and_one_of_another_kind_too(ward, service
         assert said(ward.client(engine=other).post(f"/cds-services/{service}", json=body))[0] == 500
 
 
+@pytest.mark.timed
 def test_models_that_are_slow_are_503_within_the_time_of_the_call(ward):
     def call(service):
         key = next(key for key in ward.good_answers() if ward.models[service] in (key, key[0]))
@@ -182,6 +183,7 @@ def test_a_store_that_fails_is_5xx_also_where_it_only_remembers_what_was_sent(wa
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_store_that_another_writer_holds_is_503(ward, tmp_path):
     file = ward.copy_of_db(tmp_path)
     db = open_database(f"sqlite:///{file}")

@@ -46,6 +46,7 @@ def ask(client, who, body):
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_caller_whose_ehr_hangs_leaves_places_for_the_others_and_hears_when_to_come_back(ward, hospital):
     client, base = hospital
     slow, good = ward.call("imaging-findings", prefetch={}, fhirServer=base), ward.call("imaging-findings")

@@ -1,6 +1,5 @@
 """A clinic in small: it calls services, cards are sent, and it says what became of them. On both databases."""
 
-import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,10 +22,8 @@ from clinical.codes import Coding
 from clinical.finding import ModelRef
 from clinical.pseudonym import Pseudonyms
 from clinical.risk import Indicator
-from record_store import testing
-from record_store.database import open_database
 from record_store.ledger import Ledger
-from record_store.testing import database, empty_all_tables, postgres_absent
+from record_store.testing import database, empty_all_tables
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 MODEL = ModelRef("diabetes-risk", "1.0.0", "d" * 64)
@@ -39,21 +36,6 @@ def migrated_sqlite(tmp_path_factory):
     db = database(tmp_path_factory.mktemp("feedback"))
     yield db
     db.dispose()
-
-
-@pytest.fixture(scope="session")
-def sqlite_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("template")
-    database(folder).dispose()
-    return folder / "consilium.db"
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres():
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with testing.migrated_postgres() as db:
-        yield db
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -171,9 +153,6 @@ def one_clinic(migrated_sqlite):
 
 
 @pytest.fixture
-def own_clinic(sqlite_file, tmp_path):
+def own_clinic(sqlite_db):
     """The same, on a database of its own in tmp_path, which may be broken."""
-    shutil.copy(sqlite_file, tmp_path / "consilium.db")
-    db = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
-    yield Clinic(db)
-    db.dispose()
+    return Clinic(sqlite_db)

@@ -69,6 +69,7 @@ def test_keys_are_fetched_side_by_side(ehr):
     assert [found[name].value["id"] for name in names] == names
 
 
+@pytest.mark.timed
 def test_an_optional_key_that_hangs_is_left_out_and_the_rest_is_there_in_time(ehr):
     hangs = threading.Event()
     ehr.record.answers = {"ServiceRequest?patient=p1": searchset([order(1)])}

@@ -43,8 +43,8 @@ class Registered:
 
 
 @pytest.fixture
-def rig(sqlite, receiver):
-    return Rig(sqlite, receiver, access=Registered())
+def rig(sqlite_db, receiver):
+    return Rig(sqlite_db, receiver, access=Registered())
 
 
 def subscribe(rig, who, **changes):
@@ -124,8 +124,8 @@ def test_events_are_shown_to_who_may_read_their_resources(rig):
     assert [event["focus"]["reference"].rpartition("/")[2] for event in events_for(rig, "b")] == ["o1"]
 
 
-def test_what_a_patient_denies_is_not_told(sqlite, receiver):
-    rig = Rig(sqlite, receiver, access=Registered(), consents=True)
+def test_what_a_patient_denies_is_not_told(sqlite_db, receiver):
+    rig = Rig(sqlite_db, receiver, access=Registered(), consents=True)
     subscribe(rig, "a")
     rig.send("PUT", "Consent/k1", CONSENT)
     rig.observe("o1")

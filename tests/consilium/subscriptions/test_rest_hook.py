@@ -2,6 +2,7 @@
 
 import logging
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,9 @@ from consilium.settings import SettingsError, load_settings
 from fhir_adapters.allow_list import AllowedServer
 from fhir_adapters.subscriptions.backport import TIMEOUT
 from fhir_adapters.subscriptions.rest_hook import NOT_ALLOWED, Message, RestHook
+from fhir_adapters.subscriptions.status import tell
 from fhir_adapters.subscriptions.testing import receiving
+from record_store import notifications, subscriptions
 from record_store.deliveries import RetryPolicy
 from tests.consilium.subscriptions.rig import FHIR_JSON, SECRET, subscription
 
@@ -160,6 +163,69 @@ def test_a_client_may_turn_it_off_and_on_again_and_delete_it(rig):
     assert len(rig.told) == 1
 
 
+def deleted_after(rig, count):
+    """Subscribe, let so many events be told, and delete the Subscription."""
+    rig.subscribe()
+    for number in range(count):
+        rig.observe(f"o{number}")
+    rig.run()
+    rig.send("DELETE", "Subscription/s1")
+    rig.run()
+
+
+def test_of_a_subscription_with_many_events_some_are_removed_at_a_time(both, monkeypatch):
+    monkeypatch.setattr(subscriptions, "SLICE", 2)
+    deleted_after(both, 5)
+    assert len(both.told) == 5
+
+    def kept():
+        with both.db.read() as conn:
+            return sum(notifications.counts(conn).values())
+
+    assert kept() == 3
+    with both.db.read() as conn:
+        assert (subscriptions.get(conn, "s1"), subscriptions.every(conn)) == (None, [])
+    both.observe("o9")
+    both.run()
+    assert len(both.told) == 5
+    assert (subscriptions.clear(both.db), kept(), subscriptions.clear(both.db)) == (1, 0, 0)
+
+
+def test_a_message_that_fails_after_its_subscription_was_deleted_brings_it_not_back(both, monkeypatch):
+    monkeypatch.setattr(subscriptions, "SLICE", 2)
+    deleted_after(both, 5)
+    with both.db.write() as conn:  # what a sender does whose endpoint has hung meanwhile
+        tell(conn, "s1", subscriptions.ERROR, "no answer", now=lambda: both.now, base_url="http://localhost/fhir")
+    with both.db.read() as conn:
+        assert subscriptions.every(conn) == []
+    both.subscribe("s2")
+    both.observe("o9")
+    both.run()
+    assert both.told[-1] == ("PUT", "/Observation/o9")
+    assert subscriptions.clear(both.db) == 1
+
+
+def test_a_subscription_that_is_written_anew_begins_without_the_events_of_the_one_before(both, monkeypatch):
+    monkeypatch.setattr(subscriptions, "SLICE", 1)
+    deleted_after(both, 3)
+    both.subscribe()
+    assert subscriptions.clear(both.db) == 0
+    both.observe("o9")
+    both.run()
+    with both.db.read() as conn:
+        assert [one.event.id for one in notifications.between(conn, "s1", 1, None, 10)] == ["o9"]
+
+
+def test_what_was_settled_long_ago_is_forgotten_in_slices(both, monkeypatch):
+    monkeypatch.setattr(notifications, "SLICE", 2)
+    both.subscribe()
+    for number in range(5):
+        both.observe(f"o{number}")
+    both.run()
+    assert notifications.purge(both.db, both.now) == 0
+    assert notifications.purge(both.db, both.now + timedelta(seconds=1)) == 5
+
+
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
@@ -265,6 +331,7 @@ def test_an_endpoint_that_names_a_time_that_is_none_is_tried_as_any_other(rig):
 
 
 @pytest.mark.parametrize("behaviour", ["endless", "drip"])
+@pytest.mark.timed
 def test_an_answer_without_end_is_not_read(rig, behaviour):
     rig.receiver.behave = lambda _message: behaviour
     rig.subscribe()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -19,8 +20,8 @@ from benchmarks.dicom_receivers import Receiver, ours, running
 from benchmarks.raw_peer import EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, message, store_command
 from dicom_node.testing import cr_dataset
 from record_store.database import open_database
-from record_store.migrate import migrate
-from record_store.testing import postgres_absent, postgres_url
+from record_store.taking import Flush
+from record_store.testing import database, postgres_url
 
 pytestmark = pytest.mark.slow
 CR = str(ComputedRadiographyImageStorage)
@@ -148,13 +149,10 @@ def test_a_flush_that_fails_is_never_success_and_the_node_goes_on_when_it_works_
 
 
 @pytest.fixture
-def postgres_node(node):
+def postgres_node(node, postgres_template):
     """Return a node over a PostgreSQL database of its own, and a connection to the server."""
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with postgres_url() as url:
+    with postgres_url(postgres_template) as url:
         db = open_database(url)
-        migrate(db)
         one = type(node)(node.folder / "pg", db)
         server, name = url.replace("postgresql+psycopg:", "postgresql:").rsplit("/", 1)
         with psycopg.connect(f"{server}/test", autocommit=True) as admin:
@@ -194,6 +192,40 @@ def test_a_locked_database_costs_all_who_wait_a_refusal_and_no_object(node, peer
         other.dispose()
     assert [store(peer, number) for number, peer in enumerate(peers)] == [SUCCESS] * 5
     assert len(node.stored()) == 5
+
+
+def put_away(file: Path) -> Path:
+    return file.rename(file.with_suffix(".away"))
+
+
+def replace(file: Path) -> None:
+    put_away(file)
+    database(file.parent).dispose()
+
+
+def put_an_empty_one(file: Path) -> None:
+    put_away(file)
+    file.touch()
+
+
+@pytest.mark.parametrize("flush", list(Flush))
+@pytest.mark.parametrize("change", [Path.unlink, put_away, replace, put_an_empty_one])
+def test_a_database_whose_file_was_removed_or_replaced_costs_refusals_and_no_object(node, peer_of, change, flush):
+    peer = peer_of(node.start(flush=flush).port)
+    assert store(peer, 0) == SUCCESS
+    change(node.folder / "consilium.db")
+    assert [store(peer, number) for number in range(1, 4)] == [OUT_OF_RESOURCES] * 3
+    peer.echo(3)
+    assert node.parts() == []
+
+
+def test_a_database_whose_file_is_put_back_takes_the_objects_again(node, peer_of):
+    peer = peer_of(node.start().port)
+    away = put_away(node.folder / "consilium.db")
+    assert store(peer, 0) == OUT_OF_RESOURCES
+    away.rename(node.folder / "consilium.db")
+    assert store(peer, 0) == SUCCESS
+    assert len(node.stored()) == 1
 
 
 def test_killed_at_random_moments_it_keeps_what_it_acknowledged_and_nothing_else():

@@ -1,15 +1,17 @@
 """Peers that open everything and say nothing, little or too much: everybody else is served meanwhile.
 
-The node runs in a process of its own with its default settings, and all of it comes from one address. What it
-costs to the millisecond is `python -m benchmarks.dicom_abuse`; here nobody may be locked out.
+The node runs in a process of its own with its default settings. What it costs to the millisecond is
+`python -m benchmarks.dicom_abuse`; here nobody may be locked out.
 """
 
 import socket
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from benchmarks.dicom_abuse import ABUSES, cost_of, idle_associations, silent_sockets
+from benchmarks.dicom_abuse import ABUSES, cost_of, idle_associations, overfull, silent_sockets
 from benchmarks.dicom_receivers import ours, running
 from benchmarks.raw_peer import (
     A_ABORT,
@@ -42,6 +44,7 @@ def process(tmp_path_factory):
 
 
 @pytest.mark.parametrize("abuse", ABUSES.values(), ids=ABUSES)
+@pytest.mark.timed
 def test_everybody_else_is_answered_and_the_node_grows_by_less_than_ten_megabytes(process, abuse):
     holds = abuse in {silent_sockets, idle_associations}
     cost = cost_of(abuse, *process, seconds=1.0, rest=holds)
@@ -50,6 +53,18 @@ def test_everybody_else_is_answered_and_the_node_grows_by_less_than_ten_megabyte
     assert cost.rss_growth_mb < 10
     if holds:
         assert cost.cpu_at_rest < 0.01
+
+
+def test_beyond_1024_descriptors_every_kind_of_association_is_served(process):
+    port, pid = process
+    commitment = "1.2.840.10008.1.20.1"  # not served by the code that serves storage and verification
+    with contextmanager(overfull)(port):
+        assert len(list(Path(f"/proc/{pid}/fd").iterdir())) > 2000
+        with RawPeer(port) as storing, RawPeer(port) as asking:
+            storing.associate(CONTEXTS)
+            asking.associate(CONTEXTS | {5: (commitment, (IMPLICIT,))})
+            assert 5 in asking.accepted
+            assert max(storing.echo(3), asking.echo(3)) < 30
 
 
 def ended_within(peer: RawPeer, seconds: float) -> bool:
@@ -76,6 +91,7 @@ def drip(peer: RawPeer, data: bytes, pause_s: float, seconds: float) -> None:
         time.sleep(pause_s)
 
 
+@pytest.mark.timed
 def test_a_request_that_comes_a_byte_at_a_time_has_an_absolute_time(node):
     node.start(acse_timeout_s=0.5)
     with RawPeer(node.port) as peer:
@@ -86,6 +102,7 @@ def test_a_request_that_comes_a_byte_at_a_time_has_an_absolute_time(node):
     echo(node.port)
 
 
+@pytest.mark.timed
 def test_an_object_that_comes_too_slowly_is_given_up_and_leaves_nothing(node):
     node.start(bounds=Bounds(stall_s=0.5, slowest=1000.0))
     with RawPeer(node.port) as peer:

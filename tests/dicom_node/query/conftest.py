@@ -1,38 +1,13 @@
-"""Stores for the tests of queries: both databases, and objects put in as they are when they have been received."""
+"""Stores for the tests of queries, and objects put in as they are when they have been received."""
 
 import io
-import shutil
 from datetime import UTC, datetime
 
 import pytest
 
 from dicom_node.query.indexing import HeaderIndex
-from record_store import testing
-from record_store.database import open_database
 from record_store.instances import ReceivedInstance, record_instance
-from record_store.testing import MemoryBlobs, empty_all_tables, postgres_absent
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres():
-    if reason := postgres_absent():
-        pytest.skip(reason)
-    with testing.migrated_postgres() as db:
-        yield db
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request, tmp_path, migrated_database):
-    if request.param == "postgresql":
-        db = request.getfixturevalue("migrated_postgres")
-        empty_all_tables(db)
-        yield db
-        return
-    copy = tmp_path / "consilium.db"
-    shutil.copy(migrated_database, copy)
-    db = open_database(f"sqlite:///{copy}")
-    yield db
-    db.dispose()
+from record_store.testing import MemoryBlobs
 
 
 class Store:
@@ -72,10 +47,6 @@ def store(db, tmp_path):
 
 
 @pytest.fixture
-def kept(tmp_path, migrated_database):
+def kept(sqlite_db, tmp_path):
     """A store over SQLite alone, for what does not depend on the database."""
-    copy = tmp_path / "consilium.db"
-    shutil.copy(migrated_database, copy)
-    db = open_database(f"sqlite:///{copy}")
-    yield Store(db, tmp_path)
-    db.dispose()
+    return Store(sqlite_db, tmp_path)

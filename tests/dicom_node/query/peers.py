@@ -20,12 +20,6 @@ def program(name):
     return found
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @contextmanager
 def running(command, port, **more):
     """Run a program until it listens, and end it afterwards."""

@@ -1,6 +1,5 @@
 """C-FIND, C-MOVE and C-GET over what we hold, asked by dcmtk and by pynetdicom."""
 
-import shutil
 import time
 from datetime import UTC, datetime
 
@@ -26,10 +25,11 @@ from dicom_node.query.indexing import HeaderIndex
 from dicom_node.query.node import Archive
 from dicom_node.query.service import query_retrieve_services
 from dicom_node.testing import cr_dataset, dx_dataset, send_files, write_dicom
-from record_store.database import open_database
 from record_store.exchanges import Kind
+from record_store.testing import database
 from tests.dicom_node.conftest import Node
-from tests.dicom_node.query.peers import free_port, program, running, said
+from tests.dicom_node.query.peers import program, running, said
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow  # starts programs and opens associations
 PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
@@ -56,11 +56,10 @@ def objects(folder):
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory, migrated_database):
+def held(tmp_path_factory):
     """A node with five objects; its destination is a storescp of dcmtk that writes to `folder`."""
     folder = tmp_path_factory.mktemp("node")
-    shutil.copy(migrated_database, folder / "consilium.db")
-    db = open_database(f"sqlite:///{folder / 'consilium.db'}")
+    db = database(folder)
     one = Node(folder, db)
     received = tmp_path_factory.mktemp("received")
     port = free_port()
@@ -159,6 +158,17 @@ def dcmtk(name, held, *options, **keys):
     """Ask as dcmtk's SCUs do."""
     asked = [part for name, value in keys.items() for part in ("-k", f"{name}={value}" if value else name)]
     return said(name, *options, *asked, "-aec", "CONSILIUM", "-aet", "VIEWER", "127.0.0.1", held.port)
+
+
+def test_who_may_not_ask_finds_the_setting_in_the_log(held, caplog) -> None:
+    ended = said("findscu", "-S", "-aec", "CONSILIUM", "-aet", "PACS", "-k", "StudyDate", "127.0.0.1", held.port)
+    assert "No Acceptable Presentation Contexts" in ended
+    until, told = time.monotonic() + 30, []
+    while not told and time.monotonic() < until:  # the answer is on its way before it is said
+        time.sleep(0.01)
+        told = [one for one in caplog.records if one.getMessage() == "presentation contexts not accepted"]
+    assert [(one.calling_ae, one.levelname) for one in told] == [("PACS", "WARNING")]
+    assert "CONSILIUM_QUERY_AES" in told[0].why
 
 
 def test_findscu_gets_what_matches_in_both_models_and_at_every_level(held) -> None:

@@ -1,13 +1,12 @@
 """Our SCUs against Orthanc (find, move, get) and dcmtk's worklist server."""
 
 import json
-import shutil
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from pydicom import dcmread
-from pydicom.uid import JPEG2000Lossless, UltrasoundImageStorage
+from pydicom import Dataset, dcmread
+from pydicom.uid import BasicTextSRStorage, JPEG2000Lossless, UltrasoundImageStorage
 
 from clinical.identity import IssuerTable
 from dicom_node.destinations import Destination
@@ -17,22 +16,22 @@ from dicom_node.query import scu
 from dicom_node.query.get_scu import get
 from dicom_node.query.words import in_words
 from dicom_node.query.worklist import Code, orders_of
-from dicom_node.scp import IMAGE_CLASSES
 from dicom_node.scu import send
+from dicom_node.sop_classes import IMAGE_CLASSES
 from dicom_node.testing import dx_dataset, write_dicom
-from record_store.database import open_database
 from record_store.instances import instances_of
+from record_store.testing import database
 from tests.dicom_node.conftest import Node
-from tests.dicom_node.query.peers import free_port, program, running, said
+from tests.dicom_node.query.peers import program, running, said
+from tests.ports import free_port
 
 PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory, migrated_database):
+def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ours")
-    shutil.copy(migrated_database, folder / "consilium.db")
-    db = open_database(f"sqlite:///{folder / 'consilium.db'}")
+    db = database(folder)
     one = Node(folder, db).start()
     yield one
     one.scp.stop()
@@ -92,6 +91,8 @@ def test_orthanc_moves_a_study_to_us(orthanc, node) -> None:
     moved = scu.move(orthanc, "CONSILIUM", scu.query("STUDY", {"StudyInstanceUID": "1.7.1"}), "CONSILIUM")
     assert (moved.status, moved.completed, moved.failed) == (0, 1, 0)
     assert [(uid, ae) for uid, _, ae in held(node, "1.7.1")] == [("1.9.2", "ORTHANC")]
+    with node.db.read() as conn:
+        assert [one.fetched for one in instances_of(conn, "1.7.1")] == [1]  # it says who has asked for them
 
 
 @pytest.mark.slow
@@ -134,6 +135,14 @@ def test_a_refusal_is_told_in_words(orthanc) -> None:
     unknown = scu.move(orthanc, "CONSILIUM", wanted, "NOBODY")
     assert unknown.status != 0
     assert unknown.words
+
+
+def test_what_an_archive_says_itself_is_no_part_of_the_words_that_are_logged() -> None:
+    status = Dataset()
+    status.Status, status.ErrorComment = 0xC123, "no prior of Doe^Zzcanary"
+    ended = scu.last_of(iter([(status, None)]))
+    assert ended.words == in_words(0xC123)
+    assert ended.comment == "no prior of Doe^Zzcanary"
 
 
 def test_every_status_has_words_and_none_is_a_bare_number() -> None:
@@ -235,7 +244,16 @@ def test_the_command_line_tries_a_peer(orthanc, worklist, node, tmp_path, monkey
     code, shown = run("worklist", "--accession", "3")
     assert (code, "side=R" in shown, "1 found." in shown) == (0, True, True)
     code, shown = run("find", "nobody")
-    assert (code, "no archive of CONSILIUM_PACS has this name" in shown) == (1, True)
+    assert (code, "no archive of CONSILIUM_PACS has this name; there are: main" in shown) == (1, True)
+    code, shown = run("find", "main", "-k", "PatientIDD=P1")
+    assert (code, "no keyword of PS3.6, as PatientID is; is PatientID meant?" in shown) == (1, True)
+    for command, level, key, lacks in (
+        ("move", "STUDY", "PatientID=P1", "StudyInstanceUID"),
+        ("get", "SERIES", "StudyInstanceUID=1.7.1", "SeriesInstanceUID"),
+        ("move", "patient", "StudyInstanceUID=1.7.1", "PatientID"),
+    ):
+        code, shown = run(command, "main", "--level", level, "-k", key)
+        assert (code, f"what is retrieved at level {level.upper()} is named by -k {lacks}=" in shown) == (1, True)
 
 
 @pytest.mark.slow
@@ -253,8 +271,35 @@ def test_a_prior_comes_by_either_way(orthanc, node, tmp_path, by) -> None:
     ended = fetch_of(house)(orthanc, study, by)
     assert (ended.status, ended.completed) == (0, count), ended.words
     with (house.db if by == "get" else node.db).read() as conn:
-        assert len(instances_of(conn, study)) == count
+        assert [one.fetched for one in instances_of(conn, study)] == [1] * count
     house.db.dispose()
+
+
+@pytest.mark.slow
+def test_a_report_beside_the_images_of_a_prior_keeps_none_of_them_away(orthanc, node, tmp_path) -> None:
+    from consilium.fetching import fetch_of  # noqa: PLC0415
+    from consilium.settings import Settings  # noqa: PLC0415
+    from consilium.wiring import House  # noqa: PLC0415
+
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    of_study = {"StudyInstanceUID": "1.7.3", "PatientID": "P3"}
+    images = [
+        dx_dataset(PIXELS, seed=f"beside {number}", SOPInstanceUID=f"1.9.3{number}", **of_study)
+        for number in range(2)
+    ]
+    report = dx_dataset(PIXELS, SOPClassUID=BasicTextSRStorage, Modality="SR", SOPInstanceUID="1.9.39", **of_study)
+    del report.PixelData
+    for one in (report, *images):
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+    paths = [write_dicom(one, folder / f"{one.SOPInstanceUID}.dcm") for one in (report, *images)]
+    assert all(one.taken for one in send(paths, orthanc, "CONSILIUM"))
+    whole = scu.move(orthanc, "CONSILIUM", scu.query("STUDY", {"StudyInstanceUID": "1.7.3"}), "CONSILIUM")
+    assert whole.status != 0
+    ended = fetch_of(House(Settings(data_dir=tmp_path)))(orthanc, "1.7.3", "move")
+    assert (ended.status, ended.completed, ended.failed) == (0, 2, 0), ended.words
+    assert sorted(uid for uid, _, _ in held(node, "1.7.3")) == ["1.9.30", "1.9.31"]
 
 
 def test_the_classes_of_get_leave_room_for_all_its_contexts() -> None:

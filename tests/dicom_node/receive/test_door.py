@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -14,6 +15,7 @@ from pynetdicom.dsutils import create_file_meta
 from pynetdicom.dsutils import encode as encoded
 from pynetdicom.sop_class import (
     ComputedRadiographyImageStorage,
+    ModalityWorklistInformationFind,
     PatientRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -34,7 +36,8 @@ from benchmarks.raw_peer import (
 from dicom_node.bounds import Bounds
 from dicom_node.direct import DirectAssociation
 from dicom_node.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, file_beginning
-from dicom_node.service import Service
+from dicom_node.scp import AssociationSeen
+from dicom_node.service import Later, Service
 from dicom_node.testing import cr_dataset
 
 CR, FIND = str(ComputedRadiographyImageStorage), PatientRootQueryRetrieveInformationModelFind
@@ -162,8 +165,25 @@ def test_an_object_that_comes_too_slowly_is_given_up_and_leaves_nothing(node):
             if not node.scp.active_associations:
                 break
         assert peer.read_pdu()[0] == A_ABORT
+    # The peer hears of it first.
+    assert until(lambda: [one.outcome for one in node.seen] == ["accepted", "aborted"])
     assert node.parts() == node.stored() == []
-    assert [one.outcome for one in node.seen] == ["accepted", "aborted"]
+
+
+def test_an_association_is_open_until_its_end_has_been_told(node):
+    left = []
+
+    class Seen(list):
+        def append(self, one):
+            left.append((one.outcome, len(node.scp.active_associations)))
+
+    node.seen = Seen()
+    node.start()
+    with RawPeer(node.port) as peer:
+        peer.associate(CONTEXTS)
+        peer.release()
+    node.scp.stop()
+    assert left[-1] == ("released", 1)
 
 
 def test_an_idle_association_is_aborted_when_its_time_is_over(node):
@@ -217,6 +237,7 @@ def test_an_association_with_a_service_beside_storage_is_pynetdicom_s_and_stores
     for context in (FIND, CR, Verification):
         ae.add_requested_context(context, ExplicitVRLittleEndian)
     association = ae.associate("127.0.0.1", node.port, ae_title="CONSILIUM")
+    assert until(lambda: node.scp.active_associations)  # pynetdicom answers before it is counted
     (ours,) = node.scp.active_associations
     assert not isinstance(ours, DirectAssociation)
     assert association.send_c_store(cr_dataset(np.eye(8, dtype=np.uint16), seed="mixed")).Status == 0
@@ -230,6 +251,44 @@ def test_an_association_with_a_service_beside_storage_is_pynetdicom_s_and_stores
         associated(node, stack)
         (ours,) = node.scp.active_associations
         assert isinstance(ours, DirectAssociation)
+
+
+def ask_to_find(node):
+    ae = AE("ASKS")
+    ae.add_requested_context(FIND)
+    return ae.associate("127.0.0.1", node.port, ae_title="CONSILIUM")
+
+
+def test_services_are_made_once_when_the_first_association_needs_them_and_not_before(node):
+    made = []
+
+    def make():
+        made.append("made")
+        return [Service((build_context(FIND),), {})]
+
+    node.start(services=[Later(frozenset((FIND,)), make)])
+    with ExitStack() as stack:
+        assert store(associated(node, stack), "stored") == 0
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS | {9: (str(ModalityWorklistInformationFind), (IMPLICIT,))})  # nobody's here
+    assert made == []
+    with ThreadPoolExecutor(4) as threads:
+        several = [*threads.map(lambda _: ask_to_find(node), range(4))]
+    assert [one.is_established for one in several] == [True] * 4
+    assert made == ["made"]
+    for one in several:
+        one.release()
+
+
+def test_services_that_cannot_be_made_are_a_rejection_and_storage_goes_on(node):
+    def broken():
+        raise ImportError("no such library")
+
+    node.start(services=[Later(frozenset((FIND,)), broken)], bounds=Bounds(associations=1))
+    assert [ask_to_find(node).is_rejected for _ in range(2)] == [True, True]  # and their places are free again
+    with ExitStack() as stack:
+        assert store(associated(node, stack), "stored") == 0
+    assert [one.outcome for one in node.seen if isinstance(one, AssociationSeen)][:2] == ["rejected", "rejected"]
 
 
 @pytest.mark.parametrize("length", [3, 8])

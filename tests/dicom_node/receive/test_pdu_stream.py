@@ -2,12 +2,13 @@
 
 import random
 import struct
+from itertools import repeat
 
 import pytest
 
 from benchmarks.raw_peer import element, pdu, us
 from dicom_node.command_set import C_ECHO_RQ, C_STORE_RQ, Command, read_command, response
-from dicom_node.pdu_stream import BUFFER_BYTES, Aborted, DataSetEnd, PduStream, Released
+from dicom_node.pdu_stream import BUFFER_BYTES, LONG_PIECE, Aborted, DataSetEnd, PduStream, Released
 from dicom_node.pdus import abort, command_message, released
 from dicom_node.protocol_error import ProtocolError
 
@@ -43,13 +44,13 @@ def events(into, data, chunk):
     found, held = [], b""
     while True:
         while (event := into.next()) is not None:
-            held += into.run()
+            held += b"".join(into.run())
             found.append((event, held) if isinstance(event, DataSetEnd) else event)
             held = b"" if isinstance(event, DataSetEnd) else held
         if not data:
             return found
         if into.is_full:
-            held += into.run()
+            held += b"".join(into.run())
         room = into.room()
         count = min(len(room), chunk(), len(data))
         room[:count] = data[:count]
@@ -69,6 +70,22 @@ def test_however_the_bytes_are_cut_the_same_messages_come_out(seed):
     assert [held for event, held in (one for one in found if isinstance(one, tuple))] == objects
     assert [one.message_id for one in found if isinstance(one, Command)] == [7, 7, 7]
     assert isinstance(found[-1], Released)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "most"), [(1000, 8), (16_372, 8), (LONG_PIECE - 1, 6), (LONG_PIECE, 8), (131_060, 5)]
+)
+def test_short_fragments_are_pushed_together_and_long_ones_stay_where_they_came(fragment, most):
+    into, data = stream(), message(random.Random(1).randbytes(8 * LONG_PIECE), repeat(fragment))
+    into.put(data)
+    assert isinstance(into.next(), Command)
+    assert isinstance(into.next(), DataSetEnd)
+    run = into.run()
+    assert len(run) <= most
+    assert min(map(len, run[:-1])) >= LONG_PIECE
+    lies = [data.find(bytes(piece)) for piece in run]
+    assert (min(lies) > 0) is (fragment >= LONG_PIECE)  # moved over a header, it lies nowhere in what came
+    assert into.run() == []
 
 
 def test_an_empty_last_fragment_ends_a_data_set_and_an_abort_is_told():

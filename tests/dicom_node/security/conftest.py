@@ -1,7 +1,6 @@
 """An authority, certificates of it, and a node that is reached over TLS. Elliptic curves: quick to make."""
 
 import datetime as dt
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dicom_node.tls import Credentials, TlsContexts
-from record_store.database import open_database
+from record_store.testing import database
 from tests.dicom_node.conftest import Node
 
 DAY = dt.timedelta(days=1)
@@ -42,7 +41,7 @@ class Authority:
         built = self._build(self._name, self._key.public_key(), DAY, (x509.BasicConstraints(True, None), usage))
         self.cert.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
-    def _build(self, subject, key, life, extensions):
+    def _build(self, subject, key, life, extensions, age=30 * DAY):
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -50,19 +49,20 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 30 * DAY)
+            .not_valid_before(now - age)
             .not_valid_after(now + life)
         )
         for extension in extensions:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return builder.sign(self._key, hashes.SHA256())
 
-    def issue(self, name: str, *, life=DAY) -> Identity:
+    def issue(self, name: str, *, life=DAY, age=30 * DAY) -> Identity:
         """Return a certificate for a name, which is also one of 127.0.0.1."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name), x509.DNSName("localhost")])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        built = self._build(subject, key.public_key(), life, (x509.BasicConstraints(False, None), alternatives))
+        extensions = (x509.BasicConstraints(False, None), alternatives)
+        built = self._build(subject, key.public_key(), life, extensions, age)
         cert, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(built.public_bytes(serialization.Encoding.PEM))
         private = key.private_bytes(
@@ -71,16 +71,16 @@ class Authority:
         key_file.write_bytes(private)
         return Identity(cert, key_file, built.fingerprint(hashes.SHA256()).hex())
 
-    def revoke(self, one: Identity) -> Path:
-        """Return a list of what is revoked, with this certificate on it."""
+    def revoke(self, one: Identity, *, life=DAY) -> Path:
+        """Return a list of what is revoked, with this certificate on it; life: until the next one is due."""
         now = dt.datetime.now(dt.UTC)
         serial = x509.load_pem_x509_certificate(one.cert.read_bytes()).serial_number
         revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY).build()
         listed = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._name)
-            .last_update(now - DAY)
-            .next_update(now + DAY)
+            .last_update(now - 2 * DAY)
+            .next_update(now + life)
             .add_revoked_certificate(revoked)
             .sign(self._key, hashes.SHA256())
         )
@@ -126,15 +126,14 @@ def exchanges():
 
 
 @pytest.fixture
-def secured(tmp_path, migrated_database, server_tls, exchanges):
+def secured(tmp_path, server_tls, exchanges):
     """secured(tls=..., **settings) -> a running node that is reached over TLS only."""
     nodes = []
 
     def start(tls=None, **settings):
         folder = tmp_path / f"node{len(nodes)}"
         folder.mkdir()
-        shutil.copy(migrated_database, folder / "consilium.db")
-        node = Node(folder, open_database(f"sqlite:///{folder / 'consilium.db'}"))
+        node = Node(folder, database(folder))
         nodes.append(node)
         node.start(tls=tls or server_tls(), note=exchanges.append, **({"port": None, "tls_port": 0} | settings))
         return node

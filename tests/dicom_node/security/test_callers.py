@@ -6,9 +6,18 @@ import pytest
 
 from dicom_node.callers import Callers, Refusal, caller
 from dicom_node.gate import SAY_AGAIN_S, Sparingly
+from dicom_node.negotiation import NotAccepted, negotiate, not_accepted
+from dicom_node.request_pdu import ProposedContext
 from dicom_node.tls import PeerCertificate
 from record_store.exchanges import Kind
 
+CT, SR, FIND, PRINT = (
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.88.11",
+    "1.2.840.10008.5.1.4.1.2.2.1",
+    "1.2.840.10008.5.1.1.9",
+)
+EXPLICIT, PRIVATE = "1.2.840.10008.1.2.1", "1.2.840.113619.5.2"
 CT1 = PeerCertificate(frozenset({"ct1.example.org"}), "ab" * 32)
 
 
@@ -81,3 +90,27 @@ def test_dcmtk_is_told_the_reason_and_so_are_log_metric_and_audit(node, program,
     assert [one.note for one in noted if one.kind is Kind.REFUSED] == [why] * 3
     assert [one.why for one in node.seen if hasattr(one, "why")] == [why] * 3
     assert len([one for one in caplog.records if "association refused" in one.getMessage()]) == 1
+
+
+def test_of_each_class_that_is_not_accepted_the_reason_is_told():
+    proposed = [(CT, PRIVATE), (CT, EXPLICIT), (SR, EXPLICIT), (SR, PRIVATE), (FIND, EXPLICIT), (PRINT, EXPLICIT)]
+    contexts = [ProposedContext(2 * n + 1, one, (syntax,)) for n, (one, syntax) in enumerate(proposed)]
+    taken = {CT: frozenset({EXPLICIT})}
+    assert not_accepted(negotiate(contexts, taken), taken) == {
+        NotAccepted.STORAGE: [SR],
+        NotAccepted.ASKING: [FIND],
+        NotAccepted.SERVICE: [PRINT],
+    }
+    assert not_accepted(negotiate(contexts[:1], taken), taken) == {NotAccepted.TRANSFER_SYNTAX: [CT]}
+
+
+@pytest.mark.slow
+def test_who_is_let_in_and_may_do_nothing_finds_the_reason_in_the_log_once_a_minute(node, program, caplog):
+    node.start()
+    command = [program("findscu"), "-S", "-aet", "CT1", "-aec", "CONSILIUM", "-k", "StudyDate", "127.0.0.1"]
+    for _ in range(2):
+        ended = subprocess.run([*command, str(node.port)], capture_output=True, text=True, timeout=60, check=False)
+        assert "No Acceptable Presentation Contexts" in ended.stdout + ended.stderr
+    (said,) = [one for one in caplog.records if "presentation contexts not accepted" in one.getMessage()]
+    assert said.levelname == "WARNING"
+    assert (said.calling_ae, said.why, said.sop_class) == ("CT1", NotAccepted.ASKING, [FIND])

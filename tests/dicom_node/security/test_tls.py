@@ -2,23 +2,35 @@
 
 import contextlib
 import datetime as dt
+import json
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from benchmarks.raw_peer import EXPLICIT, message, store_command
 from clinical.errors import IncorrectInput
+from consilium import cli
+from dicom_node.bounds import Bounds
+from dicom_node.direct import DirectAssociation, Store, wait_for_a_moment
+from dicom_node.negotiation import ContextResult
 from dicom_node.scu import Destination, send
+from dicom_node.storing import Answer
 from dicom_node.testing import dx_dataset, write_dicom
 from dicom_node.tls import Credentials, TlsContexts, why_failed
 from dicom_node.tls_client import ClientTls
 from record_store.exchanges import Kind
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
 
 
 def refusals(exchanges):
@@ -99,7 +111,12 @@ def test_certificates_that_have_expired_are_refused(secured, dcmtk, authority, e
     expired = authority.issue("old.example.org", life=dt.timedelta(days=-1))
     node = secured()
     assert dcmtk("echoscu", node.port, as_=expired).returncode != 0
-    wait_for(lambda: refusals(exchanges) == ["certificate not believed"])
+    wait_for(lambda: refusals(exchanges) == ["certificate expired"])
+
+
+def test_a_certificate_of_tomorrow_is_refused(server_tls, authority):
+    early = authority.issue("early.example.org", life=dt.timedelta(days=2), age=dt.timedelta(days=-1))
+    assert shaken(server_tls(), caller(authority, early)) == "certificate not valid yet"
 
 
 def test_certificates_that_were_revoked_are_refused(secured, dcmtk, authority, server_tls, exchanges):
@@ -107,7 +124,17 @@ def test_certificates_that_were_revoked_are_refused(secured, dcmtk, authority, s
     node = secured(server_tls(crl=authority.revoke(stolen)))
     assert dcmtk("echoscu", node.port).returncode == 0
     assert dcmtk("echoscu", node.port, as_=stolen).returncode != 0
-    wait_for(lambda: refusals(exchanges) == ["certificate not believed"])
+    wait_for(lambda: refusals(exchanges) == ["certificate revoked"])
+
+
+def test_nobody_is_let_in_by_a_revocation_list_that_is_too_old_or_is_another_authoritys(
+    server_tls, authority, stranger, modality
+):
+    calling = caller(authority, modality)
+    old = authority.revoke(authority.issue("stolen.example.org"), life=dt.timedelta(days=-1))
+    assert shaken(server_tls(crl=old), calling) == "revocation list expired"
+    others = stranger.revoke(stranger.issue("stolen.example.org"))
+    assert shaken(server_tls(crl=others), calling) == "no revocation list"
 
 
 def test_dcmtk_does_not_believe_us_when_our_authority_is_not_its_own(secured, dcmtk, stranger):
@@ -224,6 +251,11 @@ def test_a_new_certificate_is_shown_without_a_restart(secured, authority, modali
     wait_for(lambda: shown(node.port, authority, modality) == "renewed.example.org")
 
 
+def test_a_key_of_another_certificate_is_said_in_words(ours, modality):
+    with pytest.raises(IncorrectInput, match=r"the key is that of another certificate"):
+        TlsContexts(Credentials(ours.cert, modality.key), server=True)
+
+
 def test_a_broken_new_certificate_leaves_the_old_one_serving_and_is_said(
     secured, authority, modality, replaceable, caplog
 ):
@@ -254,9 +286,7 @@ def storescp(program, authority, tmp_path):
     processes = []
 
     def run(identity, *more):
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        port = free_port()
         folder = tmp_path / f"received{port}"
         folder.mkdir()
         command = [program("storescp"), "+tls", identity.key, identity.cert, "+cf", authority.cert, *more]
@@ -295,6 +325,18 @@ def test_results_go_to_dcmtk_over_tls(storescp, authority, client_tls, image):
     (outcome,) = send([image], to(port, client_tls(), "pacs.example.org"), "CONSILIUM")
     assert outcome.taken
     assert len(list(folder.iterdir())) == 1
+
+
+def test_an_archive_over_tls_is_checked_over_tls(storescp, authority, ours, monkeypatch, capsys, tmp_path):
+    port, _folder = storescp(authority.issue("pacs.example.org"))
+    archive = {"name": "main", "host": "127.0.0.1", "port": port, "ae_title": "PACS"}
+    monkeypatch.setenv("CONSILIUM_PACS", json.dumps([archive | {"tls": {"name": "pacs.example.org"}}]))
+    for name, path in (("CERT", ours.cert), ("KEY", ours.key), ("CA", authority.cert)):
+        monkeypatch.setenv(f"CONSILIUM_DICOM_TLS_{name}_FILE", str(path))
+    monkeypatch.setattr(sys, "argv", ["consilium", "dicom", "check", "main", "--data-dir", str(tmp_path / "data")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "main: association accepted, C-ECHO answered" in capsys.readouterr().out
 
 
 def test_an_archive_with_another_name_gets_nothing(storescp, authority, client_tls, image):
@@ -357,3 +399,43 @@ def shaken(contexts, client):
     finally:
         thread.join()
     return None
+
+
+class Stores:
+    """What an association gives to be stored: the bytes."""
+
+    def __init__(self):
+        self.objects = []
+
+    def answer(self, received, *_who, **_asked):
+        self.objects.append(received.part.path.read_bytes())
+        received.discard()
+        return Answer(0, "1.2.3")
+
+
+def test_a_secured_association_that_is_cut_stores_what_was_sent_and_never_its_cipher(
+    server_tls, authority, modality, tmp_path
+):
+    data = bytes(range(256)) * 400
+    said = message(1, store_command(CR, "1.2.3", 1), data, 0)
+    here, there = socket.socketpair()
+    with ThreadPoolExecutor(1) as shaking:
+        shaken = shaking.submit(caller(authority, modality).wrap_socket, there)
+        ours = server_tls().context().wrap_socket(here, server_side=True)
+    peer, stores = shaken.result(), Stores()
+
+    def the_rest_has_come_when_it_is_cut():
+        peer.sendall(said[1000:])
+        association.cut()
+        return ""
+
+    store = Store(stores, the_rest_has_come_when_it_is_cut, tmp_path, Bounds())
+    context = ContextResult(1, CR, EXPLICIT)
+    association = DirectAssociation(
+        ours, "CT1", 0, {1: context}, store, brought=lambda _study: None, ended=lambda _how: None
+    )
+    wait_for_a_moment(ours, 1.0)
+    peer.sendall(said[:1000])
+    assert not association.serve()
+    assert [one[-len(data) :] for one in stores.objects] in ([], [data])
+    peer.close()

@@ -178,7 +178,7 @@ def test_an_assertion_that_was_refused_for_its_scope_is_used_up(house, warehouse
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_of_many_that_show_one_assertion_at_once_one_gets_a_token(dialect, make_house, warehouse, request):
     """Two workers, eight threads each: one insert decides, not a look."""
-    db = request.getfixturevalue("sqlite_db" if dialect == "sqlite" else "fhir_postgres")
+    db = request.getfixturevalue("sqlite_db" if dialect == "sqlite" else "postgres_db")
     # Two Databases are two workers: nothing is shared but the store.
     workers = [make_house(warehouse, db=db), make_house(warehouse, db=open_database(db.url))]
     for number in range(3):

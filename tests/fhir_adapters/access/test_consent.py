@@ -284,6 +284,33 @@ def test_an_export_leaves_out_what_is_denied(make_ward):
     assert {json.loads(line)["id"] for line in lines} == {"o-lab", "o-secret", "o-old", "o-p2"}
 
 
+def test_what_was_deleted_is_told_of_those_whose_data_is_seen(make_ward):
+    ward = make_ward()
+    ward.put(consent(deny(code=coded("hiv"))))
+    house = ward.house
+    for gone in ("o-hiv", "o-lab", "o-p2"):
+        assert house.client.delete(f"/fhir/Observation/{gone}", headers=OPERATOR).status_code in {200, 204}
+    headers = ward.shown | {"Prefer": "respond-async"}
+    begun = house.client.get("/fhir/$export?_type=Observation&_since=2020-01-01T00:00:00Z", headers=headers)
+    given = {"executor": "w", "stopping": lambda: False, "settle_s": 0, "consents": house.fhir.consents}
+    Exporter(house.db, house.fhir.bulk.blobs(), house.now, house.fhir.base_url, **given).once()
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    (file,) = house.client.get(place, headers=ward.shown).json["deleted"]
+    path = file["url"].removeprefix("https://cds.example")
+    (bundle,) = map(json.loads, house.client.get(path, headers=ward.shown).data.splitlines())
+    named = [entry["request"]["url"] for entry in bundle["entry"]]
+    assert named == ["Observation/o-lab", "Observation/o-p2"]
+
+
+def test_an_export_of_an_emergency_is_not_for_the_client_s_usual_tokens(make_ward):
+    ward = make_ward()
+    urgent = ward.bearer(ward.client, purpose="ETREAT")
+    begun = ward.house.client.get("/fhir/$export", headers=urgent | {"Prefer": "respond-async"})
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    asked = [ward.house.client.get(place, headers=one).status_code for one in (urgent, ward.shown)]
+    assert asked == [202, 404]
+
+
 def test_a_filter_of_an_export_asks_nothing_of_what_is_denied(make_ward):
     ward = make_ward()
     ward.put(consent(deny(**{"class": of("Patient")})))

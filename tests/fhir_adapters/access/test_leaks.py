@@ -6,7 +6,6 @@ by letter, and hold nothing of what is hidden.
 
 import json
 import re
-import shutil
 from urllib.parse import unquote
 
 import pytest
@@ -14,8 +13,7 @@ import pytest
 from fhir_adapters.access.clients import Client
 from fhir_adapters.bulk.making import Exporter
 from fhir_adapters.trust.jwk import read_key
-from record_store.database import open_database
-from record_store.testing import MemoryBlobs
+from record_store.testing import MemoryBlobs, database
 from tests.fhir_adapters.access.conftest import OPERATOR, House, StandingClock, scopes_of
 
 LOINC = "http://loinc.org"
@@ -191,11 +189,10 @@ PROBES = [
 
 
 @pytest.fixture(scope="module")
-def probed(signers, tmp_path_factory, fhir_sqlite_file):
+def probed(signers, tmp_path_factory):
     """probe(token, method, address, body, headers, words) -> the answer, on a store of its own."""
     folder = tmp_path_factory.mktemp("leaks")
-    shutil.copy(fhir_sqlite_file, folder / "x.db")
-    db = open_database(f"sqlite:///{folder}/x.db")
+    db = database(folder)
     key = (read_key(signers["ES384"].jwk),)
     client = Client("client", "client", key, scopes=scopes_of("patient/*.cruds", "system/*.cruds"))
     house = House(db, StandingClock(), (client,), signers, blobs=MemoryBlobs(folder))
@@ -376,6 +373,47 @@ def test_an_export_holds_what_its_token_reaches(token, path, found, probed):
     assert house.client.get(f"/fhir/{place}", headers={"Authorization": f"Bearer {OPERATOR}"}).status_code == 404
 
 
+def test_the_history_of_a_type_ends_in_time_for_who_may_see_little_of_it(signers, make_house, monkeypatch):
+    key = (read_key(signers["ES384"].jwk),)
+    client = Client("c", "c", key, scopes=scopes_of("system/Observation.rs?category=laboratory"))
+    house = make_house(client)
+    for category in ("vital-signs", "laboratory"):
+        moved = observation("v", "p1", category, "a")
+        house.client.put("/fhir/Observation/v", json=moved, headers={"Authorization": f"Bearer {OPERATOR}"})
+    token = house.token(client, "system/Observation.rs?category=laboratory")
+
+    def asked():
+        headers = {"Authorization": f"Bearer {token}"}
+        return house.client.get("/fhir/Observation/_history?_count=1", headers=headers)
+
+    assert len(asked().json["entry"]) == 1
+    monkeypatch.setattr("fhir_adapters.rest.history.SEARCH_LIMIT_S", 0.0)
+    answer = asked()
+    assert answer.status_code == 400
+    assert "narrow it" in answer.json["issue"][0]["details"]["text"]
+
+
+def test_an_export_is_for_tokens_that_could_have_asked_for_it(make_house, warehouse, tmp_path):
+    house = make_house(warehouse, blobs=MemoryBlobs(tmp_path))
+
+    def asks(scope, **more):
+        return {"Authorization": f"Bearer {house.token(warehouse, scope, **more)}"}
+
+    of_p1, of_p2 = asks("patient/*.rs", patient="p1"), asks("patient/*.rs", patient="p2")
+    everything, less = asks("system/*.rs"), asks("system/Observation.rs")
+    begun = house.client.get("/fhir/$export", headers=of_p1 | {"Prefer": "respond-async"})
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    assert [house.client.get(place, headers=one).status_code for one in (of_p1, of_p2)] == [202, 404]
+    assert house.client.delete(place, headers=of_p2).status_code == 404
+    begun = house.client.get("/fhir/$export", headers=everything | {"Prefer": "respond-async"})
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    for headers, status in ((everything, 202), (asks("system/*.rs"), 202), (less, 404), (of_p1, 404)):
+        assert house.client.get(place, headers=headers).status_code == status
+    begun = house.client.get("/fhir/$export", headers=less | {"Prefer": "respond-async"})
+    place = begun.headers["Content-Location"].removeprefix("https://cds.example")
+    assert house.client.get(place, headers=everything).status_code == 202
+
+
 def write(probed, method, address, resource, **headers):
     return probed(W, method, address, resource, headers).status_code
 
@@ -412,6 +450,26 @@ def test_a_write_lies_within_before_and_after(probed):
         ).status_code
         == 404
     )
+
+
+def test_who_may_not_create_learns_nothing_of_ids_by_updating(signers, make_house):
+    key = (read_key(signers["ES384"].jwk),)
+    client = Client("c", "c", key, scopes=scopes_of("system/Observation.rus?category=laboratory"))
+    house = make_house(client)
+    operator = {"Authorization": f"Bearer {OPERATOR}"}
+    house.client.put("/fhir/Observation/v", json=observation("v", "p1", "vital-signs", "a"), headers=operator)
+    asks = {"Authorization": f"Bearer {house.token(client, 'system/Observation.rus?category=laboratory')}"}
+
+    def answer(own, **headers):
+        mine = observation(own, "p1", "laboratory", "b")
+        said = house.client.put(f"/fhir/Observation/{own}", json=mine, headers=asks | headers)
+        bundle = batch(put(mine, f"Observation/{own}"), kind="transaction")
+        whole = house.client.post("/fhir", json=bundle, headers=asks)
+        return said.status_code, said.json["issue"], whole.status_code, whole.json["issue"]
+
+    assert answer("v") == answer("x")
+    assert answer("v", **{"If-Match": 'W/"1"'}) == answer("x", **{"If-Match": 'W/"1"'})
+    assert answer("v")[::2] == (404, 404)
 
 
 def test_what_may_be_read_but_not_written_is_said_to_be_so(probed, signers, sqlite_db, now, make_house):

@@ -193,6 +193,44 @@ def test_a_merge_and_what_comes_after_it_may_arrive_together(taking):
     assert {one["subject"]["reference"] for one in bodies(taking.db, "Observation")} == {f"Patient/{used}"}
 
 
+def test_a_number_that_was_merged_before_does_not_take_the_chart_with_it_that_it_leads_to(taking):
+    third = raw(ADMISSION.replace("4711", "4712").replace("V100", "V2").replace("756.", "757."), control="A2")
+    taking.take(raw(ADMISSION), third, raw(MERGE))
+    before = stored(taking.db)
+    answer = taking.answer(raw(MERGE.replace("4711", "4712"), control="M2"))
+    assert (answer.outcome, err(answer)[3][:3]) == ("quarantined", "205")
+    assert stored(taking.db) == before
+    # The chart itself may be merged on, and then both numbers lead to the last one.
+    on = MERGE.replace("4711", "4712").replace("0815", "4711")
+    assert taking.answer(raw(on, control="M3")).outcome == "stored"
+    assert taking.answer(raw(MERGE.replace("4711", "4712"), control="M4")).outcome == "stored"
+    with taking.db.read() as conn:
+        found = [surviving(conn, PatientKey("urn:oid:1.2.3", one)) for one in ("0815", "4711", "4712")]
+    assert found == [found[0]] * 3
+
+
+def test_a_chart_that_has_taken_over_a_number_and_says_so_is_not_merged_away_by_it(taking):
+    third = raw(ADMISSION.replace("4711", "4712").replace("V100", "V2").replace("756.", "757."), control="A2")
+    both = raw(
+        ADMISSION.replace("^MR~", "^MR~0815^^^GENERAL^MR~"), control="A3"
+    )  # many a sender lists old numbers
+    taking.take(raw(ADMISSION), third, raw(MERGE), both)
+    before = stored(taking.db)
+    answer = taking.answer(raw(MERGE.replace("4711", "4712"), control="M2"))
+    assert (answer.outcome, err(answer)[3][:3]) == ("quarantined", "205")
+    assert stored(taking.db) == before
+    # Named by its own number as well, it is this chart that is meant.
+    on = MERGE.replace("4711", "4712").replace("MRG|0815", "MRG|0815^^^GENERAL^MR~4711")
+    assert taking.answer(raw(on, control="M3")).outcome == "stored"
+
+
+def test_an_answer_echoes_the_names_of_the_header_in_the_set_that_it_declares(lite):
+    lines = RESULT.replace("|LAB|", "|Zürich|").replace("|P|2.5.1", "|P|2.5.1||||||8859/1").split("\n")
+    answer = lite.answer(("\r".join(lines) + "\r").encode("iso8859-1"))
+    assert answer.outcome == "stored"
+    assert "|Zürich|" in answer.replies[0].decode("iso8859-1")
+
+
 def test_numbers_of_another_patient_are_never_written_over(taking):
     taking.answer(raw(RESULT))
     before = stored(taking.db)
@@ -372,6 +410,15 @@ def test_a_final_result_is_not_changed_by_a_late_preliminary_one(lite):
     assert lite.answer(raw(late, control="R2")).outcome == "stored"
     older = RESULT.replace("20261127115900", "20261127115800").replace("13.20", "98")
     assert lite.answer(raw(older, control="R3")).outcome == "stored"
+    after = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    assert after == before
+
+
+def test_a_corrected_result_is_not_undone_by_the_final_one_that_came_before_it(lite):
+    text = RESULT.replace("20261127115900", "")  # no OBR-22: the status alone tells
+    lite.answer(raw(text.replace("|HM|F|", "|HM|C|").replace("N|||F", "N|||C").replace("13.20", "12.10")))
+    before = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
+    assert lite.answer(raw(text, control="R2")).outcome == "stored"
     after = {key: one for key, one in stored(lite.db).items() if key[0] != "Provenance"}
     assert after == before
 

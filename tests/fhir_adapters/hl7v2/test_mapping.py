@@ -12,12 +12,13 @@ from fhir_adapters.hl7v2.bundle import as_bundle
 from fhir_adapters.hl7v2.errors import MessageError
 from fhir_adapters.hl7v2.mapping import map_message
 from fhir_adapters.hl7v2.message import parse
-from fhir_adapters.hl7v2.parts import Way, dumps
+from fhir_adapters.hl7v2.parts import Way
 from fhir_adapters.hl7v2.site import Site
 from fhir_adapters.hl7v2.testing import ADMISSION, MERGE, ORDER, RESULT, raw
 from fhir_adapters.hl7v2.text import decoded
 from fhir_adapters.strict_json import load_object
 from fhir_adapters.validation import problems_of
+from fhir_adapters.verbatim import dumps
 
 
 def derive(*key: str) -> str:
@@ -243,7 +244,8 @@ def test_an_order_makes_a_service_request():
     ("control", "order_status", "status"),
     [("NW", "", "active"), ("CA", "", "revoked"), ("DC", "", "revoked"), ("HD", "", "on-hold"),
      ("SC", "CM", "completed"),
-     ("SC", "IP", "active"), ("XO", "", "active"), ("NW", "CA", "revoked")],
+     ("SC", "IP", "active"), ("RP", "", "revoked"), ("RO", "", "active"),
+     ("XO", "", "active"), ("NW", "CA", "revoked")],
 )  # fmt: skip
 def test_order_control_and_status_say_what_became_of_an_order(control, order_status, status):
     text = ORDER.replace("ORC|NW|P90^RIS|F91^RIS||SC", f"ORC|{control}|P90^RIS|F91^RIS||{order_status}")
