@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from cds.conformance.run import bench, passes, rows, run
 from cds.conformance.testing import every_hook
 from clinical.clock import utc_now
 from consilium.app import create_app
+from consilium.hook_parts import GuardedReaders
 from consilium.settings import load_settings
 from consilium.web_parts import build_parts
 from consilium.wiring import House, prepare_storage
@@ -68,7 +70,9 @@ def check_out(folder: Path) -> Callable[..., list[Result]]:
         )
         parts = build_parts(House(made))
         app = create_app(replace(parts, services=(*every_hook(), *parts.services)))
+        assert isinstance(readers := parts.cds.reader_for, GuardedReaders)
         with (
+            closing(readers),
             live(app) as url,
             remote(url, Client(ISS, KEY, utc_now), BASE) as server,
             bench(server, record_at(utc_now()), options, port) as on,
