@@ -70,7 +70,8 @@ def check_out(folder: Path) -> Callable[..., list[Result]]:
         )
         parts = build_parts(House(made))
         app = create_app(replace(parts, services=(*every_hook(), *parts.services)))
-        assert isinstance(readers := parts.cds.reader_for, GuardedReaders)
+        readers = parts.cds.reader_for
+        assert isinstance(readers, GuardedReaders)
         with (
             closing(readers),
             live(app) as url,
