@@ -13,6 +13,15 @@ SAY_AGAIN_S = 60.0
 log = structlog.get_logger()
 
 
+def problem_of(error: Exception) -> tuple[str, str]:
+    """Return the category of what was raised, and what went wrong, without patient data."""
+    if isinstance(error, ClinicalError):
+        return error.category, error.message
+    # Its text may quote patient data; its type and place cannot.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return "fault", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+
+
 class Attempts:
     """Calls work for one thread. The same problem is said once a minute, not once a second."""
 
@@ -24,13 +33,8 @@ class Attempts:
         """Return True when the work came to its end, False when it was put off."""
         try:
             work()
-        except ClinicalError as error:
-            self._say(error.category, error.message)
-            return False
         except Exception as error:  # noqa: BLE001 - a process's outer edge: a loop that ended would be missed by nobody
-            # Its text may quote patient data; its type and place cannot.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            self._say("fault", f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
+            self._say(*problem_of(error))
             return False
         self._said = ("", 0.0)
         return True

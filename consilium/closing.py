@@ -1,6 +1,7 @@
 """Closes complete studies, adds their jobs in the same transaction, and then enqueues them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -8,8 +9,9 @@ import structlog
 from sqlalchemy import Connection
 
 from clinical.clock import Clock
-from clinical.errors import Fault
+from clinical.errors import ClinicalError, Fault
 from consilium import work_orders
+from consilium.attempts import problem_of
 from consilium.completing import SAID_COMPLETE, Completing, Due, nothing_open, said_by_operators
 from consilium.rules.completion import Then
 from consilium.worker import ImageModels
@@ -21,6 +23,7 @@ from record_store.database import Database
 from record_store.instances import ClosedStudy, close_study, hold_study, modalities_of, set_revision
 from record_store.jobs import JobClient
 from record_store.priors import only_fetched
+from record_store.study_history import UNCLOSED
 from record_store.workitems import asks_for, comes
 
 PRIOR = "it was fetched as a prior, which no model reads"
@@ -35,7 +38,8 @@ class Closing:
     """Which models read a study that is complete. models: raises while all studies must stay open.
 
     hold: why a study must wait for a person, given its UID and the modalities that models read; None when not.
-    archives: the AE titles of those that priors come from, by name.
+    archives: the AE titles of those that priors come from, by name. unclosed: why those studies cannot be closed
+    that could not be, as has been told.
     """
 
     db: Database
@@ -45,32 +49,48 @@ class Closing:
     now: Clock
     hold: Callable[[str, Collection[str]], str | None] = lambda _study_uid, _modalities: None
     archives: Mapping[str, str] = field(default_factory=dict)
+    unclosed: dict[str, str] = field(default_factory=dict)
 
     def once(self) -> int:
         """Close what is complete and return how many studies were.
 
-        Raises what went wrong with one of them, and Fault when studies stay open because a model of their modality
-        is broken, after closing the others.
+        Raises Fault, after closing the others, with all that went wrong, and with each model that is broken of the
+        modality of one.
         """
         due = self._due()
         models = self.models() if due else ImageModels((), {})
-        waiting: set[str] = set()
-        failed: list[Exception] = []
+        problems: set[str] = set()
         for study, modalities in due:
-            problems = {models.broken[modality] for modality in modalities & models.broken.keys()}
-            if problems:
-                waiting |= problems
+            if broken := {models.broken[modality] for modality in modalities & models.broken.keys()}:
+                problems |= broken
                 continue
             read = {one for manifest in models.ready for one in manifest.modalities} & modalities
             try:
                 self._close(study, models.ready, read)
-            except Exception as problem:  # noqa: BLE001 - raised below: it is one study's, others are due behind it
-                failed.append(problem)
-        if failed:
-            raise failed[0]
-        if waiting:
-            raise Fault("; ".join(sorted(waiting)))
+                self.unclosed.pop(study.study_uid, None)
+            except Exception as error:  # noqa: BLE001 - told, and raised below: others are due behind this study
+                problems.add(self._tell(study.study_uid, error))
+        if problems:
+            raise Fault("; ".join(sorted(problems)))
         return len(due)
+
+    def _tell(self, study_uid: str, error: Exception) -> str:
+        """Tell of a study that cannot be closed, once for each reason, and return the reason."""
+        category, why = problem_of(error)
+        if self.unclosed.get(study_uid) != why:
+            self.unclosed[study_uid] = why
+            log.warning("study cannot be closed", study=digest(study_uid), category=category, problem=why)
+            with suppress(ClinicalError), self.db.write() as conn:  # it may be the database that is away
+                append_audit(
+                    conn,
+                    at=self.now(),
+                    action=UNCLOSED,
+                    outcome=category,
+                    actor="worker",
+                    subject=digest(study_uid),
+                    detail={"why": why},
+                )
+        return why
 
     def _due(self) -> list[tuple[Due, set[str]]]:
         """Return the studies to close, each with its modalities."""

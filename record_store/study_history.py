@@ -22,7 +22,8 @@ from record_store.times import from_text
 from record_store.workitems import WorkitemRow, of_study
 
 # The acts upon a study as a whole; their subject is the digest of its UID.
-STUDY_ACTS = ("study-closed", "study-forced", "study-held", "study-released")
+UNCLOSED = "study-unclosed"
+STUDY_ACTS = ("study-closed", "study-forced", "study-held", "study-released", UNCLOSED)
 
 PUBLISHED = ("results-published",)
 REFUSED = ("result-refused",)  # a kind of result that could not be made of an image

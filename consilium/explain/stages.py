@@ -21,7 +21,7 @@ from record_store.deliveries import DEAD, RECALLED_THERE, SENT, SUPERSEDED
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
 from record_store.shadows import DONE as SHADOW_DONE
-from record_store.study_history import Act, Sent, StudyHistory
+from record_store.study_history import UNCLOSED, Act, Sent, StudyHistory
 
 
 class State(StrEnum):
@@ -125,6 +125,9 @@ def _complete(history: StudyHistory, quiet_s: float) -> Stage:
         closed = [act for act in acts if act.action == "study-closed"]
         why = _closing_in_words(closed[-1]) if closed else "no reason is recorded"
         return Stage("complete", State.DONE, f"closed as revision {study.revision}: {why}", lines)
+    if acts and acts[-1].action == UNCLOSED:
+        words = f"still open: it cannot be closed, and is tried again: {acts[-1].detail['why']}"
+        return Stage("complete", State.WAITING, words, lines)
     words = (
         f"still open: its last object came {study.last_received_at:%H:%M:%S} UTC, the quiet time is {quiet_s:g} s"
     )
@@ -137,6 +140,7 @@ def _act_in_words(act: Act) -> str:
         "study-forced": "said to be complete by an operator",
         "study-held": "held",
         "study-released": "released",
+        UNCLOSED: "not closed, though due",
     }[act.action]
     detail = ", ".join(str(act.detail[key]) for key in ("why", "reason") if act.detail.get(key))
     revision = f" as revision {act.detail['revision']}" if "revision" in act.detail else ""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text, update
+from structlog.testing import capture_logs
 
-from clinical.errors import Busy, NotFound, PreconditionMissing
+from clinical.errors import Busy, Fault, NotFound, PreconditionMissing
 from clinical.identity import PatientKey
 from consilium.closing import PRIOR, Closing
 from consilium.completing import Completing
@@ -445,13 +446,23 @@ def test_a_study_that_cannot_be_closed_keeps_those_behind_it_from_nothing(house)
             record_instance(conn, image, later(int(number[-1])))
 
     def hold(study_uid, _modalities):
-        if study_uid == "1.2":
-            raise Busy("the disk failed")
+        if study_uid in refused:
+            raise refused[study_uid]
 
-    with pytest.raises(Busy, match="the disk failed"):
-        closing(house, later(60), hold=hold).once()
+    refused = {"1.2": Busy("the disk failed"), "1.3": OSError("/Smith^Jane.dcm")}
+    tried = closing(house, later(60), hold=hold)
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(Fault, match=r"OSError at test_completion.py:\d+; the disk failed"):
+                tried.once()
     with house.db.read() as conn:
-        assert [study_row(conn, uid).state for uid in ("1.2", "1.3", "1.4")] == ["open", "closed", "closed"]
+        assert [study_row(conn, uid).state for uid in ("1.2", "1.3", "1.4")] == ["open", "open", "closed"]
+    told = [one["study"] for one in logs if one["event"] == "study cannot be closed"]
+    assert told == [digest("1.2"), digest("1.3")], "each once, in whatever order they fail"
+    assert stage(house).words == "still open: it cannot be closed, and is tried again: the disk failed"
+    refused.clear()
+    assert tried.once() == 2
+    assert stage(house).words.startswith("closed as revision 1")
 
 
 def test_late_objects_are_ignored_by_rule_and_that_is_told_until_an_operator_asks_for_them(
