@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FETCHED, ALSO_SENT = 1, 2  # in `instance.fetched`; 0: sent, as far as its sender has said
 # A statement that is run with names has no other values.
 _FETCHED, _ALSO_SENT = literal_column(str(FETCHED), Integer), literal_column(str(ALSO_SENT), Integer)
-_TITLE = bindparam("title", type_=String)
+_TITLE, _AT = bindparam("title", type_=String), bindparam("at", type_=String)
 _TAKE_OVER = (
     update(instance)
     .where(
@@ -44,7 +44,10 @@ _REOPEN = (
         ~select(study_job.c.study_uid).where(study_job.c.study_uid == study.c.study_uid).exists(),
     )
     .values(
-        state=literal_column("'open'"), revision=literal_column("revision + 1"), last_received_at=bindparam("at")
+        state=literal_column("'open'"),
+        revision=literal_column("revision + 1"),
+        # Another machine's clock may be ahead of ours: the quiet time would end too early.
+        last_received_at=case((study.c.last_received_at > _AT, study.c.last_received_at), else_=_AT),
     )
 )
 

@@ -82,6 +82,13 @@ def test_the_same_bytes_from_a_modality_open_the_study_as_its_own_once(store, no
     assert (study(store).state, study(store).revision, only_fetched(store)) == (CLOSED, 2, False)
 
 
+def test_a_clock_that_is_behind_the_archive_s_takes_nothing_from_the_quiet_time(store, now):
+    before = study(store).last_received_at
+    now.advance(-60)
+    receive(store, now, SENT)
+    assert (study(store).state, study(store).last_received_at) == (OPEN, before)
+
+
 def test_an_archive_that_never_says_that_it_was_asked_may_send_again_and_another_sender_may_not(db, now):
     silent = replace(ONE, fetched=False)
     receive(db, now, silent)
