@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from clinical.errors import Busy, Fault, IncorrectInput
+from clinical.errors import Busy, Fault, IncorrectInput, PreconditionMissing
 from consilium import logs
 from consilium.metric_files import fold_metrics
 from consilium.settings import Settings
@@ -20,8 +20,9 @@ from consilium.starting import collect_from_now_on, import_alone
 from consilium.supervise import end_with_parent, folder_lock, is_orphan, report_ready
 from consilium.wiring import STALE_PART_S, House
 from model_runtime.distribution import single_onnxruntime
+from record_store.database import Database
 from record_store.intents import sweep
-from record_store.migrate import migrate_if_needed
+from record_store.migrate import is_current, migrate_if_needed
 from record_store.taking import Flush
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _NO_USE = ("gdcm", "requests")
 log = structlog.get_logger()
 
 
-def _prepare(settings: Settings, role: str) -> House:
+def _prepare(settings: Settings, role: str, bring_up: Callable[[Database], object] = migrate_if_needed) -> House:
     if "CONSILIUM_STATUS_FD" in os.environ:
         end_with_parent()
         if is_orphan(os.environ):  # nobody tells of a death of before
@@ -46,7 +47,7 @@ def _prepare(settings: Settings, role: str) -> House:
     _metrics_folder(settings.data_dir)
     single_onnxruntime()
     house = House(settings)
-    migrate_if_needed(house.db)
+    bring_up(house.db)
     # A process that is forked with an open SQLite connection believes that it has its locks (docs/decisions/062).
     house.db.dispose()
     return house
@@ -173,8 +174,14 @@ def _run_zygote(settings: Settings, descriptor: int) -> int:
     from dicom_node.zygote import leave_signals_alone  # noqa: PLC0415
 
     leave_signals_alone()
-    _node(_prepare(settings, "dicom"), None).fork_for(descriptor)
+    _node(_prepare(settings, "dicom", _stay_at_version), None).fork_for(descriptor)
     return 0
+
+
+def _stay_at_version(db: Database) -> None:
+    """Refuse another version's database: the server that this process is for is of the one that was started."""
+    if not is_current(db):
+        raise PreconditionMissing("the database is another version's than the code that is installed: start anew")
 
 
 def _more_descriptors() -> None:

@@ -36,10 +36,11 @@ def migrate(db: Database) -> tuple[str, ...]:
 
 def migrate_if_needed(db: Database) -> tuple[str, ...]:
     """Do what `migrate` does, and nothing at all when the database is at this version already."""
-    return () if _is_at_head(db) else migrate(db)
+    return () if is_current(db) else migrate(db)
 
 
-def _is_at_head(db: Database) -> bool:
+def is_current(db: Database) -> bool:
+    """Tell whether a database is at this version."""
     with db.read() as conn:
         if not inspect(conn).has_table("alembic_version"):
             return False
@@ -48,7 +49,7 @@ def _is_at_head(db: Database) -> bool:
 
 def pending_migrations(db: Database) -> tuple[str, ...]:
     """Return the revisions that `migrate` would apply, oldest first; empty when the database is current."""
-    if _is_at_head(db):
+    if is_current(db):
         return ()
     with db.read() as conn:
         return _pending(conn)

@@ -1,7 +1,11 @@
 """A process is forked with no connection to the database: a copy of one believes that it has SQLite's locks."""
 
+import os
 import subprocess
 import sys
+
+from record_store.database import open_database
+from record_store.migrate import is_current
 
 SHOW = """
 import os, sys
@@ -24,3 +28,19 @@ def test_what_is_prepared_before_a_fork_holds_no_database_open(tmp_path):
         )
         assert "consilium.db" not in said.stdout
     assert (tmp_path / "consilium.db").exists()
+
+
+def test_who_forks_for_a_server_of_another_version_leaves_its_database_as_it_is(tmp_path):
+    """After an upgrade in place without a restart: what would be migrated is in use by the old server."""
+    run = subprocess.run(
+        [sys.executable, "-m", "consilium", "dicom"],
+        env=os.environ | {"CONSILIUM_DATA_DIR": str(tmp_path), "CONSILIUM_FORKS_FD": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, "start anew" in run.stderr) == (1, True), run.stderr
+    db = open_database(f"sqlite:///{tmp_path / 'consilium.db'}")
+    assert not is_current(db)
+    db.dispose()
