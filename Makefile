@@ -69,7 +69,7 @@ TIMED = $(if $(ARGS),,$(shell grep -rl --include='test_*.py' 'mark[.]timed' test
 
 test: $(DEV) ## All tests (EXTRA=export adds training and export)
 	@$(BESIDE) $(PYTEST) -n auto --dist loadscope -m "not timed$(SELECT)" $(ARGS); most=$$?; \
-	$(PYTEST) -m timed $(TIMED) $(ARGS); case $$most,$$? in 0,0 | 0,5 | 5,0) ;; *) exit 1 ;; esac
+	$(PYTEST) -m timed $(TIMED) $(patsubst --junitxml=%.xml,--junitxml=%-timed.xml,$(ARGS)); case $$most,$$? in 0,0 | 0,5 | 5,0) ;; *) exit 1 ;; esac
 
 unit: $(DEV) ## The quick part: nothing that starts processes, trains or needs a server
 	@HYPOTHESIS_PROFILE=unit $(BESIDE) $(PYTEST) -n 2 --dist worksteal -m "not slow and not timed and not export and not postgres" --ignore=tests/e2e --ignore=tests/model_export $(ARGS)
