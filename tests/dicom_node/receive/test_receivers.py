@@ -138,6 +138,7 @@ def running(folder, idle_s=30.0, slow_s=0.0, pem=None):
             peer.socket.close()
         one.process.kill()
         one.process.wait(30)
+        one._reader.join(30)  # it reads what is left until the last of them is dead
         one.process.stdin.close()
         one.process.stdout.close()
 
@@ -447,7 +448,7 @@ def test_an_end_that_cannot_be_told_hides_no_other_and_a_receiver_s_failure_is_s
 
 
 FORKS = """
-import os, resource, signal, socket, sys, threading, time
+import os, resource, select, signal, socket, sys, threading, time
 import structlog
 from dicom_node import receivers as module
 from dicom_node.channel import ChannelClosed
@@ -524,6 +525,8 @@ told, tell = os.pipe()
 os.write(gate, b"xx")
 receivers = Receivers(2, serve)
 first, second = receivers.pids
+while select.select([let_in], [], [], 0)[0]:  # else who comes instead of the first is let in for it
+    time.sleep(0.01)
 os.kill(first, signal.SIGKILL)
 while first in receivers.pids:
     time.sleep(0.01)
