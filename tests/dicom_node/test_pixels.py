@@ -1,9 +1,12 @@
 """Decoding happens in a child process within a budget; a poison image ends the child and nothing else."""
 
+import fcntl
 import os
 import signal
 import subprocess
+import termios
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -111,13 +114,15 @@ def test_the_memory_limit_stops_the_child_and_not_us(tmp_path):
 def end_the_child_while_it_decodes(decoder, number):
     decoder.start()
     os.kill(decoder.pid, signal.SIGSTOP)  # holds the image in the child until it is ended
-    pid = decoder.pid
+    pid, requests = decoder.pid, decoder._child.process.stdin
 
     def end():
+        while not any(fcntl.ioctl(requests, termios.FIONREAD, bytes(4))):  # nothing is asked of it yet
+            time.sleep(0.01)
         os.kill(pid, number)
         os.kill(pid, signal.SIGCONT)
 
-    threading.Timer(0.2, end).start()
+    threading.Thread(target=end).start()
 
 
 def test_an_image_that_crashes_its_decoder_costs_one_image(radiograph, small_phantom):
@@ -138,7 +143,7 @@ def test_a_decoder_that_the_machine_kills_is_not_the_image_s_fault_and_it_is_tri
 
 def test_waiting_for_a_hanging_child_ends(radiograph, small_phantom):
     path = radiograph()
-    with Decoder(DecodeLimits(wall_seconds=5)) as decoder:
+    with Decoder() as decoder:
         assert np.array_equal(decoder.read(path).image.pixels, small_phantom[0])
         os.kill(decoder.pid, signal.SIGSTOP)
         decoder._limits = DecodeLimits(wall_seconds=0.3)
