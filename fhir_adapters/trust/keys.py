@@ -112,7 +112,8 @@ class KeyRing:
         for published in self._sets.values():
             if self._clock() >= published.next_at:
                 with published.lock:
-                    self._fetch(published)
+                    if self._clock() >= published.next_at:  # and no caller has had it fetched meanwhile
+                        self._fetch(published)
 
     def _refresh_for_ever(self) -> None:
         while not self._stop.is_set():
