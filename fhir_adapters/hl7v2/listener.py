@@ -384,6 +384,8 @@ class _Peer(asyncio.Protocol):
     def _give_up(self, trouble: Trouble) -> None:
         """Answer what is no message, and close: after it nothing that follows could be told apart."""
         self._done = True
+        if self._timer:
+            self._timer.cancel()
         reply = framed(self._listener.reject(trouble, self.host))
         if self._transport is None:
             return

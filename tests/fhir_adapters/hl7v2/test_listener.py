@@ -70,7 +70,10 @@ def small(lite):
 
 
 def spoken(port, data, *, end=False):
-    """Send bytes and return the acknowledgements until the other side closes, or two tenths after the last."""
+    """Send bytes and return the acknowledgements until the other side closes, or two tenths after the last.
+
+    end: nothing more will be sent, so that the other side closes when it has answered.
+    """
     frames, found = Frames(1 << 20), []
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(data)
@@ -79,7 +82,7 @@ def spoken(port, data, *, end=False):
         with contextlib.suppress(TimeoutError, ConnectionError):
             while data := connection.recv(65536):
                 found += [acknowledged(one) for one in frames.feed(data)]
-                connection.settimeout(0.2)
+                connection.settimeout(30 if end else 0.2)
     return found
 
 
@@ -97,7 +100,7 @@ def test_a_message_may_come_byte_by_byte_and_many_at_once(port):
             connection.sendall(data[at : at + 97])
         assert b"MSA|AA|C1" in connection.recv(65536)
     many = b"\r\n".join(framed(raw(RESULT, control=f"D{number}")) for number in range(40))
-    assert [one.control_id for one in spoken(port, many)] == [f"D{number}" for number in range(40)]
+    assert [one.control_id for one in spoken(port, many, end=True)] == [f"D{number}" for number in range(40)]
 
 
 def test_peers_at_once_are_all_answered(port):
@@ -124,6 +127,18 @@ def test_a_message_that_is_too_large_is_told_so(small):
     assert watch.reasons == ["message too large"]
 
 
+def test_who_has_been_told_so_and_does_not_go_is_not_told_again(small):
+    port, watch = small
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"\x0bMSH|" + b"x" * 30_000)
+        while connection.recv(65536):
+            pass
+        until = time.monotonic() + 30
+        while watch.peers and time.monotonic() < until:
+            time.sleep(0.01)
+    assert (watch.peers, watch.reasons) == (0, ["message too large"])
+
+
 def test_a_message_that_does_not_end_is_told_so_and_a_silent_peer_is_let_go(small):
     port, watch = small
     (answer,) = spoken(port, b"\x0bMSH|^~\\&|A")
@@ -148,9 +163,10 @@ def test_a_peer_that_reads_no_answers_is_read_no_more():
     assert len(taken) < 300
 
 
-def test_unfinished_messages_have_one_room_together(small):
-    port, watch = small
+def test_unfinished_messages_have_one_room_together(lite):
     with contextlib.ExitStack() as stack:
+        bounds = replace(SMALL, frame_s=30.0, idle_s=30.0)
+        port, watch = stack.enter_context(listening(lite.intake.take, bounds))
         for _ in range(4):
             one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
             one.sendall(b"\x0b" + b"x" * 18_000)
