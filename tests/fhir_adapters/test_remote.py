@@ -39,7 +39,9 @@ from tests.fhir_adapters.test_importing import Seen
 
 PATIENT = b'{"resourceType":"Patient","identifier":[{"system":"urn:s","value":"17"}],"note":1.10}'
 CREATED = Says(201, headers={"Location": "http://x/fhir/Patient/new/_history/1", "ETag": 'W/"1"'})
-QUICK = Patience(tries=4, within_s=30, timeout_s=0.4, jitter=lambda: 1.0)
+USUAL = Patience(tries=4, within_s=30, timeout_s=30, jitter=lambda: 1.0)
+HASTY = replace(USUAL, tries=1, timeout_s=0.4)
+LATE = Says(after_s=20)  # which nobody waits for
 
 
 class Clock:
@@ -78,7 +80,7 @@ def double():
 def server_at(clock):
     exchanges = []
 
-    def make(base, tokens=None, patience=QUICK):
+    def make(base, tokens=None, patience=USUAL):
         exchanges.append(Exchange([AllowedServer(base, Network.LOOPBACK)]))
         held = tokens(exchanges[-1]) if tokens else None
         return RemoteServer(base, exchanges[-1], held, patience, clock.sleep, clock)
@@ -128,11 +130,11 @@ def test_what_cannot_help_is_not_tried_again(double, server_at, said, tries, may
 
 
 def test_what_may_have_arrived_is_sent_again_only_where_twice_is_as_good_as_once(double, server_at):
-    for said in (Says(hangs_up=True), Says(after_s=0.6), Says(502)):
+    for said, patience in ((Says(hangs_up=True), USUAL), (LATE, replace(HASTY, tries=4)), (Says(502), USUAL)):
         there = double({"/fhir": [said]})
         with pytest.raises(RemoteProblem):
-            server_at(there.base).bundle(b"{}", repeatable=False)
-        assert len(there.came) == 1
+            server_at(there.base, patience=patience).bundle(b"{}", repeatable=False)
+        assert len(there.came) <= 1  # on a busy machine the hasty one has left before it was heard
     refused = double({"/fhir": [Says(503), Says(200, {"resourceType": "Bundle"})]})
     assert server_at(refused.base).bundle(b"{}", repeatable=False) == {"resourceType": "Bundle"}
 
@@ -185,13 +187,13 @@ def test_a_search_follows_its_pages_but_to_no_other_server(double, server_at):
     [
         (Says(302, headers={"Location": "http://127.0.0.1:1/"}), "redirect"),
         (Says(200, "no object"), "not FHIR JSON"),
-        (Says(after_s=0.6), "in time"),
+        (LATE, "in time"),
     ],
 )
 def test_odd_answers_are_told_in_words_without_an_address(double, server_at, said, reason):
     there = double({"/fhir": [said]})
     with pytest.raises(RemoteProblem, match=reason) as failed:
-        server_at(there.base, patience=Patience(tries=1, timeout_s=0.4)).read("Patient/secret")
+        server_at(there.base, patience=HASTY if said is LATE else USUAL).read("Patient/secret")
     assert "secret" not in failed.value.message
     assert "127.0.0.1" not in failed.value.message
 
@@ -275,7 +277,7 @@ def test_while_one_thread_renews_the_others_use_the_token_that_is_still_good(dou
         return granted("two")
 
     there = double({"/fhir/token": [granted("one"), slowly], "/fhir/Patient": [Says(200, {"id": "p"})]})
-    remote = server_at(there.base, tokens_of(there.base, key, clock), patience=Patience(timeout_s=5))
+    remote = server_at(there.base, tokens_of(there.base, key, clock))
     remote.read("Patient/p")
     clock.at += 250
     with ThreadPoolExecutor(2) as pool:
