@@ -54,7 +54,7 @@ def postgres_absent() -> str | None:
     With CI=true in the environment an absent server is an error and not a reason to skip.
     """
     try:
-        psycopg.connect(_admin_url(), connect_timeout=2).close()
+        psycopg.connect(_admin_url(), connect_timeout=30).close()
     except psycopg.OperationalError:
         if os.environ.get("CI") == "true":
             raise

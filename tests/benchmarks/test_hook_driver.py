@@ -41,6 +41,7 @@ def serve() -> Iterator[Serve]:
     listener.close()
 
 
+@pytest.mark.timed
 def test_it_counts_what_was_answered(serve: Serve) -> None:
     figure = measure(Target(serve(GOOD), [request("/x", b"{}")]), 2, 0.2)
     assert figure.requests > 0

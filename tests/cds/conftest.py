@@ -38,6 +38,8 @@ def make_context(shared_db):
             "now": lambda: NOW,
             "links": LinkSigner(b"k" * 32, "https://cds.example", lambda: NOW),
             "new_uuid": counting_uuids(),
+            # What a call may take is shown where it is the claim; here its first one may load a library.
+            "budget_s": 60.0,
         }
         return CdsContext(**parts | changes)
 

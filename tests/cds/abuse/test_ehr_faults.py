@@ -290,6 +290,7 @@ def test_what_a_card_can_do_without_is_named_on_it_when_the_ehr_does_not_give_it
         assert key in seen
 
 
+@pytest.mark.timed
 def test_what_comes_too_late_is_named_on_the_card(ask_all):
     answers, _ = ask_all(hang, honest_about=["Patient/", NEEDED], services=["diabetes-risk"], budget_s=1.0)
     (card,) = answers["diabetes-risk"].get_json()["cards"]

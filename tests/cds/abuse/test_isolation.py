@@ -98,7 +98,7 @@ def test_calls_of_many_patients_at_the_same_time_never_cross(ward):
 
     def call(number):
         if number < 8:
-            barrier.wait(5)
+            barrier.wait(30)
         body = ward.call("imaging-findings")
         if number % 2:
             body["context"]["patientId"] = f"p{number}"

@@ -55,14 +55,14 @@ def ehr():
     server.stop()
 
 
-def gathered(ehr, templates, seconds=10.0):
+def gathered(ehr, templates, seconds=60.0):
     request = parse_request(hook_body(prefetch={}, fhirServer=ehr.base, fhirAuthorization=GRANT))
     return gather(request, templates, ehr.client, deadline_in(seconds))
 
 
 def test_keys_are_fetched_side_by_side(ehr):
     names = [f"k{number}" for number in range(6)]
-    together = threading.Barrier(len(names), timeout=8)  # nobody is answered before all have asked
+    together = threading.Barrier(len(names), timeout=30)  # nobody is answered before all have asked
     ehr.record.answers = {f"Basic/{name}": {"resourceType": "Basic", "id": name} for name in names}
     ehr.record.before = {f"Basic/{name}": together.wait for name in names}
     found = gathered(ehr, [PrefetchTemplate(name, f"Basic/{name}") for name in names])
