@@ -7,6 +7,7 @@ a C-STORE was answered with Success for them.
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from record_store.sqlite_reads import SqliteReads
 from record_store.sqlite_rows import AddRows, SqliteRows
 
 BUSY_TIMEOUT_S = 5.0
+_WAL_STEP_S = 0.005
 _WRITES = "consilium_writes"
 _DURABLE = "consilium_durable"
 _WITHIN = "consilium_within_ms"
@@ -294,8 +296,24 @@ def _prepare_postgres(dbapi_connection: Any, record: Any) -> None:  # noqa: ANN4
 
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: object) -> None:
     dbapi_connection.isolation_level = None  # the driver must not begin transactions of its own
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _turn_to_wal(dbapi_connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _turn_to_wal(connection: sqlite3.Connection) -> None:
+    # Of two processes that turn a new file at once SQLite refuses one there and then: its busy time-out is not for
+    # that. A first start failed so.
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_WAL_STEP_S)
+        else:
+            return
 
 
 def _begin_sqlite(conn: Connection) -> None:

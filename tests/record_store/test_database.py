@@ -1,6 +1,7 @@
 """Transactions, their errors, and the tables that migrations make."""
 
 import os
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,6 +88,31 @@ def test_sqlite_locked_by_another_writer_is_busy(tmp_path):
     with db.write(), pytest.raises(Busy), db.write(within_s=0.05):
         pass
     db.dispose()
+
+
+def test_a_new_sqlite_file_is_waited_for_while_another_process_makes_it(tmp_path):
+    """When all processes of a first start open it at once: SQLite itself refuses there and waits for nothing."""
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    made = threading.Timer(0.3, other.commit)
+    made.start()
+    db = open_database(f"sqlite:///{tmp_path}/x.db")
+    with db.read() as conn:
+        assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    made.join()
+    db.dispose()
+    other.close()
+
+
+def test_a_new_sqlite_file_that_stays_locked_is_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr("record_store.database.BUSY_TIMEOUT_S", 0.2)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    db = open_database(f"sqlite:///{tmp_path}/x.db")
+    with pytest.raises(Busy), db.read():
+        pass
+    db.dispose()
+    other.close()
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///relative.db", "mysql://u:secret@h/x", "nonsense"])
