@@ -44,6 +44,7 @@ LONG = 3600.0
 def small_segments(monkeypatch):
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 256 * 1024)
     monkeypatch.setattr(keeping_module, "REST_S", LONG)
+    monkeypatch.setattr(keeping_module, "WAIT_S", 60.0)  # for a place, however slow the disk is that makes it
 
 
 @pytest.fixture
@@ -276,8 +277,8 @@ def test_of_two_contents_under_one_uid_the_one_that_was_answered_with_success_is
     again = node.lose_power()
     assert again.rows().keys() == {"1.2.1", "1.2.2", "1.2.3"}
     assert again.elsewhere().get(again.rows()["1.2.1"]) == b"first"
-    again.taking.stop()
     for one in (again, other):
+        one.taking.stop()
         one.db.dispose()
 
 
@@ -410,7 +411,10 @@ def test_what_came_in_several_pieces_is_a_file_at_once_and_durable_by_the_journa
     node.take("1.3", b"in pieces", held=False)
     assert node.points == ["after-journal", "after-rename", "before-commit", "after-commit"]
     assert node.files() == set(node.rows().values())
-    assert node.lose_power().files() == set(node.rows().values())
+    again = node.lose_power()
+    assert again.files() == set(node.rows().values())
+    again.taking.stop()
+    again.db.dispose()
 
 
 def test_after_a_stop_everything_is_a_file_and_no_journal_is_left(node):
