@@ -79,7 +79,7 @@ def noted(db, *exchanges):
     trail = Trail(db, lambda: NOW)
     for one in exchanges:
         trail.note(one)
-    trail.close()
+    trail.close(60)
 
 
 def test_every_kind_of_exchange_is_a_valid_audit_event_with_dicoms_code(db, auditing, known_study):

@@ -54,5 +54,5 @@ def test_what_cannot_be_written_at_once_is_written_behind(db, now, monkeypatch):
         patched.setattr(type(db), "add_one", busy)
         AccessLog(db, trail.keep).add(row_of(ASKER, "read", at=now(), subject="Patient/p1"))
     assert rows(db) == []
-    trail.close()
+    trail.close(60)
     assert [row["subject"] for row in rows(db)] == ["Patient/p1"]

@@ -24,7 +24,7 @@ def rows(db):
 
 
 def written(db, trail):
-    trail.close()
+    trail.close(60)
     return rows(db)
 
 
