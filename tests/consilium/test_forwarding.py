@@ -87,7 +87,7 @@ class House:
     def __init__(self, db, there):
         self.db, self.there, self.at = db, there, datetime(2026, 1, 1, tzinfo=UTC)
         self.exchange = Exchange([AllowedServer(there.double.base, Network.LOOPBACK)])
-        remote = RemoteServer(there.double.base, self.exchange, None, Patience(tries=1, timeout_s=2))
+        remote = RemoteServer(there.double.base, self.exchange, None, Patience(tries=1, timeout_s=30))
         self.states = []
         self.forwarding = Forwarding(
             db,

@@ -367,6 +367,7 @@ def test_an_endpoint_that_does_not_answer_in_time_is_tried_again(rig):
     rig.receiver.behave = lambda _message: 200
     rig.later(10)
     rig.run()
+    assert rig.receiver.wait_for(2)
     assert len(rig.told) == 2
 
 

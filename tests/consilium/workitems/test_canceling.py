@@ -19,7 +19,7 @@ from record_store.instances import CLOSED, HELD, reopen_study, study_row
 from record_store.study_history import history_of
 from record_store.tables import audit
 from record_store.testing import MemoryBlobs
-from tests.consilium.workitems.conftest import IMAGE, SHORT, STUDY, UID, InHand, World
+from tests.consilium.workitems.conftest import IMAGE, PATIENT, STUDY, UID, InHand, World
 from tests.consilium.workitems.test_fetching import fetching_slowly
 from tests.dicom_node.ups.peer import dimse, reports, step
 
@@ -175,7 +175,7 @@ def test_a_request_that_comes_when_the_step_has_ended_is_refused(near) -> None:
 def called(db, book, tmp_path):
     """A worklist by DIMSE with UPS Watch, and our node that it calls: yields (world, our port)."""
     with dimse(book) as port:
-        worklist = UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM", SHORT)
+        worklist = UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM", PATIENT)
         world = World(db, MemoryBlobs(tmp_path), worklist, book)
         scp = StorageScp(
             ScpSettings(ae_title="CONSILIUM", port=0, low_water_bytes=0),
@@ -217,7 +217,7 @@ def test_another_ae_than_its_worklist_cancels_no_step(called) -> None:
 
 def test_a_worklist_without_watch_is_performed_for_all_the_same(db, book, tmp_path) -> None:
     with dimse(book, watched=False) as port:
-        worklist = UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM", SHORT)
+        worklist = UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM", PATIENT)
         world = World(db, MemoryBlobs(tmp_path), worklist, book)
         world.looks(3)
         assert (world.row().state, book.watchers) == (workitems.READING, {})
