@@ -94,7 +94,7 @@ def test_workers_are_alive_while_they_are_heard(db):
         leave(conn, "a")
         assert alive(conn, 150) == {"b"}
         beat(conn, "b")
-        assert alive(conn, 1) == {"b"}
+        assert alive(conn, 50) == {"b"}
 
 
 def test_starts_are_counted_for_the_present_step_only(db):

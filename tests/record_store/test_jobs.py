@@ -196,7 +196,7 @@ def test_the_worker_listens_on_no_port_and_says_nothing_by_itself(client, worker
     ) as process:
         until(client, "job", "done")
         (workers.folder / "stop").touch()
-        assert process.communicate(timeout=20) == (b"", None)
+        assert process.communicate(timeout=WAIT_S) == (b"", None)
     assert process.returncode == 0
     assert workers.count("0") == {("worker", "started"): 1}
 
