@@ -1,6 +1,7 @@
 """The hooks beside an EHR on loopback: what is fetched for whom, and what happens when somebody fails."""
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -140,11 +141,12 @@ def test_fetched_keys_are_counted_by_issuer_and_key(hospital: Hospital, ehr: Fhi
 
 
 def test_an_ehr_that_has_gone_is_left_alone_after_a_while(folder: Path, tmp_path: Path) -> None:
-    with fhir_mock(RECORD) as gone:
-        base = gone.base
-    hospital = Hospital(folder, tmp_path, base)
-    said = [hospital.asks(base).get_json()["issue"][0]["diagnostics"] for _ in range(FAILURES + 1)]
-    hospital.close()
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else gets the port meanwhile
+        base = f"http://127.0.0.1:{gone.getsockname()[1]}/fhir"
+        hospital = Hospital(folder, tmp_path, base)
+        said = [hospital.asks(base).get_json()["issue"][0]["diagnostics"] for _ in range(FAILURES + 1)]
+        hospital.close()
     assert said[0] != said[FAILURES]
     assert REGISTRY.get_sample_value(
         "consilium_circuit_events_total",
