@@ -18,7 +18,7 @@ LARGE = bytes(range(256)) * 40_000  # more than the buffers between two sockets
 def pair() -> Iterator[tuple[Outgoing, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.settimeout(5)
+        theirs.settimeout(30)
         yield Outgoing(ours), theirs
 
 

@@ -53,15 +53,19 @@ def test_a_thread_goes_on_after_what_ended_its_work() -> None:
     threads.shutdown()
 
 
+def answering() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("answers-")}
+
+
 def test_they_end_when_they_are_told_to() -> None:
     said: queue.Queue[tuple[int, bool]] = queue.Queue()
-    before = set(threading.enumerate())
+    before = answering()
     threads: Threads[int] = Threads(2, lambda _item: True, lambda *what: said.put(what))
     threads.submit(1)
     said.get(timeout=30)
-    ours = set(threading.enumerate()) - before
+    ours = answering() - before
     threads.shutdown()
     for thread in ours:
-        thread.join(5)
+        thread.join(30)
     assert len(ours) == 2
     assert not any(thread.is_alive() for thread in ours)
