@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from record_store.database import Database
+from record_store.database import BUSY_TIMEOUT_S, Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -12,26 +12,35 @@ if TYPE_CHECKING:
 # The newest revision, said here so that a process that finds it in the database need not load Alembic to start;
 # a test holds it equal to the scripts.
 HEAD = "0037"
+# What another process migrates at this moment is waited for, however large it is: a role that gave up would end
+# the whole server at its start, and the one that migrates with it.
+_ANOTHERS_S = 3600.0
 _LOCK = 0x636F6E73696C  # "consil": one number that all callers of migrate() share
 
 
 def migrate(db: Database) -> tuple[str, ...]:
     """Apply what is pending, in one transaction, and return the revisions applied (oldest first).
 
-    Simultaneous callers wait for one another: PostgreSQL by an advisory lock, SQLite by its write lock.
-    Raises Busy when the database is away or another writer holds it for longer than the busy timeout.
+    Simultaneous callers wait for one another, as long as that takes: PostgreSQL by an advisory lock, SQLite by its
+    write lock. Raises Busy when the database is away, or a table is kept for longer than the busy timeout.
     """
     from alembic import command  # noqa: PLC0415 - 0.2 s that only start-up should pay
 
-    with db.write() as conn:
+    with db.write(within_s=_ANOTHERS_S) as conn:
         if db.dialect == "postgresql":
+            _give_up_after(conn, _ANOTHERS_S)
             conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            _give_up_after(conn, BUSY_TIMEOUT_S)
         before = _pending(conn)
         if before:
             config = _config()
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
         return before
+
+
+def _give_up_after(conn: Connection, seconds: float) -> None:
+    conn.execute(text(f"SET LOCAL lock_timeout = '{seconds:g}s'"))
 
 
 def migrate_if_needed(db: Database) -> tuple[str, ...]:
