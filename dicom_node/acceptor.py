@@ -44,9 +44,10 @@ class Arrived:
 
 
 class Parked(Protocol):
-    """An association that waits for its peer."""
+    """An association that waits for its peer. silent_since: when its last message was whole."""
 
     connection: socket.socket
+    silent_since: float
 
     def serve(self) -> bool:
         """Serve what has come; True to be parked again."""
@@ -343,12 +344,17 @@ class Acceptor:
     def _take_parked(self) -> None:
         while self._to_park:
             association = self._to_park.popleft()
+            # Woken by what is no message (of TLS, a piece of a record), it has no more time than it had.
+            until = association.silent_since + self._idle_s
+            if until <= time.monotonic():
+                self._abort(association)
+                continue
             try:
                 self._selector.register(association.connection, selectors.EVENT_READ, association)
             except (OSError, ValueError):  # cut meanwhile
                 self._in_a_thread(lambda one=association: self.serve(one))  # type: ignore[misc]
                 continue
-            self._parked[association] = time.monotonic() + self._idle_s
+            self._parked[association] = until
 
     def _expire(self, now: float) -> None:
         for waiting in (self._silent, self._leaving):
@@ -368,6 +374,9 @@ class Acceptor:
     def _release(self, association: Parked) -> None:
         self._parked.pop(association)
         self._selector.unregister(association.connection)
+        self._abort(association)
+
+    def _abort(self, association: Parked) -> None:
         self._in_a_thread(lambda: association.abort(pdus.BY_PROVIDER, pdus.NOT_SPECIFIED))
 
     def _close_all(self) -> None:

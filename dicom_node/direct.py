@@ -81,6 +81,7 @@ class DirectAssociation:
         self._object: ReceivedObject | None = None
         self._began_at, self._came = 0.0, 0  # of the message that arrives
         self._heard_at = 0.0  # when something of it came last
+        self.silent_since = time.monotonic()
         self._over = False
 
     def begin(self, accepted: bytes, first: bytes) -> bool:
@@ -225,7 +226,7 @@ class DirectAssociation:
         except ValueError:
             raise ProtocolError from None
         self._send(message)
-        self._began_at = 0.0
+        self._began_at, self.silent_since = 0.0, time.monotonic()
 
     def _send(self, data: bytes) -> None:
         until, left = 0.0, memoryview(data)

@@ -59,9 +59,8 @@ class PduStream:
     @property
     def is_idle(self) -> bool:
         """True between two messages: nothing has begun."""
-        return not (self._pdu_left or self._value_left or self._command or self._end > self._start) and (
-            self._due is None
-        )
+        begun = self._pdu_left or self._value_left or self._command or self._control or self._end > self._start
+        return not begun and self._due is None
 
     def rest(self) -> None:
         """Give the buffer back while nothing is expected; only when idle."""

@@ -12,7 +12,7 @@ class Association:
     """An association that knows whether it was aborted."""
 
     def __init__(self, connection):
-        self.connection, self.aborted = connection, False
+        self.connection, self.aborted, self.silent_since = connection, False, 0.0
 
     def serve(self):
         return True

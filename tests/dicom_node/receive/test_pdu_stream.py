@@ -131,6 +131,15 @@ def test_nothing_is_kept_of_a_silent_peer():
     assert not one.is_idle
 
 
+def test_empty_fragments_of_a_command_begin_a_message():
+    """As silence they would keep an association for ever: the time of a message was not counted."""
+    into = stream()
+    assert events(into, pdu(P_DATA, value(b"", 1)), lambda: 100) == []
+    assert not into.is_idle
+    (event,) = events(into, pdu(P_DATA, value(command(C_ECHO_RQ, data_set=False), 3)), lambda: 100)
+    assert (event.field, into.is_idle) == (C_ECHO_RQ, True)
+
+
 @pytest.mark.parametrize("maximum_length", [0, 8, 20, 100, 16384])
 def test_a_response_fits_what_the_peer_takes_and_reads_back(maximum_length):
     sent = command_message(1, response(read_command(1, command()), 0xA700), maximum_length)

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.raw_peer import EXPLICIT, message, store_command
+from benchmarks.raw_peer import EXPLICIT, association_request, message, store_command
 from clinical.errors import IncorrectInput
 from consilium import cli
 from dicom_node.bounds import Bounds
@@ -210,6 +211,26 @@ def test_a_handshake_that_trickles_ends_at_its_time(secured, exchanges):
             if refusals(exchanges):
                 break
     wait_for(lambda: refusals(exchanges) == ["handshake too slow"])
+
+
+def test_a_record_that_trickles_between_two_messages_keeps_an_association_no_longer_than_silence(
+    secured, authority, modality
+):
+    node = secured(network_timeout_s=2.0)
+    with (
+        socket.create_connection(("127.0.0.1", node.port), timeout=30) as plain,
+        caller(authority, modality).wrap_socket(plain) as secure,
+        socket.socket(fileno=os.dup(secure.fileno())) as beneath,
+    ):
+        secure.sendall(association_request({1: (CR, (EXPLICIT,))}))
+        assert secure.recv(1) == b"\x02"
+        beneath.sendall(b"\x17\x03\x03\x40\x00")  # the head of a record of 16 kB
+        until = time.monotonic() + 20
+        with contextlib.suppress(ConnectionError):
+            while node.scp.active_associations and time.monotonic() < until:
+                beneath.sendall(b"\0")
+                time.sleep(0.1)
+        assert not node.scp.active_associations
 
 
 # ---------------------------------------------------------------- new certificates
