@@ -1,7 +1,8 @@
 """What the DICOM node offers besides storage: one offer a line, made by the room that it belongs to.
 
-The node is built from this list, and its conformance statement is written from it. An offer is made when somebody
-asks for one of its SOP classes: until then it is their UIDs, and pynetdicom is not loaded.
+The node is built from this list and its conformance statement is written from it, as both are of how it presents
+itself. An offer is made when somebody asks for one of its SOP classes: until then it is their UIDs, and
+pynetdicom is not loaded.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,36 @@ from dicom_node import sop_classes
 from dicom_node.service import Later
 
 if TYPE_CHECKING:
+    from dicom_node.scp import ScpSettings
     from dicom_node.service import Service
 
 Delivered = Callable[[str, str], None]  # (archive, state), for metrics
+
+
+def scp_settings(house: House) -> "ScpSettings":
+    """Return how the settings have the node present itself."""
+    from dicom_node.bounds import Bounds  # noqa: PLC0415
+    from dicom_node.scp import ScpSettings  # noqa: PLC0415
+    from record_store.taking import Flush  # noqa: PLC0415
+
+    settings = house.settings
+    return ScpSettings(
+        ae_title=settings.ae_title,
+        host=settings.dicom_host,
+        port=settings.dicom_port if settings.takes_plain_dicom else None,
+        tls_port=settings.dicom_tls_port,
+        calling=settings.calling_aes,
+        closed=settings.profile == "production",
+        storage_classes=settings.storage_classes,
+        low_water_bytes=house.low_water_bytes,
+        bounds=Bounds(
+            associations=settings.max_associations,
+            associations_per_ae=settings.max_associations_per_ae,
+            associations_per_host=settings.max_associations_per_address,
+        ),
+        flush=Flush(settings.dicom_flush),
+        private_syntaxes=settings.private_encodings,
+    )
 
 
 def node_offers(house: House, delivered: Delivered = lambda _archive, _state: None) -> list[Later]:

@@ -23,12 +23,11 @@ from model_runtime.distribution import single_onnxruntime
 from record_store.database import Database
 from record_store.intents import sweep
 from record_store.migrate import is_current, migrate_if_needed
-from record_store.taking import Flush
 
 if TYPE_CHECKING:
     import subprocess
 
-    from dicom_node.scp import ScpSettings, StorageScp
+    from dicom_node.scp import StorageScp
     from dicom_node.tls import TlsContexts
 
 FORKS_FD = "CONSILIUM_FORKS_FD"  # for whoever is to fork receivers: its end of a channel
@@ -108,7 +107,7 @@ def run_dicom(settings: Settings) -> int:
 def _node(house: House, tls: "TlsContexts | None") -> "StorageScp":
     from consilium import metrics  # noqa: PLC0415
     from consilium.dicom_metrics import DicomMetrics  # noqa: PLC0415
-    from consilium.node_services import node_offers  # noqa: PLC0415
+    from consilium.node_services import node_offers, scp_settings  # noqa: PLC0415
     from consilium.witnessing import Witness  # noqa: PLC0415
     from dicom_node.scp import StorageScp  # noqa: PLC0415
 
@@ -116,7 +115,7 @@ def _node(house: House, tls: "TlsContexts | None") -> "StorageScp":
         metrics.DELIVERIES.labels(destination, state).inc()
 
     scp = StorageScp(
-        _scp_settings(house),
+        scp_settings(house),
         db=house.db,
         blobs=house.blobs,
         issuers=house.issuers,
@@ -131,30 +130,6 @@ def _node(house: House, tls: "TlsContexts | None") -> "StorageScp":
     )
     collect_from_now_on()
     return scp
-
-
-def _scp_settings(house: House) -> "ScpSettings":
-    from dicom_node.bounds import Bounds  # noqa: PLC0415
-    from dicom_node.scp import ScpSettings  # noqa: PLC0415
-
-    settings = house.settings
-    return ScpSettings(
-        ae_title=settings.ae_title,
-        host=settings.dicom_host,
-        port=settings.dicom_port if settings.takes_plain_dicom else None,
-        tls_port=settings.dicom_tls_port,
-        calling=settings.calling_aes,
-        closed=settings.profile == "production",
-        storage_classes=settings.storage_classes,
-        low_water_bytes=house.low_water_bytes,
-        bounds=Bounds(
-            associations=settings.max_associations,
-            associations_per_ae=settings.max_associations_per_ae,
-            associations_per_host=settings.max_associations_per_address,
-        ),
-        flush=Flush(settings.dicom_flush),
-        private_syntaxes=settings.private_encodings,
-    )
 
 
 def _begin_zygote(settings: Settings, descriptor: int) -> "subprocess.Popen[bytes]":

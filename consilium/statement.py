@@ -9,12 +9,10 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from consilium.dicomweb import ROOT
-from consilium.node_services import services_of
+from consilium.node_services import scp_settings, services_of
 from consilium.settings import PREFIX, Settings
 from consilium.wiring import House
 from consilium.workitems.rs import REQUESTS
-from dicom_node.bounds import Bounds
-from dicom_node.scp import ScpSettings
 from dicom_node.statement import Node, Setting
 
 # The block of settings that is about DICOM, in the order of consilium/settings.py.
@@ -47,19 +45,7 @@ def node_of(settings: Settings, folder: Path) -> Node:
     return Node(
         version=version("consilium-cds"),
         web_path=ROOT,
-        scp=ScpSettings(
-            ae_title=settings.ae_title,
-            host=settings.dicom_host,
-            port=settings.dicom_port,
-            calling=settings.calling_aes,
-            storage_classes=settings.storage_classes,
-            private_syntaxes=settings.private_encodings,
-            bounds=Bounds(
-                associations=settings.max_associations,
-                associations_per_ae=settings.max_associations_per_ae,
-                associations_per_host=settings.max_associations_per_address,
-            ),
-        ),
+        scp=scp_settings(house),
         services=services_of(house),
         settings=tuple(map(_setting, _names())),
         security=_SECURITY,

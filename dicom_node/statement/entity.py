@@ -10,10 +10,12 @@ def policies(node: Node) -> list[tuple[str, object]]:
     callers = (
         "must be in the table of callers, where there is one (in production always): else A-ASSOCIATE-RJ 1/1/3"
     )
+    ports = [str(scp.port)] if scp.port is not None else []
+    ports += [f"{scp.tls_port} with TLS"] if scp.tls_port is not None else []
     slow = f"{bounds.stall_s:g} s, and {bounds.slowest:g} bytes a second at least"
     return [
         ("AE title", f"`{scp.ae_title}` (a setting)"),
-        ("port", scp.port),
+        ("port", " and ".join(ports)),
         ("application context", "1.2.840.10008.3.1.1.1"),
         ("implementation class UID", IMPLEMENTATION_UID),
         ("implementation version name", IMPLEMENTATION_VERSION),

@@ -251,6 +251,13 @@ def test_every_kind_of_result_is_listed_with_its_required_attributes():
         assert {one.type for one in attributes} >= {"1", "2", "3"}
 
 
+@pytest.mark.parametrize(("plain", "ports"), [(False, "2762 with TLS"), (True, "11112 and 2762 with TLS")])
+def test_the_ports_are_those_that_are_opened(tmp_path, plain, ports):
+    files = {f"dicom_tls_{name}_file": tmp_path / f"{name}.pem" for name in ("cert", "key", "ca")}
+    settings = load_settings(dicom_plain=plain, dicom_tls_port=2762, **files)
+    assert f"| port | {ports} |" in as_markdown(node_of(settings, tmp_path))
+
+
 def test_the_page_holds_what_the_command_prints(tmp_path):
     page = Path(__file__).parents[2] / "docs" / "conformance" / "dicom-statement.md"
     assert page.read_text(encoding="utf-8") == as_markdown(node_of(load_settings(**EVERY_SERVICE), tmp_path)), (
