@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from dicom_node.destinations import Destination, SendTimeouts
+from dicom_node.destinations import Destination
 from dicom_node.query.scu import Unanswered
 from dicom_node.ups import reports
 from dicom_node.ups.scu import UpsPull
@@ -13,7 +13,6 @@ from dicom_node.ups.workitem import read_workitem
 from tests.dicom_node.ups.peer import Book, dimse, step
 
 UID, OURS, OTHERS = "2.25.100", "2.25.1", "2.25.2"
-SHORT = SendTimeouts(connect_s=1.0, acse_s=2.0, dimse_s=2.0, network_s=2.0)
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def book():
 @pytest.fixture
 def worklist(book):
     with dimse(book) as port:
-        yield UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM", SHORT)
+        yield UpsPull(Destination("ai", "127.0.0.1", port, "WORKLIST"), "CONSILIUM")
 
 
 def test_scheduled_steps_are_found_and_read(worklist, book) -> None:
@@ -74,4 +73,4 @@ def test_a_worklist_that_is_away_is_said_to_be() -> None:
         one.bind(("127.0.0.1", 0))
         away = Destination("ai", "127.0.0.1", one.getsockname()[1], "WORKLIST")
         with pytest.raises(Unanswered, match="no connection"):
-            UpsPull(away, "CONSILIUM", SHORT).read(UID)
+            UpsPull(away, "CONSILIUM").read(UID)
