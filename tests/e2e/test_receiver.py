@@ -17,7 +17,7 @@ from pynetdicom import AE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from benchmarks.dicom_receivers import processes_of
+from benchmarks.dicom_receivers import processes_of, used
 from benchmarks.raw_peer import RawPeer, message, store_command
 from consilium.settings import load_settings
 from consilium.wiring import prepare_storage
@@ -83,17 +83,6 @@ def test_storing_needs_no_library_of_others_and_the_first_service_beside_it_load
         assert imported(tmp_path) & OF_OTHERS >= {"pydicom", "pynetdicom"}
 
 
-def resident_mb(pid: int) -> float:
-    """Return the memory of a process and its children, what they share counted once."""
-    total = 0.0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            total += int(line.split()[1]) / 1024
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        total += sum(map(resident_mb, map(int, (thread / "children").read_text().split())))
-    return total
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("receivers", MOST_MB)
 def test_objects_on_four_associations_take_no_more_memory_than_a_buffer_for_each(tmp_path, monkeypatch, receivers):
@@ -105,7 +94,7 @@ def test_objects_on_four_associations_take_no_more_memory_than_a_buffer_for_each
             return [store(peers[number], f"{number}-{one}") for one in range(OBJECTS)]
 
         assert [*threads.map(bring, range(SENDERS))] == [[0] * OBJECTS] * SENDERS
-        assert 20 < resident_mb(pid) < MOST_MB[receivers]
+        assert 20 < used(pid).own_mb < MOST_MB[receivers]
 
 
 def who_is_there(pid: int, known: set[int], number: int) -> list[int]:
