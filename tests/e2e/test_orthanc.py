@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from dicom_node.preflight import CLASSES_OF_KIND, preflight
 from dicom_node.testing import cr_dataset, dicom_from_png, dx_dataset, radiograph_phantom, write_dicom
 from record_store.database import open_database
 from record_store.tables import delivery, instance, result_object, study_job
+from tests.orthanc import running_orthanc
 from tests.ports import free_port
 from tests.serving import serving
 
@@ -36,33 +35,6 @@ def _program(name: str) -> str:
     return found
 
 
-@contextmanager
-def orthanc(folder: Path, dicom_port: int, house_port: int) -> Iterator[str]:
-    """Run Orthanc as the archive ARCHIVE; yield its REST address. house_port: where it reports commitment to."""
-    http_port = free_port()
-    settings = {
-        "DicomPort": dicom_port,
-        "HttpPort": http_port,
-        "DicomAet": "ARCHIVE",
-        "StorageDirectory": str(folder),
-        "IndexDirectory": str(folder),
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [],
-        "DicomModalities": {"consilium": ["CONSILIUM", "127.0.0.1", house_port]},
-    }
-    folder.mkdir()
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    command = [_program("Orthanc"), str(folder / "orthanc.json")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _until(lambda: _listens(http_port), 30)
-        yield f"http://127.0.0.1:{http_port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def radiographs(folder: Path, count: int) -> list[Path]:
     """Write real radiographs (where the data sets are here) and synthetic ones, a study each."""
     real = sorted((DATA / "nih_cxr621" / "images").glob("*.png"))[: count // 2]
@@ -77,11 +49,6 @@ def radiographs(folder: Path, count: int) -> list[Path]:
             write_dicom(make(pixels, spacing_mm=truth.spacing_mm, seed=f"o{seed}"), folder / f"s{seed:03d}.dcm")
         )
     return made
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _until(condition: Callable[[], bool], within_s: float) -> None:
@@ -109,7 +76,10 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
     }
     with (
         serving(tmp_path / "house", settings) as server,
-        orthanc(tmp_path / "orthanc", port, server.dicom_port) as rest,
+        # It reports commitment to the house.
+        running_orthanc(
+            tmp_path / "orthanc", _program("Orthanc"), {"house": ("CONSILIUM", server.dicom_port)}, port=port
+        ) as peer,
     ):
         push = [
             _program("dcmsend"),
@@ -124,8 +94,8 @@ def push_and_check(tmp_path: Path, count: int) -> dict[str, int]:
         counts = _counts(tmp_path / "house" / "data" / "consilium.db")
         said = preflight(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), "CONSILIUM")
         counts["usable"] = said.usable(CLASSES_OF_KIND) and said.commitment
-        counts["known to Orthanc"] = _known(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), rest)
-        return counts | _archived(rest, tmp_path / "fetched")
+        counts["known to Orthanc"] = _known(Destination("orthanc", "127.0.0.1", port, "ARCHIVE"), peer.rest)
+        return counts | _archived(peer.rest, tmp_path / "fetched")
 
 
 def _known(archive: Destination, rest: str) -> int:
@@ -170,7 +140,7 @@ def _archived(rest: str, folder: Path) -> dict[str, int]:
         kind = series["MainDicomTags"]["Modality"]
         for number in series["Instances"]:
             path = folder / f"{number}.dcm"
-            with urllib.request.urlopen(f"{rest}/instances/{number}/file", timeout=20) as reply:
+            with urllib.request.urlopen(f"{rest}/instances/{number}/file", timeout=60) as reply:
                 path.write_bytes(reply.read())
             said = subprocess.run([_program("dciodvfy"), str(path)], capture_output=True, text=True, check=False)
             counts[kind] += 1
@@ -179,7 +149,7 @@ def _archived(rest: str, folder: Path) -> dict[str, int]:
 
 
 def _get(url: str) -> list[dict]:
-    with urllib.request.urlopen(url, timeout=20) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return json.load(reply)
 
 
