@@ -28,6 +28,7 @@ from cds.conformance.run import bench, passes, rows, run
 from cds.wire_schema.testing import problems
 from clinical.clock import utc_now
 from consilium.demo.server import RunningServer
+from tests.ports import free_port
 from tests.serving import serving
 
 pytestmark = pytest.mark.slow
@@ -92,8 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fhir_port() -> int:
-    with live(Flask("a port that was free a moment ago")) as url:
-        return int(url.rpartition(":")[2])
+    return free_port()  # one of the system's own may be somebody's connection by the time that it is bound
 
 
 @pytest.fixture(scope="module")
