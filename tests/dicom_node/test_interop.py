@@ -44,7 +44,7 @@ class Running:
     def __init__(self, command, port, **more):
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
         self.port = port
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -220,7 +220,7 @@ def test_orthanc_takes_the_image_and_every_kind_of_result(tmp_path, program, run
     running([program("Orthanc"), str(tmp_path / "orthanc.json")], http_port)
     outcomes = send(results, Destination("orthanc", "127.0.0.1", dicom_port, "ORTHANC"), "CONSILIUM")
     assert [(one.status, one.problem) for one in outcomes] == [(0x0000, None)] * (1 + len(ENCODERS))
-    with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/series?expand", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/series?expand", timeout=60) as reply:
         series = json.load(reply)
     assert sorted(one["MainDicomTags"]["Modality"] for one in series) == sorted(
         ["DX", "SEG", "SEG", "SR", "SR", "OT", "OT", "KO", "DOC"]

@@ -158,7 +158,7 @@ def test_what_a_model_saw_and_where_it_ran_stands_in_the_metrics(pushed, house: 
         here = 'consilium_model_device{device="cpu",model="lung-nodule"} 1.0' in text
         return here and all(f'feature="{name}",model="lung-nodule"' in text for name in reference.features)
 
-    assert _until(counted, 20)
+    assert _until(counted)
 
 
 def test_a_study_of_two_patients_is_held_and_read_by_nobody(
@@ -176,7 +176,7 @@ def test_a_study_of_two_patients_is_held_and_read_by_nobody(
             query = select(study.c.state).where(study.c.study_uid == str(first.StudyInstanceUID))
             return conn.execute(query).scalar_one_or_none() == "held"
 
-    _until(state, 10)
+    _until(state)
     time.sleep(1.5)
     with store.read() as conn:
         jobs = conn.execute(

@@ -112,4 +112,4 @@ def test_a_shadow_reads_beside_the_live_model_and_leaves_no_trace_outside_its_ta
             (second,) = shadow_processes(data_dir)
             assert second != first
             db.dispose()
-        until(lambda: not shadow_processes(data_dir), 10)
+        until(lambda: not shadow_processes(data_dir))

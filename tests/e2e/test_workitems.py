@@ -69,7 +69,7 @@ def test_a_step_is_performed_from_orthanc_to_orthanc_although_the_worker_is_kill
             orthanc_knows(orthanc, server.dicom_port)
             until(lambda: book.state() == "IN PROGRESS", book)
             os.kill(worker_of(server.pid), signal.SIGKILL)
-            until(lambda: book.state() in {"COMPLETED", "CANCELED"}, book, server, 60)
+            until(lambda: book.state() in {"COMPLETED", "CANCELED"}, book, server)
             made = book.performed().OutputInformationSequence
             kept = {
                 uid for one in made for uid in (ref.ReferencedSOPInstanceUID for ref in one.ReferencedSOPSequence)
