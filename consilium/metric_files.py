@@ -1,7 +1,8 @@
 """The files in which processes keep their metrics: those of dead ones are folded into one for each kind.
 
 prometheus_client leaves a file of each kind behind for every process that there ever was, and each scrape reads
-them all: a child that dies at its start again and again leaves thousands. The sums stay as they were.
+them all: a child that dies at its start again and again leaves thousands. The sums stay as they were, also when
+who folds is killed: the new sums name the files that are in them, behind what prometheus_client reads.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ from consilium.processes import lives
 
 FOLDED = 0  # in the place of a process ID
 _NAME = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_([0-9]+)\.db")
+_LENGTH = struct.Struct("<L")  # of the names, at the very end
 log = structlog.get_logger()
 
 _Values = dict[str, tuple[float, float]]  # by prometheus_client's key: the value, and when it was set
@@ -37,11 +39,14 @@ def reading(folder: Path) -> Iterator[None]:
 
 
 def written(folder: Path) -> list[str]:
-    """Return the files that hold something: over one that is being made, and empty, prometheus_client fails."""
-    found = []
+    """Return the files that hold something which no other one does.
+
+    Over one that is being made, and empty, prometheus_client fails.
+    """
+    found, folded = [], {mark for path in folder.glob(f"*_{FOLDED}.db") for mark in _folded_into(path)}
     for path in folder.glob("*.db"):
         with suppress(FileNotFoundError):  # gauges of who has just died
-            if path.stat().st_size:
+            if path.stat().st_size and _mark(path) not in folded:
                 found.append(str(path))
     return found
 
@@ -61,10 +66,7 @@ def fold_metrics() -> None:
 
 
 def fold_dead(folder: Path) -> None:
-    """Fold the files of processes that live no more; not while somebody reads or folds them: the next one will.
-
-    A kill between the last two steps of a kind counts its dead twice.
-    """
+    """Fold the files of processes that live no more; not while somebody reads or folds them: the next one will."""
     try:
         with _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for kind, dead in _files_of_the_dead(folder).items():
@@ -95,20 +97,40 @@ def _fold(kind: str, dead: list[Path], into: Path) -> None:
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - seldom, and after the folder is known
 
     values: _Values = {}
-    for path in (into, *dead):
+    marks, before = {path: _mark(path) for path in dead}, _folded_into(into)
+    for path in (into, *(path for path, mark in marks.items() if mark not in before)):
         for key, (value, set_at) in _values(path).items():
-            before, before_at = values.get(key, (0.0, 0.0))
+            known, known_at = values.get(key, (0.0, 0.0))
             if kind.startswith("gauge"):  # ours are the most recent of all processes
-                values[key] = (value, set_at) if set_at >= before_at else (before, before_at)
+                values[key] = (value, set_at) if set_at >= known_at else (known, known_at)
             else:
-                values[key] = before + value, 0.0
+                values[key] = known + value, 0.0
     part = into.with_suffix(".part")
     part.unlink(missing_ok=True)
     folded = MmapedDict(str(part))  # type: ignore[no-untyped-call]
     for key, (value, set_at) in values.items():
         folded.write_value(key, value, set_at)  # type: ignore[no-untyped-call]
     folded.close()  # type: ignore[no-untyped-call]
+    names = "\n".join(marks.values()).encode()
+    with part.open("ab") as file:
+        file.write(names + _LENGTH.pack(len(names)))
     part.replace(into)
+
+
+def _mark(path: Path) -> str:
+    """Return what tells a file also from the one of a later process with the same ID."""
+    status = path.stat()
+    return f"{path.name} {status.st_ino} {status.st_mtime_ns}"
+
+
+def _folded_into(path: Path) -> frozenset[str]:
+    """Return the marks of the files whose values are in these sums; a kill has left them there."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(-_LENGTH.size, os.SEEK_END)
+        (length,) = _LENGTH.unpack(file.read())
+        file.seek(-_LENGTH.size - length, os.SEEK_END)
+        return frozenset(file.read(length).decode().splitlines())
+    return frozenset()
 
 
 def _values(path: Path) -> _Values:

@@ -120,6 +120,24 @@ def test_folding_the_files_of_the_dead_changes_no_sum_and_takes_away_who_is_coun
     assert "consilium_dicom_receivers 4.0" in after
 
 
+def test_a_kill_in_the_middle_of_a_fold_counts_nobody_twice(tmp_path) -> None:
+    killed = (
+        "import os, pathlib\n"
+        "def replace(part, into):\n"
+        "    os.replace(part, into)\n"
+        "    if into.name == 'counter_0.db': os._exit(0)\n"
+        "pathlib.Path.replace = replace\n"
+    )
+    for many, total in ((3, "3.0"), (1, "4.0"), (5, "9.0")):
+        run(ALL_KINDS + f"count({many})", tmp_path)
+        run(killed + FOLD.format(folder=str(tmp_path)), tmp_path)
+        assert list(tmp_path.glob("counter_[1-9]*.db")), "killed before they were removed"
+        assert f'consilium_hl7_messages_total{{kind="ORU",outcome="taken"}} {total}' in lines(tmp_path)
+    run(FOLD.format(folder=str(tmp_path)), tmp_path)
+    assert not list(tmp_path.glob("*_[1-9]*.db"))
+    assert 'consilium_hl7_messages_total{kind="ORU",outcome="taken"} 9.0' in lines(tmp_path)
+
+
 def test_what_a_living_process_counts_is_left_to_it(tmp_path) -> None:
     fold = FOLD.format(folder=str(tmp_path))
     run(ALL_KINDS + "count(1)\n" + fold + "count(2)", tmp_path)
