@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,7 +19,7 @@ from consilium.wiring import House, prepare_storage
 from dicom_node.header import read_stored_header
 from dicom_node.testing import write_dicom
 from record_store.instances import ReceivedInstance, close_study, record_instance
-from record_store.tables import audit, shadow_reading
+from record_store.tables import audit, instance, shadow_reading
 from tests.consilium.nodule import radiograph
 
 pytestmark = pytest.mark.slow
@@ -74,15 +74,32 @@ def read_so_far(house) -> int:
         return conn.execute(select(func.count()).select_from(shadow_reading)).scalar_one()
 
 
+@contextmanager
+def unread(house, study_uid):
+    """Let whoever reads the study's image wait for it within the block."""
+    with house.db.read() as conn:
+        name = conn.execute(select(instance.c.sha256).where(instance.c.study_uid == study_uid)).scalar_one()
+    with house.blobs.local_path(name) as path:
+        kept = path.rename(path.with_suffix(".kept"))
+        os.mkfifo(path)
+        yield
+        kept.replace(path)
+
+
 def test_a_replay_that_is_killed_goes_on_and_reads_nothing_twice(house) -> None:
-    killed = subprocess.Popen(command(), env=environ(house), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not read_so_far(house):
-        assert killed.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    with unread(house, f"1.2.{STUDIES - 1}"):  # so that it is not over before the kill
+        killed = subprocess.Popen(
+            command(), env=environ(house), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 120
+        try:
+            while not read_so_far(house):
+                assert killed.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        finally:
+            killed.kill()
+            killed.wait()
     before = read_so_far(house)
     assert 0 < before < STUDIES
     with house.db.read() as conn:
