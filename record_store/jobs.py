@@ -289,6 +289,7 @@ class JobEngine:
         with our_errors():
             # Before the launch: DBOS looks for queues at once and then only every second.
             self._client.register_queue(self._slots, self._poll_s)
+            self._beat()  # making the tables may have taken longer than the silence, and now jobs are claimed
             dbos.DBOS.launch()
             look_after_changes(launched, self._changes, self._look_s)
         for name, work, period_s in (

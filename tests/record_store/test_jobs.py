@@ -254,6 +254,15 @@ def test_steps_run_in_order_and_a_known_key_is_never_run_again(client, bench):
     assert bench.engine.silent_for_s() < WAIT_S
 
 
+def test_a_worker_that_took_long_to_make_its_tables_is_heard_before_it_takes_a_job(own_db):
+    beats = []
+    bench = Bench(own_db, beaten=beats.append)
+    bench.engine.start()
+    heard = len(beats)
+    bench.engine.stop(drain_s=0)
+    assert heard >= 2, "when it began, and when it had made them"
+
+
 class Polls:
     """Sees an engine's changes for it, and notes at each poll of its queue what was seen and then asked for."""
 
