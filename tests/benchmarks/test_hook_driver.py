@@ -38,6 +38,7 @@ def serve() -> Iterator[Serve]:
         return listener.getsockname()[1]
 
     yield start
+    listener.shutdown(socket.SHUT_RDWR)  # ends the wait in accept(), which closing would not
     listener.close()
 
 

@@ -62,6 +62,10 @@ class RawServer:
                 self.left.set()
 
     def close(self):
+        # Closed only, it would go on in accept(), where a process that was stopped takes up the number of the
+        # descriptor again: by then the next server's.
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self.socket.close()
 
 

@@ -56,9 +56,12 @@ def tls_server(certificate):
                 if listener.fileno() < 0:
                     return
 
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
     yield listener.getsockname()[1], seen
+    listener.shutdown(socket.SHUT_RDWR)  # ends the wait in accept(), which closing would not
     listener.close()
+    thread.join()
 
 
 def fetch(host, port, certificate):

@@ -227,7 +227,8 @@ class Ehr:
         self.act, self.asked, self.tokens = act, list[str](), set[str]()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.base = f"http://127.0.0.1:{self._socket.getsockname()[1]}/fhir"
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -255,6 +256,8 @@ class Ehr:
                 return
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends the wait in accept(), which closing would not
+        self._thread.join()
         self._socket.close()
 
 
