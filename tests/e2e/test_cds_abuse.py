@@ -80,7 +80,7 @@ def status_of(said: bytes) -> int:
     return int(said.split(b" ", 2)[1]) if said else 0
 
 
-def wait_for(condition: Callable[[], object], within_s: float = 30.0) -> object:
+def wait_for(condition: Callable[[], object], within_s: float = 60.0) -> object:
     ends_at = time.monotonic() + within_s
     while time.monotonic() < ends_at:
         if found := condition():
