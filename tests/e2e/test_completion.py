@@ -14,6 +14,7 @@ from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
+from dicom_node.peer_library import prepare_pynetdicom
 from dicom_node.testing import cr_dataset, write_dicom
 from tests.orthanc import orthanc_program, running_orthanc
 from tests.ports import free_port
@@ -136,6 +137,7 @@ def test_a_completed_step_closes_its_study_at_the_last_image_without_any_archive
 @contextmanager
 def stepping(site):
     """A modality that tells of its step for the study 1.2.3.4."""
+    prepare_pynetdicom()  # as it comes it loses an answer now and then on a busy machine
     ae = AE(ae_title="CT1")
     ae.add_requested_context(MPPS)
     association = ae.associate("127.0.0.1", site.server.dicom_port, ae_title="CONSILIUM")
