@@ -40,7 +40,7 @@ class Readers:
         return self._issuers.get(caller.name) if caller.name in self._issuers else self._others
 
     def close(self) -> None:
-        """Close the connections of the issuers' clients; the next use opens new ones."""
-        for client in self._issuers.values():
-            if client is not None:
+        """Close the connections of all clients; the next use opens new ones."""
+        for client in (self._others, *self._issuers.values()):
+            if isinstance(client, FhirClient):
                 client.close()

@@ -24,7 +24,7 @@ from cds.testing import CannedReader
 from cds.trust.issuer import TrustFile
 from cds.trust.readers import Readers
 from fhir_adapters.allow_list import AllowedServer, Network
-from fhir_adapters.client import FetchFailed, Grant, Reason
+from fhir_adapters.client import FetchFailed, FhirClient, Grant, Reason
 from fhir_adapters.trust.key_fetch import KeyFetcher, KeysAway
 from fhir_adapters.trust.keys import KeyRing
 
@@ -286,6 +286,19 @@ def test_each_issuer_reads_from_its_own_servers_alone(hospital):
     assert readers.reader(none.caller(None)) is None
     assert readers.reader(Caller("anonymous", "anonymous")) is others
     assert Readers(None).reader(Caller("anonymous", "anonymous")) is None
+
+
+def test_closing_closes_the_connections_of_issuers_and_of_those_without(hospital, monkeypatch):
+    closed = []
+
+    def noted(client):
+        closed.append(client)
+
+    monkeypatch.setattr(FhirClient, "close", noted)
+    profile = replace(hospital, fhir_bases=(AllowedServer("https://one.example/fhir"),))
+    readers = Readers(TrustFile((profile,)), FhirClient([AllowedServer("https://other.example/fhir")]))
+    readers.close()
+    assert {client.allows("https://other.example/fhir") for client in closed} == {True, False}
 
 
 class Published(Canary):
