@@ -1,7 +1,6 @@
 """An association that we open: proposed, established or explained in words, and released."""
 
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -89,10 +88,3 @@ def _why_not(association: Association) -> str:
 def _on_connection(event: evt.Event, connected: list[bool]) -> None:
     connected.append(True)
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def let_the_reactor_pass(association: Association) -> None:
-    """Wait until pynetdicom's own thread has given the answer that it is at: a release may overtake it else."""
-    until = time.monotonic() + 1.0
-    while association._is_paused and association.is_established and time.monotonic() < until:  # noqa: SLF001
-        time.sleep(0.0005)

@@ -17,7 +17,7 @@ from pynetdicom import Association, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from clinical.errors import ClinicalError, IncorrectInput
-from dicom_node.associating import NO_CONTEXT, associated, let_the_reactor_pass
+from dicom_node.associating import NO_CONTEXT, associated
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.incoming import DECODER_ERRORS
 from dicom_node.uids import checked_uid
@@ -27,6 +27,7 @@ _EVENTS = (1, 2)  # PS3.4 J.3.3.1: all are kept; some are not
 _SUCCESS, _PROCESSING_FAILURE, _INVALID_ARGUMENT, _NO_SUCH_EVENT = 0x0000, 0x0110, 0x0115, 0x0113
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 LINGER_S = 3.0
+_ANSWERED_S = 5.0  # how long a release waits for our response to be sent
 # PS3.3 C.14.1.1
 WHY_NOT_KEPT: Mapping[int, str] = {
     0x0110: "processing failure",
@@ -103,7 +104,11 @@ def ask(
     objects: SOP class and instance UIDs. An answer on this association within `linger_s` goes to `take`.
     Never raises for what a peer or a network does.
     """
-    heard = threading.Event()
+    heard, answered = threading.Event(), threading.Event()
+
+    def on_sent(_event: evt.Event) -> None:
+        if heard.is_set():
+            answered.set()
 
     def on_report(event: evt.Event) -> tuple[int, None]:
         answer = answer_to_report(event, take)
@@ -111,7 +116,7 @@ def ask(
         return answer
 
     wanted = [(StorageCommitmentPushModel, _PLAIN)]
-    handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, on_report), (evt.EVT_PDU_SENT, on_sent)]
     waits = timeouts or SendTimeouts()
     with associated(destination, calling_ae, wanted, waits, handlers) as (association, problem):
         if association is None:
@@ -120,7 +125,7 @@ def ask(
             return problem or "no association"
         refused = _request(association, _question(transaction_uid, objects))
         if refused is None and heard.wait(linger_s):
-            let_the_reactor_pass(association)  # the response to the report goes out before the release
+            answered.wait(_ANSWERED_S)  # the response to the report goes out before the release
         return refused
 
 
