@@ -93,16 +93,24 @@ def test_what_an_operator_can_mend_is_one_line_and_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-# Runs a role as `serve` does, says what holds when it is ready, and ends it.
+# Runs a role as `serve` does, says what holds when it is ready, and ends it before it has told more than that.
 READY = """
 import gc, os, signal, sys, threading
 reading, writing = os.pipe()
 os.environ["CONSILIUM_STATUS_FD"] = str(writing)
+role, write, ended = os.getpid(), os.write, threading.Event()
+def write_and_wait(descriptor, said):
+    count = write(descriptor, said)
+    if descriptor == writing and os.getpid() == role:
+        ended.wait()
+    return count
+os.write = write_and_wait
 def tell():
     os.read(reading, 1000)
     loaded = {"gdcm", "requests", "pydicom"} & set(sys.modules)
     print(gc.isenabled(), gc.get_freeze_count() > 10_000, *sorted(loaded))
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(role, signal.SIGTERM)
+    ended.set()
 threading.Thread(target=tell, daemon=True).start()
 sys.argv[0] = "consilium"
 from consilium.__main__ import main
