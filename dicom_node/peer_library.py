@@ -2,7 +2,10 @@
 
 import contextlib
 import logging
+import queue
 import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from pynetdicom import _config
@@ -12,7 +15,9 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import AssociationSocket
 
+_STEP_S = 0.1
 _get_as_it_is = DIMSEServiceProvider.get_msg
+_receive_as_it_is = DULServiceProvider.receive_pdu
 _negotiate_as_it_is = ACSE._negotiate_as_requestor  # noqa: SLF001
 _react_as_it_is = DULServiceProvider.run_reactor
 
@@ -29,6 +34,7 @@ def prepare_pynetdicom() -> None:
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     AssociationSocket._shutdown_socket = _shutdown_socket  # noqa: SLF001 - see there
     DIMSEServiceProvider.get_msg = _get_msg
+    DULServiceProvider.receive_pdu = _receive_pdu
     DULServiceProvider.run_reactor = _run_reactor
     ACSE._negotiate_as_requestor = _negotiate_as_requestor  # noqa: SLF001
 
@@ -68,4 +74,26 @@ def _get_msg(self: DIMSEServiceProvider, block: bool = False) -> Any:  # noqa: A
     # until the time-out (3.0.4: 15 of 64 associations with 250 C-STOREs, eight at a time; 0 of 32 so).
     if not block and not self.assoc._reactor_checkpoint.is_set():  # noqa: SLF001
         return None, None
-    return _get_as_it_is(self, block)
+    for seconds in _while_connected(self.assoc.dul, self.dimse_timeout) if block else ():
+        with contextlib.suppress(queue.Empty):
+            return self.msg_queue.get(timeout=seconds)
+    return _get_as_it_is(self)
+
+
+def _receive_pdu(self: DULServiceProvider, wait: bool = False, timeout: float | None = None) -> Any:  # noqa: ANN401
+    for seconds in _while_connected(self, timeout) if wait else ():
+        if (received := _receive_as_it_is(self, wait=True, timeout=seconds)) is not None:
+            return received
+    return _receive_as_it_is(self)
+
+
+def _while_connected(provider: DULServiceProvider, timeout: float | None) -> Iterator[float]:
+    """Yield how long to wait next, until the time is over or the connection.
+
+    3.0.4 tells one thread of an association that the connection has ended. Where that is not the one which waits
+    for an answer, or is about to, this one waits for all of its time-out: a sender of which the peer was killed
+    took thirty seconds.
+    """
+    until = float("inf") if timeout is None else time.monotonic() + timeout
+    while provider.is_alive() and (left := until - time.monotonic()) > 0:
+        yield min(left, _STEP_S)

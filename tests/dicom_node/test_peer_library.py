@@ -1,9 +1,11 @@
 """pynetdicom as we need it."""
 
 import queue
+import socket
 import threading
 import time
 
+import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket
@@ -72,6 +74,29 @@ def test_an_association_that_ends_by_an_error_of_pynetdicoms_leaves_no_connectio
         association.dul._is_transport_event = fails
         association.dul.join(30)
         assert connection.fileno() == -1
+
+
+@pytest.fixture
+def about_to_ask():
+    """An association that has ended by the end of its connection, seen by who has just found it established."""
+    prepare_pynetdicom()
+    with listening_ae() as peer:
+        ae = AE()
+        ae.acse_timeout = ae.dimse_timeout = 300
+        ae.add_requested_context(Verification)
+        association = ae.associate("127.0.0.1", peer.port, ae_title=peer.ae_title)
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        association.join(30)
+        association.is_established = True
+        yield association
+
+
+@pytest.mark.parametrize("ask", ["send_c_echo", "release"])
+def test_nobody_waits_for_an_answer_longer_than_there_is_a_connection(about_to_ask, ask):
+    asking = threading.Thread(target=getattr(about_to_ask, ask), daemon=True)
+    asking.start()
+    asking.join(30)
+    assert not asking.is_alive()
 
 
 def test_a_rejection_is_one_also_where_the_connection_is_closed_before_it_is_looked_at(monkeypatch):
