@@ -15,6 +15,7 @@ import structlog
 from clinical.errors import Busy, Fault, IncorrectInput, PreconditionMissing
 from consilium import logs
 from consilium.metric_files import fold_metrics
+from consilium.migrating import migrate_apart
 from consilium.settings import Settings
 from consilium.starting import collect_from_now_on, import_alone
 from consilium.supervise import end_with_parent, folder_lock, is_orphan, report_ready
@@ -22,7 +23,7 @@ from consilium.wiring import STALE_PART_S, House
 from model_runtime.distribution import single_onnxruntime
 from record_store.database import Database
 from record_store.intents import sweep
-from record_store.migrate import is_current, migrate_if_needed
+from record_store.migrate import is_current
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,7 +38,7 @@ _NO_USE = ("gdcm", "requests")
 log = structlog.get_logger()
 
 
-def _prepare(settings: Settings, role: str, bring_up: Callable[[Database], object] = migrate_if_needed) -> House:
+def _prepare(settings: Settings, role: str, bring_up: Callable[[Database, Path], None] = migrate_apart) -> House:
     if "CONSILIUM_STATUS_FD" in os.environ:
         end_with_parent()
         if is_orphan(os.environ):  # nobody tells of a death of before
@@ -46,7 +47,7 @@ def _prepare(settings: Settings, role: str, bring_up: Callable[[Database], objec
     _metrics_folder(settings.data_dir)
     single_onnxruntime()
     house = House(settings)
-    bring_up(house.db)
+    bring_up(house.db, settings.data_dir / "run")
     # A process that is forked with an open SQLite connection believes that it has its locks (docs/decisions/062).
     house.db.dispose()
     return house
@@ -154,7 +155,7 @@ def _run_zygote(settings: Settings, descriptor: int) -> int:
     return 0
 
 
-def _stay_at_version(db: Database) -> None:
+def _stay_at_version(db: Database, _folder: Path) -> None:
     """Refuse another version's database: the server that this process is for is of the one that was started."""
     if not is_current(db):
         raise PreconditionMissing("the database is another version's than the code that is installed: start anew")

@@ -107,7 +107,7 @@ def write_and_wait(descriptor, said):
 os.write = write_and_wait
 def tell():
     os.read(reading, 1000)
-    loaded = {"gdcm", "requests", "pydicom"} & set(sys.modules)
+    loaded = {"alembic", "gdcm", "requests", "pydicom"} & set(sys.modules)
     print(gc.isenabled(), gc.get_freeze_count() > 10_000, *sorted(loaded))
     os.kill(role, signal.SIGTERM)
     ended.set()
@@ -124,7 +124,7 @@ main()
     # web: threads that begin with different modules of pydicom would each get a half of it, and answer with 500
     [("web", ["pydicom"]), ("dicom", []), ("worker", ["pydicom"]), ("hl7", [])],
 )
-def test_a_role_that_is_ready_looks_for_garbage_beside_what_it_has_loaded_and_has_loaded_no_codecs(
+def test_a_role_that_is_ready_looks_for_garbage_beside_what_it_has_loaded_neither_codecs_nor_what_migrates(
     tmp_path, role, loaded
 ):
     environ = os.environ | {
