@@ -97,9 +97,7 @@ def run_dicom(settings: Settings) -> int:
     except OSError as exc:
         log.error("cannot listen", port=settings.dicom_port, problem=exc.strerror)  # noqa: TRY400
         return 1
-    stop = _heeding_stops()
-    report_ready(dict(os.environ), port=port)
-    _until(stop, parent)
+    _ready_until_told_to_stop(parent, port=port)
     scp.stop()
     house.trail.close()
     house.db.dispose()
@@ -196,9 +194,7 @@ def run_worker(settings: Settings) -> int:
     environ = dict(os.environ)
     running.start(lambda problem: report_ready(environ, problem=problem))
     collect_from_now_on()
-    stop = _heeding_stops()
-    report_ready(environ)
-    _until(stop, parent)
+    _ready_until_told_to_stop(parent)
     _end_within(STOP_WITHIN_S)
     running.stop()
     house.db.dispose()
@@ -221,18 +217,15 @@ def _end_within(seconds: float) -> None:
     timer.start()
 
 
-def _heeding_stops() -> threading.Event:
-    """Return what is set when we are told to stop, from now on: before, a signal ends this process as it stands.
-
-    To be asked for before anybody is told that we are ready: he may tell us at once.
-    """
+def _ready_until_told_to_stop(parent: int, **facts: object) -> None:
+    """Tell the parent that this process serves, and return when it is told to stop, or an orphan."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # before anybody knows that we are ready: he may tell us at once
         signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def _until(stop: threading.Event, parent: int) -> None:
+    report_ready(dict(os.environ), **facts)
     # Waking now and then lets Python run a handler whose signal another thread was given, and sees a parent that
     # was killed even when its death was not told (end_with_parent): seen once in a run of the suite.
     while not stop.wait(1.0):
@@ -257,9 +250,7 @@ def run_hl7(settings: Settings) -> int:
     except OSError as exc:
         log.error("cannot listen", port=settings.hl7_port, problem=exc.strerror)  # noqa: TRY400
         return 1
-    stop = _heeding_stops()
-    report_ready(dict(os.environ), port=port)
-    _until(stop, parent)
+    _ready_until_told_to_stop(parent, port=port)
     listener.stop()
     house.db.dispose()
     return 0
