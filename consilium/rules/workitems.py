@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from consilium.rules.clauses import matches
+from consilium.rules.clauses import LONGEST, matches
 from dicom_node.ups.workitem import Workitem
-
-_LONGEST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +39,5 @@ class WorkitemRule:
 
 
 def _one_fits(patterns: Iterable[str], texts: Iterable[str]) -> bool:
-    said = [text.casefold()[:_LONGEST] for text in texts]
+    said = [text.casefold()[:LONGEST] for text in texts]
     return any(matches(pattern.casefold(), text) for pattern in patterns for text in said)

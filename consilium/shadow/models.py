@@ -47,18 +47,18 @@ class OneModel:
 
 @dataclass(frozen=True, slots=True)
 class ShadowModels:
-    """beside: engines over folders of models, in the order in which they are asked; keys are NAME@VERSION."""
+    """models: in the order in which they are asked; their keys are NAME@VERSION."""
 
-    beside: tuple[tuple[str, OneModel], ...]
+    models: tuple[OneModel, ...]
 
     def named(self, wanted: str) -> OneModel:
         """Return the model of NAME@VERSION, or of NAME when one version of it is there.
 
         Raises NotFound, PreconditionMissing when several versions are meant or the model reads no images.
         """
-        found = [one for key, one in self.beside if wanted in (key, key.partition("@")[0])]
+        found = [one for one in self.models if wanted in (one.key, one.key.partition("@")[0])]
         if not found:
-            there = ", ".join(key for key, _ in self.beside) or "none"
+            there = ", ".join(one.key for one in self.models) or "none"
             raise NotFound(f"no image model has this name and version; there are: {there}")
         if len(found) > 1:
             raise PreconditionMissing("several versions are here: name one as NAME@VERSION")
@@ -81,4 +81,4 @@ def shadow_models_of(house: "House") -> ShadowModels:
         for key in library.names():
             if "@" in key and engine.manifest(key).modalities:
                 found.setdefault(key, OneModel(engine, key))
-    return ShadowModels(tuple(found.items()))
+    return ShadowModels(tuple(found.values()))

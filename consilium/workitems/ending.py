@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from clinical import codes
 from clinical.clock import Clock
-from clinical.codes import COMPUTER_AIDED_DETECTION, DICOM_SCHEME, Coding
+from clinical.codes import COMPUTER_AIDED_DETECTION, Coding
 from consilium.rules.workitems import WorkitemRule
 from consilium.workitems.outputs import Places, outputs_of
 from dicom_node.query.worklist import Code
@@ -30,7 +30,7 @@ REASONS = {
 # What is said to have been done of a step that does not say what is to be done.
 WITHOUT_CODE = Code(
     COMPUTER_AIDED_DETECTION.code,
-    DICOM_SCHEME[COMPUTER_AIDED_DETECTION.system],
+    COMPUTER_AIDED_DETECTION.scheme,
     COMPUTER_AIDED_DETECTION.display,
 )
 

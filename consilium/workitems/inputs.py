@@ -19,7 +19,6 @@ from dicom_node.query.scu import Retrieved, Unanswered
 from dicom_node.ups.workitem import Workitem
 from record_store import workitems
 from record_store.audit import digest
-from record_store.deliveries import PENDING
 from record_store.instances import CLOSED, reopen_study, study_row
 from record_store.priors import is_prior
 from record_store.readings import FAILED, JobRow, jobs_of_study, recalled_models
@@ -136,7 +135,7 @@ class Inputs:
             if job.revision == revision and rule.counts(job.model)
         )
         fresh = [job.job_key for job in jobs if _fresh(job, now)]
-        return Seen(study, jobs, sending(conn, fresh, PENDING))
+        return Seen(study, jobs, sending(conn, fresh))
 
 
 def _fresh(job: JobRow, now: datetime) -> bool:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom import dcmread
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from consilium.rules.workitems import WorkitemRule
 from dicom_node.ups.reports import OutputSeries
 from record_store.blobs import Blobs
-from record_store.deliveries import SENT, SUPERSEDED
+from record_store.deliveries import PENDING, SENT, SUPERSEDED, of_objects
 from record_store.readings import DONE, ResultObject, jobs_of_study, recalled_models, result_objects
-from record_store.tables import delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,10 @@ def outputs_of(
     return [_series(conn, *key, objects, places) for key, objects in sorted(series.items())]
 
 
-def sending(conn: Connection, job_keys: Sequence[str], pending: str) -> int:
-    """Return how many results of these jobs are on their way to a destination. pending: the state that says so."""
+def sending(conn: Connection, job_keys: Sequence[str]) -> int:
+    """Return how many results of these jobs are on their way to a destination."""
     uids = [one.sop_instance_uid for key in job_keys for one in result_objects(conn, key)]
-    return sum(pending in states for states in _deliveries(conn, uids).values())
+    return len({one.sop_instance_uid for one in of_objects(conn, uids) if one.state == PENDING})
 
 
 def _made(conn: Connection, study_uids: Sequence[str], rule: WorkitemRule) -> list[ResultObject]:
@@ -61,11 +60,8 @@ def _made(conn: Connection, study_uids: Sequence[str], rule: WorkitemRule) -> li
             if job.model_version == last[job.model] and (job.model, job.model_version) not in recalled
         ]
         found += [one for key in keys for one in result_objects(conn, key)]
-    replaced = {
-        uid
-        for uid, states in _deliveries(conn, [o.sop_instance_uid for o in found]).items()
-        if SUPERSEDED in states
-    }
+    uids = [one.sop_instance_uid for one in found]
+    replaced = {one.sop_instance_uid for one in of_objects(conn, uids) if one.state == SUPERSEDED}
     return [one for one in found if one.sop_instance_uid not in replaced]
 
 
@@ -73,30 +69,9 @@ def _series(
     conn: Connection, study_uid: str, series_uid: str, objects: Sequence[ResultObject], places: Places
 ) -> OutputSeries:
     uids = [one.sop_instance_uid for one in objects]
-    sent = _sent_to(conn, uids)
-    everywhere = [name for name in places.titles if all(name in sent.get(uid, ()) for uid in uids)]
+    sent = {(one.sop_instance_uid, one.destination) for one in of_objects(conn, uids) if one.state == SENT}
+    everywhere = [name for name in places.titles if all((uid, name) in sent for uid in uids)]
     titles = [places.titles[name] for name in everywhere] + ([places.ours] if places.ours else [])
     references = tuple((one.sop_class_uid, one.sop_instance_uid) for one in objects)
     url = places.url_of(study_uid, series_uid)
     return OutputSeries(study_uid, series_uid, references, tuple(dict.fromkeys(titles)), (url,))
-
-
-def _sent_to(conn: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
-    table = delivery.c
-    found: dict[str, set[str]] = {}
-    query = select(table.sop_instance_uid, table.destination).where(
-        table.sop_instance_uid.in_(uids), table.state == SENT
-    )
-    for uid, destination in conn.execute(query):
-        found.setdefault(uid, set()).add(destination)
-    return found
-
-
-def _deliveries(conn: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
-    table = delivery.c
-    found: dict[str, set[str]] = {}
-    for uid, state in conn.execute(
-        select(table.sop_instance_uid, table.state).where(table.sop_instance_uid.in_(uids))
-    ):
-        found.setdefault(uid, set()).add(state)
-    return found

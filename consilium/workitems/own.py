@@ -16,7 +16,7 @@ from consilium.rules.workitems import WorkitemRule
 from consilium.workitems.telling import tell
 from dicom_node.announcing import SUCCESS
 from dicom_node.ups import events, reports
-from dicom_node.ups.scp import NOT_AUTHORISED, NOT_GLOBAL, UNKNOWN_RECEIVER
+from dicom_node.ups.scp import NO_SUCH_STEP, NOT_AUTHORISED, NOT_GLOBAL, UNKNOWN_RECEIVER
 from dicom_node.ups.scu import MOST_STEPS
 from dicom_node.ups.states import Answer, Said, StepState, after_cancel_request, after_change, said_by
 from dicom_node.ups.workitem import Workitem, read_workitem
@@ -36,7 +36,7 @@ MOST_TOLD = ups_events.MOST_WAITING + 1  # one more, so that the log says that s
 UNTAKEN_FOR = timedelta(hours=1)  # longer than processes with another rules file run beside each other
 NO_RULE = "no [[workitem]] rule takes this step"
 _OPEN = (StepState.SCHEDULED.value, StepState.IN_PROGRESS.value)
-_NO_SUCH_STEP, _FINAL, _NOT_BEGUN, _NOT_OURS, _GOES_ON = 0xC307, 0xC300, 0xC310, 0xC301, 0xC313
+_FINAL, _NOT_BEGUN, _NOT_OURS, _GOES_ON = 0xC300, 0xC310, 0xC301, 0xC313
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class OwnSteps:
         with self.db.write() as conn:
             step = own_steps.read(conn, uid, to_change=True)
             if step is None:
-                return _NO_SUCH_STEP
+                return NO_SUCH_STEP
             if step.created_by != calling_ae:
                 return NOT_AUTHORISED
             status, state = after_cancel_request(StepState(step.state))
@@ -141,7 +141,7 @@ class OwnSteps:
             else:
                 step = own_steps.read(conn, uid, to_change=True)  # no change of it passes between
                 if step is None:
-                    return _NO_SUCH_STEP
+                    return NO_SUCH_STEP
                 ups_subscriptions.subscribe(conn, receiving_ae, uid, lock=lock)
                 told = [step]
             tell(conn, receiving_ae, [read.get(one) or _state_of(one) for one in told], self.now)
@@ -158,7 +158,7 @@ class OwnSteps:
             if uid == ups_subscriptions.GLOBAL:
                 ups_subscriptions.unsubscribe_from_all(conn, receiving_ae)
             elif own_steps.read(conn, uid) is None:
-                return _NO_SUCH_STEP
+                return NO_SUCH_STEP
             else:
                 ups_subscriptions.unsubscribe(conn, receiving_ae, uid)
             self._audit(conn, uid, "workitem-unsubscribed", "ended", receiving_ae)
@@ -219,14 +219,14 @@ class OwnSteps:
     def read(self, uid: str) -> tuple[Said, Dataset | None]:
         """Return a step, or that there is none."""
         found = self.step(uid)
-        return (Said(Answer.DONE), found) if found is not None else (said_by(_NO_SUCH_STEP), None)
+        return (Said(Answer.DONE), found) if found is not None else (said_by(NO_SUCH_STEP), None)
 
     def change(self, uid: str, state: StepState, transaction_uid: str) -> Said:
         """Change a step's state, as its performer."""
         with self.db.write() as conn:
             step = own_steps.read(conn, uid, to_change=True)
             if step is None:
-                return said_by(_NO_SUCH_STEP)
+                return said_by(NO_SUCH_STEP)
             # What a final state needs our performer writes before it asks for it.
             status, after = after_change(
                 StepState(step.state), step.transaction_uid, state, transaction_uid, may_end=True
@@ -242,7 +242,7 @@ class OwnSteps:
         with self.db.write() as conn:
             step = own_steps.read(conn, uid, to_change=True)
             if step is None:
-                return said_by(_NO_SUCH_STEP)
+                return said_by(NO_SUCH_STEP)
             if step.state not in _OPEN:
                 return said_by(_FINAL)
             if step.transaction_uid != transaction_uid:

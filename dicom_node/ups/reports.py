@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 
-from clinical.codes import DICOM_SCHEME, Coding
+from clinical.codes import Coding
 from dicom_node.query.worklist import Code
 from dicom_node.ups.states import StepState
 
@@ -68,9 +68,7 @@ def discontinued(work: Work, reason: Coding, words: str) -> Dataset:
     item.ProcedureStepProgressDescription = words[:_WORDS]
     item.ProcedureStepCancellationDateTime = _date_time(work.ended)
     item.ReasonForCancellation = words[:_WORDS]
-    item.ProcedureStepDiscontinuationReasonCodeSequence = [
-        _code(Code(reason.code, DICOM_SCHEME[reason.system], reason.display))
-    ]
+    item.ProcedureStepDiscontinuationReasonCodeSequence = [_code(Code(reason.code, reason.scheme, reason.display))]
     ds.ProcedureStepProgressInformationSequence = [item]
     ds.UnifiedProcedureStepPerformedProcedureSequence = [_performed(work)]
     return ds
@@ -94,7 +92,7 @@ def canceled_on_request(terms: Dataset, default: Coding, at: datetime) -> Datase
     for one in terms:
         (ds if one.keyword == "SpecificCharacterSet" else contact if one.keyword in _CONTACT else item).add(one)
     if "ProcedureStepDiscontinuationReasonCodeSequence" not in item:
-        reason = Code(default.code, DICOM_SCHEME[default.system], default.display)
+        reason = Code(default.code, default.scheme, default.display)
         item.ProcedureStepDiscontinuationReasonCodeSequence = [_code(reason)]
     item.ProcedureStepCancellationDateTime = _date_time(at)
     if len(contact):
