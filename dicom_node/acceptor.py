@@ -100,7 +100,7 @@ class Acceptor:
         self._silent_of: Counter[str] = Counter()
         self._heard = 0  # bytes of their requests
         self._leaving: OrderedDict[_Silent, None] = OrderedDict()
-        self._parked: OrderedDict[Parked, float] = OrderedDict()
+        self._parked: dict[Parked, float] = {}
         self._to_park: deque[Parked] = deque()
         self._to_leave: deque[tuple[socket.socket, str]] = deque()
         self._stopping = False
@@ -365,10 +365,8 @@ class Acceptor:
                 if not first.is_secure:
                     self._not_secured(first.address, TimeoutError("the handshake took too long"))
                 self._drop(first)
-        while self._parked:
-            association, until = next(iter(self._parked.items()))
-            if until > now:
-                break
+        # Not in the order of their ends: one that was woken by what is no message stands behind younger ones.
+        for association in [one for one, until in self._parked.items() if until <= now]:
             self._release(association)
 
     def _release(self, association: Parked) -> None:

@@ -1,6 +1,8 @@
-"""What comes back to an acceptor that has stopped is ended there and then: nothing would ever look at it."""
+"""What an acceptor keeps ends when it has been silent for its time, and at once when the acceptor has stopped."""
 
 import socket
+import threading
+import time
 
 import pytest
 
@@ -12,13 +14,14 @@ class Association:
     """An association that knows whether it was aborted."""
 
     def __init__(self, connection):
-        self.connection, self.aborted, self.silent_since = connection, False, 0.0
+        self.connection, self.aborted, self.silent_since = connection, threading.Event(), 0.0
 
     def serve(self):
+        self.connection.recv(1)  # which is no message
         return True
 
     def abort(self, source, reason):
-        self.aborted = True
+        self.aborted.set()
         self.connection.close()
 
 
@@ -47,4 +50,21 @@ def test_a_refused_connection_is_closed(stopped, pair):
 def test_an_association_is_aborted(stopped, pair):
     association = Association(pair[0])
     stopped.park(association)
-    assert association.aborted
+    assert association.aborted.is_set()
+
+
+def test_one_that_is_woken_by_what_is_no_message_ends_before_those_that_were_silent_for_less(pair):
+    younger, _theirs = socket.socketpair()
+    acceptor = Acceptor(None, Bounds(), asked=lambda _arrived: None, artim_s=5, idle_s=300)
+    woken, silent = Association(pair[0]), Association(younger)
+    woken.silent_since, silent.silent_since = time.monotonic() - 298, time.monotonic()
+    acceptor.start()
+    try:
+        acceptor.park(woken)
+        acceptor.park(silent)
+        pair[1].send(b"x")
+        assert woken.aborted.wait(30)
+        assert not silent.aborted.is_set()
+    finally:
+        acceptor.stop()
+        _theirs.close()
