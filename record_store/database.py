@@ -166,13 +166,14 @@ class Database:
         if self.dialect != "sqlite":
             return
         log = Path(f"{self._url.database}-wal")
-        try:
-            # What is not in the log any more was flushed into the database before it was taken out of it.
-            with suppress(FileNotFoundError):
-                for path in (log, log.parent):
-                    flush(path)
-        except OSError:
-            raise Busy("the database's log cannot be flushed") from None
+        with self._usable():
+            try:
+                # What is not in the log any more was flushed into the database before it was taken out of it.
+                with suppress(FileNotFoundError):
+                    for path in (log, log.parent):
+                        flush(path)
+            except OSError:
+                raise Busy("the database's log cannot be flushed") from None
 
     def add_once(
         self, table: Table, row: Mapping[str, object], key: Sequence[str], *, within_s: float = BUSY_TIMEOUT_S
@@ -334,7 +335,7 @@ def _postgres_settings(durable: bool, within_s: float, *, pooled: bool) -> str:
     """
     settings = {
         "synchronous_commit": None if durable else "off",
-        "lock_timeout": f"{_milliseconds(within_s)}ms" if pooled or within_s < BUSY_TIMEOUT_S else None,
+        "lock_timeout": f"{_milliseconds(within_s)}ms" if pooled or within_s != BUSY_TIMEOUT_S else None,
     }
     return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items() if value)
 

@@ -28,19 +28,14 @@ def migrate(db: Database) -> tuple[str, ...]:
 
     with db.write(within_s=_ANOTHERS_S) as conn:
         if db.dialect == "postgresql":
-            _give_up_after(conn, _ANOTHERS_S)
             conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            _give_up_after(conn, BUSY_TIMEOUT_S)
+            conn.execute(text(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S:g}s'"))  # of tables
         before = _pending(conn)
         if before:
             config = _config()
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
         return before
-
-
-def _give_up_after(conn: Connection, seconds: float) -> None:
-    conn.execute(text(f"SET LOCAL lock_timeout = '{seconds:g}s'"))
 
 
 def migrate_if_needed(db: Database) -> tuple[str, ...]:

@@ -155,7 +155,6 @@ def test_concurrent_writers_wait_for_one_another(db):
     assert len(names(db)) == 24
 
 
-@pytest.mark.slow
 def test_threads_that_use_it_first_at_the_same_time_share_what_each_of_them_opens(db):
     db.dispose()
     together = threading.Barrier(8)
@@ -174,6 +173,7 @@ def test_threads_that_use_it_first_at_the_same_time_share_what_each_of_them_open
     assert len(names(db)) == 24
 
 
+@pytest.mark.slow
 def test_a_forked_child_uses_connections_of_its_own(db):
     with db.write() as conn:
         beat(conn, "parent")

@@ -42,7 +42,13 @@ def by_rows_of(db):
     db.rows_of("SELECT token_id FROM revoked_token WHERE token_id = ?", ("1",))
 
 
-@pytest.mark.parametrize("use", [by_write, by_append, by_record, by_add_one, by_add_once, by_read, by_rows_of])
+def by_settle(db):
+    db.settle()
+
+
+@pytest.mark.parametrize(
+    "use", [by_write, by_append, by_record, by_add_one, by_add_once, by_read, by_rows_of, by_settle]
+)
 def test_every_use_of_a_database_whose_file_was_replaced_is_busy(sqlite_db, tmp_path, use):
     by_rows_of(sqlite_db)
     (tmp_path / "consilium.db").unlink()
