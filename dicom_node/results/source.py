@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
+from clinical.days import day_of
 from clinical.errors import Unsupported
 from clinical.finding import Reading
 from clinical.uids import derived_uid
@@ -29,10 +30,10 @@ _TYPE_2 = (
 _MUST_BE_PLACED = frozenset((CTImageStorage, MRImageStorage))
 _PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
 _TEXTS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-# Also the forms of ACR-NEMA, 1993.08.22 and 10:09:30: PS3.5 6.2 forbids to write them, and old senders still do.
-_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
-_TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}(?:\.[0-9]{1,6})?))?)?")
-_SHAPE = {"PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME, "PatientSex": re.compile(r"([MFO])")}
+_DATES = ("PatientBirthDate", "StudyDate")
+# Also the form of ACR-NEMA, 10:09:30: PS3.5 6.2 forbids to write it, and old senders still do. 60: a leap second.
+_TIME = re.compile(r"([01][0-9]|2[0-3])(?::?([0-5][0-9])(?::?((?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?))?)?")
+_SHAPE = {"StudyTime": _TIME, "PatientSex": re.compile(r"([MFO])")}
 
 
 def normalise_source(source: Dataset) -> Dataset:
@@ -64,6 +65,9 @@ def normalise_source(source: Dataset) -> Dataset:
     for keyword in _TYPE_2:
         if ds.get(keyword) is None:
             setattr(ds, keyword, "")
+    for keyword in _DATES:
+        day = day_of(str(ds.get(keyword)))
+        setattr(ds, keyword, f"{day:%Y%m%d}".zfill(8) if day else "")
     for keyword, shape in _SHAPE.items():
         found = shape.fullmatch(str(ds.get(keyword)))
         setattr(ds, keyword, "".join(found.groups("")) if found else "")

@@ -145,6 +145,8 @@ def errors_of(tmp_path, program, result_context, small_phantom):
 def test_dates_and_times_in_the_form_of_acr_nema_are_written_in_todays(small_phantom):
     made = normalise_source(odd(cr_dataset(small_phantom[0])))
     assert (made.StudyDate, made.StudyTime, made.PatientBirthDate, made.PatientSex) == ("20260102", "1011", "", "")
+    never = normalise_source(cr_dataset(small_phantom[0], StudyDate="20260230", StudyTime="10:61"))
+    assert (never.StudyDate, never.StudyTime) == ("", "")
     whole = cr_dataset(small_phantom[0], StudyDate="20260102", StudyTime="101112.5", PatientSex="F")
     made = normalise_source(whole)
     assert (made.StudyDate, made.StudyTime, made.PatientSex) == ("20260102", "101112.5", "F")
