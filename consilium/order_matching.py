@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from clinical.body_part import Agreement, agreement, parts_of
+from clinical.days import day_of
 from clinical.identity import IssuerTable
 from dicom_node.query.worklist import MOST_STEPS, Order
 from record_store.study_orders import Unordered
@@ -154,13 +154,13 @@ def is_for_another(one: Unordered, order: Order, issuers: IssuerTable) -> bool:
 
 def of_that_day(one: Unordered, orders: Sequence[Order]) -> tuple[Order, ...]:
     """Return the orders of the images' modality and day."""
-    made = _date(one.study_date)
+    made = day_of(one.study_date)
     return tuple(
         order
         for order in orders
         if order.modality in one.modalities
         and made is not None
-        and (due := _date(order.scheduled_date)) is not None
+        and (due := day_of(order.scheduled_date)) is not None
         and abs((due - made).days) <= DAYS
     )
 
@@ -169,10 +169,3 @@ def side_ordered(orders: Sequence[Order]) -> str:
     """Return the one side that all orders name, "" when there is none or they differ."""
     sides = {order.side for order in orders}
     return sides.pop() if len(sides) == 1 else ""
-
-
-def _date(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if len(text) == 8 and text.isdecimal() else None
-    except ValueError:
-        return None

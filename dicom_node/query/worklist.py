@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
+from clinical.days import as_written_today
 from clinical.laterality import side_of
 from dicom_node.destinations import Destination, SendTimeouts
 from dicom_node.query.scu import QUICK, find
@@ -134,7 +135,7 @@ def read_order(ds: Dataset) -> Order:
         study_uid=_text(ds, "StudyInstanceUID"),
         patient_id=_text(ds, "PatientID"),
         issuer_of_patient_id=_text(ds, "IssuerOfPatientID"),
-        patient_birth_date=_text(ds, "PatientBirthDate"),
+        patient_birth_date=as_written_today(_text(ds, "PatientBirthDate")),
         patient_sex=_text(ds, "PatientSex"),
         requested_procedure_id=_text(ds, "RequestedProcedureID"),
         description=description,
@@ -143,7 +144,7 @@ def read_order(ds: Dataset) -> Order:
         step_description=step_description,
         step_codes=step_codes,
         modality=_text(first, "Modality"),
-        scheduled_date=_text(first, "ScheduledProcedureStepStartDate"),
+        scheduled_date=as_written_today(_text(first, "ScheduledProcedureStepStartDate")),
         scheduled_time=_text(first, "ScheduledProcedureStepStartTime"),
         referring_physician=_text(ds, "ReferringPhysicianName"),
         side=side_of(

@@ -114,6 +114,14 @@ def test_an_order_with_a_control_character_is_written_and_its_patients_impossibl
     assert "occurrenceDateTime" not in request
 
 
+def test_days_in_the_form_of_old_senders_are_read_as_those_of_today():
+    step, item = Dataset(), Dataset()
+    step.ScheduledProcedureStepStartDate, item.PatientBirthDate = "2026.01.02", "1960.01.01"
+    item.ScheduledProcedureStepSequence = [step]
+    order = read_order(item)
+    assert (order.scheduled_date, order.patient_birth_date) == ("20260102", "19600101")
+
+
 def test_each_version_says_which_worklist_told_it(store) -> None:
     keep(store)
     keep(store, ImagingOrder("A1", (KNEE,), reason="fall", accession_system=RIS))
