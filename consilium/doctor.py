@@ -141,7 +141,7 @@ def _shadow_models(house: House) -> Finding:
     if folder is None:
         return OK
     library = Library(folder, [public_key(key) for key in house.settings.model_keys], by_version=True)
-    states = [LocalEngine(library).warm(name) for name in library.names()]
+    states = [LocalEngine(library, house.shadow_placement).warm(name) for name in library.names()]
     problems = [one.problem or f"model {one.name} is broken" for one in states if one.state is State.BROKEN]
     return _wrong("; ".join(problems) or None)
 

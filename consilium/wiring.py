@@ -244,6 +244,13 @@ class House:
 
         return Placement(Policy(self.settings.model_provider), self.settings.model_cpu_fallback)
 
+    @property
+    def shadow_placement(self) -> "Placement":
+        """Where models run that read in shadow: there, or not at all."""
+        from model_runtime.engine import Placement, Policy  # noqa: PLC0415
+
+        return Placement(Policy(self.settings.shadow_provider), cpu_fallback=False)
+
     @cached_property
     def decoder(self) -> "Decoder":
         """The decoder of images, with a child process of its own."""

@@ -21,6 +21,8 @@ from record_store.deliveries import DEAD, RECALLED_THERE, SENT, SUPERSEDED
 from record_store.instances import CLOSED, HELD, StudyRow
 from record_store.readings import DONE, FAILED, JobRow
 from record_store.shadows import DONE as SHADOW_DONE
+from record_store.shadows import FAILED as SHADOW_FAILED
+from record_store.shadows import MOST_ATTEMPTS
 from record_store.study_history import UNCLOSED, Act, Sent, StudyHistory
 
 
@@ -266,8 +268,10 @@ def _shadowed(history: StudyHistory) -> tuple[Stage, ...]:
     if not history.shadows:
         return ()
     words = f"{_count(len(history.shadows), 'model')} read it for nobody to see; no result was made of that"
-    failed = any(one.state != SHADOW_DONE for one in history.shadows)
-    return (Stage("shadow", State.WAITING if failed else State.DONE, words, shadows_in_words(history.shadows)),)
+    waits = any(one.state != SHADOW_DONE for one in history.shadows)
+    over = any(one.state == SHADOW_FAILED and one.attempts >= MOST_ATTEMPTS for one in history.shadows)
+    state = State.STOPPED if over else State.WAITING if waits else State.DONE
+    return (Stage("shadow", state, words, shadows_in_words(history.shadows)),)
 
 
 def _commitment_in_words(sent: Sent) -> str:

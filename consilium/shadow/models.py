@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical.errors import NotFound, PreconditionMissing
-from model_runtime.engine import Array, Engine, LocalEngine, ModelState, Outputs, Placement, Policy
+from model_runtime.engine import Array, Engine, LocalEngine, ModelState, Outputs
 from model_runtime.graphs import MODEL
 from model_runtime.library import Library
 from model_runtime.manifest import Manifest
@@ -71,13 +71,12 @@ def shadow_models_of(house: "House") -> ShadowModels:
     They run where CONSILIUM_SHADOW_PROVIDER says. A version that is in both folders is that of the live one.
     """
     settings = house.settings
-    placement = Placement(Policy(settings.shadow_provider), cpu_fallback=False)
     keys = [public_key(key) for key in settings.model_keys]
     folders = [settings.models, *([settings.shadow_models] if settings.shadow_models else [])]
     found: dict[str, OneModel] = {}
     for folder in folders:
         library = Library(folder, keys, by_version=True)
-        engine = LocalEngine(library, placement)
+        engine = LocalEngine(library, house.shadow_placement)
         for key in library.names():
             if "@" in key and engine.manifest(key).modalities:
                 found.setdefault(key, OneModel(engine, key))

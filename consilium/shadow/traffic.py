@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
-
 from clinical.clock import Clock
 from clinical.errors import PreconditionMissing
 from clinical.finding import ModelRef
@@ -25,7 +23,6 @@ CATCH_UP = timedelta(days=7)
 AT_ONCE = 20
 POLL_S = 1.0
 LIVE_POLL_S = 0.1
-log = structlog.get_logger()
 
 
 def live_first(db: Database, now: Clock, stopping: threading.Event) -> Callable[[], bool]:
@@ -54,9 +51,20 @@ class Traffic:
     _known: dict[ModelRef, datetime] = field(default_factory=dict, init=False)
 
     def once(self) -> int:
-        """Read what waits, and return how many studies were read. One of them ends it when the process is to."""
+        """Read what waits, and return how many studies were read. One of them ends it when the process is to.
+
+        Raises PreconditionMissing when a model is refused, after the others have read.
+        """
         free_what_is_left(self.db, self.now)
-        return sum(self._read(model) for model in self.models)
+        read, refused = 0, None
+        for model in self.models:
+            try:
+                read += self._read(model)
+            except PreconditionMissing as problem:
+                refused = problem
+        if refused is not None:
+            raise refused  # whoever calls this each second says the same once a minute (`Attempts`)
+        return read
 
     def _since(self, model: ModelRef) -> datetime:
         """Return since when a model reads what arrives; asked of the database once."""
@@ -72,8 +80,5 @@ class Traffic:
             with self.db.read() as conn:
                 waiting = shadows.wanting(conn, manifest.ref, manifest.modalities, arrived, now, AT_ONCE)
             return sum(self.reader.read(model, uid) is not None for uid in waiting)
-        except PreconditionMissing as problem:
-            log.error("shadow model does not read", model=manifest.ref.label, problem=problem.message)  # noqa: TRY400
-            return 0
         except LeftOff:
             return 0

@@ -254,6 +254,9 @@ def test_a_model_that_read_for_nobody_to_see_has_a_stage_of_its_own() -> None:
     )
     gone = replace(read, state="reading", attempts=3)
     assert "attempt 3 of 3" in stage("shadow", shadows=(gone,)).lines[0]
+    assert stage("shadow", shadows=(gone,)).state is State.WAITING
+    given_up = replace(read, state="failed", attempts=3)
+    assert stage("shadow", shadows=(given_up,)).state is State.STOPPED
 
 
 def test_a_study_is_found_by_its_digest(make_study) -> None:

@@ -1,12 +1,13 @@
 """What arrives is read in shadow too: after the live models, and only what came since the shadow began."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
 
-from clinical.errors import Fault
+from clinical.errors import Fault, PreconditionMissing
 from consilium.explain.shadow_words import shadows_in_words
 from consilium.shadow.traffic import Traffic, live_first
 from record_store import shadows
@@ -52,6 +53,22 @@ def test_a_prior_and_a_study_of_another_modality_are_not_taken(shadowed, traffic
         conn.execute(insert(prior), asked | {"prior_uid": "1.2.4", "state": "fetched"})
     assert traffic.once() == 0
     assert (shadowed.row("1.2.4"), shadowed.row("1.2.5")) == (None, None)
+
+
+class Refused:
+    def manifest(self):
+        raise PreconditionMissing("other files of this version have read before")
+
+
+def test_a_model_that_is_refused_is_told_to_who_asks_and_keeps_no_other_from_reading(shadowed, traffic) -> None:
+    traffic.once()
+    shadowed.passes(seconds=1)
+    shadowed.stored("1.2.4", "after")
+    both = replace(traffic, models=[Refused(), shadowed.model])
+    both._known.update(traffic._known)
+    with pytest.raises(PreconditionMissing, match="other files"):
+        both.once()
+    assert [one.reading.image.study_uid for one in shadowed.readings()] == ["1.2.4"]
 
 
 def test_the_live_result_is_the_same_beside_a_shadow_that_fails(shadowed, traffic) -> None:
