@@ -169,7 +169,6 @@ def _more_descriptors() -> None:
 def _sweep(house: House) -> None:
     """Remove what killed processes have left: parts, and objects whose rows never came."""
     house.blobs.sweep(STALE_PART_S)
-    house.quarantine.expire()
     try:
         orphans = sweep(house.db, house.blobs.staging, house.blobs.remove)
     except (Busy, Fault) as error:

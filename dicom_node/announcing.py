@@ -1,4 +1,4 @@
-"""What the two services share by which a study's objects are announced: whom they tell, and what they answer.
+"""What services share that are told of a study's objects or of steps: whom they tell, and what they answer.
 
 An announcement is written down before it is answered with Success, as an object is.
 """
@@ -56,7 +56,7 @@ def answered(service: str, event: evt.Event, handle: Callable[[], Answer]) -> An
         status, why = PROCESSING_FAILURE, error.message
     except DECODER_ERRORS:
         status, why = PROCESSING_FAILURE, "the data set cannot be read"
-    log.warning("announcement refused", service=service, calling_ae=peer(event), dimse_status=status, why=why)
+    log.warning("request refused", service=service, calling_ae=peer(event), dimse_status=status, why=why)
     return status, None
 
 

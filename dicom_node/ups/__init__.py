@@ -1,1 +1,1 @@
-"""Unified Procedure Step (PS3.4 annex CC): steps of a worklist elsewhere, which this node performs."""
+"""Unified Procedure Step (PS3.4 annex CC): steps of worklists elsewhere performed here, and steps of our own."""
